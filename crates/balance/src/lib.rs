@@ -1,0 +1,1 @@
+//! Where it goes: health of targets and the choice among them. Pure.

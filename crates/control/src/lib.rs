@@ -1,0 +1,1 @@
+//! The face on a running process: a unix socket that speaks JSON.

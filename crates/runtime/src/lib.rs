@@ -1,0 +1,1 @@
+//! Threads: one worker per queue on mio, attach and detach, hand-over rings.

@@ -1,0 +1,2 @@
+//! The sidegate command.
+fn main() {}

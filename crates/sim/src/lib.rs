@@ -1,0 +1,1 @@
+//! The whole forwarder in a virtual network, from a seed.

@@ -1,0 +1,139 @@
+//! Stable identities. An id is an index and a generation: a thing that is removed and replaced by another gets a new
+//! generation, so that whoever still holds the old id finds nothing instead of a stranger.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+
+/// The identity of a `T`: 20 bits of index, 11 of generation. One bit is left for whoever packs ids.
+pub struct Id<T> {
+    bits: u32,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> Id<T> {
+    const INDEX_BITS: u32 = 20;
+    /// How many things of one kind there can be.
+    pub const MAX_COUNT: usize = 1 << Self::INDEX_BITS;
+
+    /// The id of the `generation`th thing at `index`.
+    pub const fn new(index: usize, generation: u16) -> Self {
+        let bits = (index as u32 & (Self::MAX_COUNT as u32 - 1)) | ((generation as u32 & 0x7ff) << Self::INDEX_BITS);
+        Self { bits, kind: PhantomData }
+    }
+
+    /// The id that [`Id::to_bits`] packed.
+    pub const fn from_bits(bits: u32) -> Self {
+        Self { bits: bits & (u32::MAX >> 1), kind: PhantomData }
+    }
+
+    /// The id in 31 bits.
+    pub const fn to_bits(self) -> u32 {
+        self.bits
+    }
+
+    /// Its place in its arena.
+    pub const fn index(self) -> usize {
+        (self.bits & (Self::MAX_COUNT as u32 - 1)) as usize
+    }
+}
+
+impl<T> Clone for Id<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Id<T> {}
+impl<T> PartialEq for Id<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.bits == other.bits
+    }
+}
+impl<T> Eq for Id<T> {}
+impl<T> PartialOrd for Id<T> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl<T> Ord for Id<T> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.bits.cmp(&other.bits)
+    }
+}
+impl<T> Hash for Id<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bits.hash(state);
+    }
+}
+impl<T> fmt::Debug for Id<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.index(), self.bits >> Self::INDEX_BITS)
+    }
+}
+
+/// Things of one kind, by [`Id`].
+#[derive(Clone, Debug)]
+pub struct Arena<T> {
+    items: Vec<(Id<T>, T)>,
+}
+
+impl<T> Arena<T> {
+    /// Adds the thing that `make` makes of its own id.
+    pub fn add(&mut self, make: impl FnOnce(Id<T>) -> T) -> Id<T> {
+        let id = Id::new(self.items.len(), 0);
+        self.items.push((id, make(id)));
+        id
+    }
+
+    /// The thing with this id, unless it is gone.
+    #[inline]
+    pub fn get(&self, id: Id<T>) -> Option<&T> {
+        self.items.get(id.index()).filter(|(own, _)| *own == id).map(|(_, item)| item)
+    }
+
+    /// Changes the thing with this id, while the topology is being built.
+    pub(crate) fn get_mut(&mut self, id: Id<T>) -> Option<&mut T> {
+        self.items.get_mut(id.index()).filter(|(own, _)| *own == id).map(|(_, item)| item)
+    }
+
+    /// All of them, in the order of the file.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (Id<T>, &T)> {
+        self.items.iter().map(|(id, item)| (*id, item))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+}
+
+impl<T> Default for Arena<T> {
+    fn default() -> Self {
+        Self { items: Vec::new() }
+    }
+}
+
+impl<T> std::ops::Index<Id<T>> for Arena<T> {
+    type Output = T;
+
+    /// The thing with this id, which must be one of this arena's own.
+    fn index(&self, id: Id<T>) -> &T {
+        &self.items[id.index()].1
+    }
+}
+
+/// One TUN device: one per namespace, by its place in [`crate::Topology::namespaces`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct DeviceId(pub u16);
+
+impl DeviceId {
+    /// Its place in [`crate::Topology::namespaces`].
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}

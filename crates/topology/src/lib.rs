@@ -1,0 +1,14 @@
+//! What the operator declares: file to validated topology, every error with its place. Pure.
+//!
+//! [`Topology::parse`] reads the operator's file (TOML) through a spanned tree and collects every mistake before it
+//! gives up. What comes out is immutable and can be trusted: every reference resolves, every address has its right
+//! family, nothing is declared twice.
+
+mod id;
+mod model;
+
+pub use id::{Arena, DeviceId, Id};
+pub use model::{
+    DeviceBackend, Endpoint, EndpointId, FlowLimits, Interface, InterfaceId, Listener, ListenerId, Namespace, Node,
+    NodeId, Path, Run, Service, ServiceId, Target, TargetGroup, TargetGroupId, TargetId, Topology, Zone,
+};

@@ -1,0 +1,218 @@
+//! The topology's types: what a validated operator's file means.
+
+use std::net::IpAddr;
+use std::path::{Path as FsPath, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use wire::Protocol;
+
+use crate::{Arena, DeviceId, Id};
+
+/// The validated, immutable picture of everything the operator declared. A change is a new one.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    /// How this instance runs.
+    pub run: Run,
+    /// Limits of the flow table.
+    pub flows: FlowLimits,
+    /// The namespaces in use, each with one device; indexed by [`DeviceId`].
+    pub namespaces: Vec<Namespace>,
+    /// What providers publish.
+    pub services: Arena<Service>,
+    /// The load balancers' addresses.
+    pub nodes: Arena<Node>,
+    /// What services listen on.
+    pub listeners: Arena<Listener>,
+    /// Groups of targets.
+    pub groups: Arena<TargetGroup>,
+    /// Where traffic ends up.
+    pub targets: Arena<Target>,
+    /// The consumers' doors.
+    pub endpoints: Arena<Endpoint>,
+    /// The doors' addresses.
+    pub interfaces: Arena<Interface>,
+}
+
+/// Identifies a [`Service`].
+pub type ServiceId = Id<Service>;
+/// Identifies a [`Node`].
+pub type NodeId = Id<Node>;
+/// Identifies a [`Listener`].
+pub type ListenerId = Id<Listener>;
+/// Identifies a [`TargetGroup`].
+pub type TargetGroupId = Id<TargetGroup>;
+/// Identifies a [`Target`].
+pub type TargetId = Id<Target>;
+/// Identifies an [`Endpoint`].
+pub type EndpointId = Id<Endpoint>;
+/// Identifies an [`Interface`].
+pub type InterfaceId = Id<Interface>;
+
+/// `[run]`: how this instance runs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Run {
+    /// The instance's name; its devices' and its socket's names derive from it.
+    pub name: String,
+    /// Worker threads; `None` is one per core.
+    pub workers: Option<usize>,
+    /// Which device backend to use.
+    pub device: DeviceBackend,
+    /// The largest IP packet that the path carries; larger ones disappear, as in the real thing. Default 8500.
+    pub mtu: u16,
+    /// The largest MSS that a SYN may carry over IPv4 (over IPv6: 20 less). Default 8365.
+    pub mss_ceiling: u16,
+}
+
+/// `run.device`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DeviceBackend {
+    /// Several queues, with the kernel's offloads: super-packets pass through whole.
+    Offload,
+    /// One queue, one packet a read, no offloads.
+    Plain,
+}
+
+/// `[flows]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlowLimits {
+    /// How many flows there can be at once. Default 262,144.
+    pub capacity: usize,
+}
+
+/// A zone's name; whatever has none is in every zone.
+pub type Zone = Arc<str>;
+
+/// A network namespace, and what its one device has to carry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Namespace {
+    /// As the operator wrote it: a name under `ip netns`, or a path.
+    pub name: String,
+    /// The namespace's file.
+    pub path: PathBuf,
+    /// The addresses that are routed to the device: interfaces and nodes.
+    pub routed: Vec<IpAddr>,
+    /// Addresses to put on the device, as the consumer's own (`local`), each as a /32 or /128 and as the preferred
+    /// source of the routes of its family. At most one per family.
+    pub local: Vec<IpAddr>,
+}
+
+impl Namespace {
+    /// Where `ip netns` keeps its names.
+    pub const NAMED: &'static str = "/run/netns";
+
+    /// The file that the operator's word means: a path as it stands, a name as `ip netns` keeps it.
+    pub fn file(name: &str) -> PathBuf {
+        if name.contains('/') { PathBuf::from(name) } else { FsPath::new(Self::NAMED).join(name) }
+    }
+}
+
+/// What a provider publishes.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// Where its load balancer lives.
+    pub device: DeviceId,
+    /// The load balancer's addresses.
+    pub nodes: Vec<NodeId>,
+    /// What it listens on.
+    pub listeners: Vec<ListenerId>,
+}
+
+/// One address of a service's load balancer: one per zone and family.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Whose node it is.
+    pub service: ServiceId,
+    /// The device that its address is routed to.
+    pub device: DeviceId,
+    /// Its zone.
+    pub zone: Option<Zone>,
+    /// Its address: what targets see as the source.
+    pub address: IpAddr,
+}
+
+/// Protocol, port, and where the traffic goes.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Whose listener it is.
+    pub service: ServiceId,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The port at the endpoint's address.
+    pub port: u16,
+    /// The target group behind it.
+    pub group: TargetGroupId,
+    /// How its traffic is carried.
+    pub path: Path,
+    /// How long a flow may stay silent. Default 350 s (TCP, 60-6000), 120 s (UDP).
+    pub idle_timeout: Duration,
+}
+
+/// How a listener's traffic is carried.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Path {
+    /// Packets are rewritten and pass through.
+    Nat,
+    /// TCP ends here; a second connection goes on.
+    Terminate,
+}
+
+impl Path {
+    /// As the operator writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Terminate => "terminate",
+        }
+    }
+}
+
+/// A group of targets.
+#[derive(Clone, Debug)]
+pub struct TargetGroup {
+    /// Its name.
+    pub name: String,
+    /// Its targets.
+    pub targets: Vec<TargetId>,
+}
+
+/// Where traffic ends up.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Whose target it is.
+    pub group: TargetGroupId,
+    /// Its address in the provider's namespace.
+    pub address: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Its zone; without one it serves every zone.
+    pub zone: Option<Zone>,
+}
+
+/// The consumer's door to a service.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Its name.
+    pub name: String,
+    /// The service behind it.
+    pub service: ServiceId,
+    /// The device in the consumer's namespace.
+    pub device: DeviceId,
+    /// Its addresses.
+    pub interfaces: Vec<InterfaceId>,
+}
+
+/// One address of an endpoint: one per zone and family.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// Whose interface it is.
+    pub endpoint: EndpointId,
+    /// The device that its address is routed to.
+    pub device: DeviceId,
+    /// Its zone.
+    pub zone: Option<Zone>,
+    /// Its address: what the consumer connects to.
+    pub address: IpAddr,
+}

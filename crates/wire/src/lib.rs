@@ -1,0 +1,24 @@
+//! What is in a packet: parse once, rewrite in place, checksums, the offload header. Pure.
+//!
+//! A [`Frame`] is an IP packet (possibly a 64 KB super-packet) and the [`Offload`] state that the kernel handed
+//! over with it. [`parse`] validates it once and keeps what the road asks for in a [`Packet`]; every mutator patches
+//! the checksums that it touches, so a frame that came in right goes out right.
+//!
+//! Panic contract: [`parse`] never panics, whatever the bytes. The mutators take a [`Packet`] together with the frame
+//! that it was parsed from; with another, shorter frame they may panic.
+
+mod addr;
+mod checksum;
+mod frame;
+mod offload;
+mod parse;
+mod reset;
+mod rewrite;
+
+pub use addr::{Addr, Protocol};
+pub use checksum::{checksum_is_valid, pseudo_header, transport_checksum};
+pub use frame::{FRAME_CAPACITY, Frame};
+pub use offload::{Checksum, Offload, OffloadError, Segmentation, SegmentationKind};
+pub use parse::{Packet, TcpFlags, Unparsed, parse};
+pub use reset::{RESET_CAPACITY, write_reset};
+pub use rewrite::{Rewrite, clamp_mss, mss_of};

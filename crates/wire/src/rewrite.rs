@@ -1,0 +1,143 @@
+//! Rewrite in place: new addresses and ports, TTL - 1, the MSS ceiling. Every change patches the checksums that cover
+//! it, incrementally (RFC 1624): payload bytes are never read, so a 64 KB packet costs what a small one costs.
+
+use crate::checksum::{address_sum, fold};
+use crate::{Addr, Checksum, Frame, Packet, Protocol};
+
+/// A packet's new tuple. Both families must be the packet's own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rewrite {
+    /// The new source address.
+    pub source: Addr,
+    /// The new source port.
+    pub source_port: u16,
+    /// The new destination address.
+    pub destination: Addr,
+    /// The new destination port.
+    pub destination_port: u16,
+}
+
+impl Rewrite {
+    /// Gives the packet its new tuple and takes one from its TTL. `packet` must have been parsed from `frame`.
+    #[inline]
+    pub fn apply(&self, frame: &mut Frame<'_>, packet: &Packet) {
+        let checksum = frame.checksum();
+        let bytes = &mut *frame.bytes;
+        let addresses = self.write_addresses(bytes, packet);
+        let ports = self.write_ports(bytes, packet);
+        let delta = match checksum {
+            Checksum::Partial => addresses,
+            Checksum::Complete | Checksum::Verified => addresses + ports,
+        };
+        patch_transport(bytes, packet, checksum, delta);
+    }
+
+    /// Writes addresses and TTL; returns what that adds to a sum that covers the addresses.
+    #[inline]
+    fn write_addresses(&self, bytes: &mut [u8], packet: &Packet) -> u64 {
+        let delta = negated(address_sum(packet.source))
+            + negated(address_sum(packet.destination))
+            + address_sum(self.source)
+            + address_sum(self.destination);
+        if packet.source.is_v4() {
+            bytes[12..16].copy_from_slice(&self.source.v4_octets());
+            bytes[16..20].copy_from_slice(&self.destination.v4_octets());
+            let old_word = u64::from(bytes[8]) << 8;
+            bytes[8] = bytes[8].saturating_sub(1);
+            let ttl = negated(old_word) + (u64::from(bytes[8]) << 8);
+            patch_complemented(bytes, 10, delta + ttl);
+        } else {
+            bytes[7] = bytes[7].saturating_sub(1);
+            bytes[8..24].copy_from_slice(&self.source.octets());
+            bytes[24..40].copy_from_slice(&self.destination.octets());
+        }
+        delta
+    }
+
+    #[inline]
+    fn write_ports(&self, bytes: &mut [u8], packet: &Packet) -> u64 {
+        let at = packet.transport;
+        bytes[at..at + 2].copy_from_slice(&self.source_port.to_be_bytes());
+        bytes[at + 2..at + 4].copy_from_slice(&self.destination_port.to_be_bytes());
+        negated(u64::from(packet.source_port) + u64::from(packet.destination_port))
+            + u64::from(self.source_port)
+            + u64::from(self.destination_port)
+    }
+}
+
+/// The MSS option of a TCP packet, if it has one.
+pub fn mss_of(bytes: &[u8], packet: &Packet) -> Option<u16> {
+    find_mss(bytes, packet).map(|at| u16::from_be_bytes([bytes[at], bytes[at + 1]]))
+}
+
+/// Lowers the MSS option of a SYN or SYN-ACK to `ceiling` if it is above. Returns whether it was.
+pub fn clamp_mss(frame: &mut Frame<'_>, packet: &Packet, ceiling: u16) -> bool {
+    let Some(at) = find_mss(frame.bytes, packet) else { return false };
+    let old = u16::from_be_bytes([frame.bytes[at], frame.bytes[at + 1]]);
+    if old <= ceiling {
+        return false;
+    }
+    frame.bytes[at..at + 2].copy_from_slice(&ceiling.to_be_bytes());
+    let checksum = frame.checksum();
+    if checksum != Checksum::Partial {
+        // An option may begin at an odd offset: its bytes then stand in the other halves of the summed words.
+        let straddles = (at - packet.transport) % 2 == 1;
+        let word = |value: u16| u64::from(if straddles { value.swap_bytes() } else { value });
+        patch_transport(frame.bytes, packet, checksum, negated(word(old)) + word(ceiling));
+    }
+    true
+}
+
+/// Where the value of the MSS option stands.
+fn find_mss(bytes: &[u8], packet: &Packet) -> Option<usize> {
+    if packet.protocol != Protocol::Tcp {
+        return None;
+    }
+    let mut at = packet.transport + 20;
+    while at < packet.payload {
+        match bytes[at] {
+            0 => return None,
+            1 => at += 1,
+            kind => {
+                let len = usize::from(*bytes[..packet.payload].get(at + 1)?);
+                if kind == 2 && len == 4 && at + 4 <= packet.payload {
+                    return Some(at + 2);
+                }
+                at += len.max(2);
+            }
+        }
+    }
+    None
+}
+
+/// Adds `delta` to the transport checksum, in the sense that its state asks for.
+#[inline]
+fn patch_transport(bytes: &mut [u8], packet: &Packet, state: Checksum, delta: u64) {
+    let at = packet.transport + packet.protocol.checksum_offset();
+    if state == Checksum::Partial {
+        let field = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+        bytes[at..at + 2].copy_from_slice(&fold(u64::from(field) + delta).to_be_bytes());
+        return;
+    }
+    let udp = packet.protocol == Protocol::Udp;
+    if udp && bytes[at] == 0 && bytes[at + 1] == 0 {
+        return; // the sender computed none
+    }
+    patch_complemented(bytes, at, delta);
+    if udp && bytes[at] == 0 && bytes[at + 1] == 0 {
+        bytes[at..at + 2].copy_from_slice(&[0xff, 0xff]);
+    }
+}
+
+/// RFC 1624, equation 3: `HC' = ~(~HC + ~m + m')`, with `delta = ~m + m'`.
+#[inline]
+fn patch_complemented(bytes: &mut [u8], at: usize, delta: u64) {
+    let field = !u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    bytes[at..at + 2].copy_from_slice(&(!fold(u64::from(field) + delta)).to_be_bytes());
+}
+
+/// What takes `sum` away again in one's complement arithmetic.
+#[inline]
+fn negated(sum: u64) -> u64 {
+    u64::from(!fold(sum))
+}
