@@ -1,1 +1,29 @@
 //! Who is talking: the lock-free flow table, source ports, TCP tracking, expiry. Pure.
+//!
+//! # Theory of operation
+//!
+//! A flow is two [`Key`]s: what the consumer's packets look like at the endpoint's interface, and what the target's
+//! look like at the load balancer's node. Each key leads to the same slot of one preallocated slab, and what is done to
+//! a packet that matches one key is to send it on as the *other* key says: the reply key is the original direction's
+//! recipe, and the other way round.
+//!
+//! All workers share one [`Table`]. Nothing in it locks, and nothing allocates once it is made. Slots are found through
+//! an index of 64-byte buckets ([`index`]), and a slot that is freed, and the source port it held, go to limbo until
+//! every worker has been outside of its turn ([`turns`]): so what a [`Turn`] has found stays what it was until the turn
+//! ends, and a port is never given to somebody else while a packet for its last owner is still in a worker's hands.
+
+mod index;
+mod key;
+mod ports;
+mod slab;
+mod table;
+mod tick;
+mod track;
+mod turns;
+
+pub use key::{Direction, Key, Place};
+pub use ports::{PORTS_PER_POOL, PoolId, PoolKey, Ports};
+pub use slab::{FlowId, FlowPath};
+pub use table::{Ended, Found, NewFlow, Refused, Table, Totals, Turn};
+pub use tick::Tick;
+pub use track::{Cause, Phase};

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
-/// The identity of a `T`: 20 bits of index, 11 of generation. One bit is left for whoever packs ids.
+/// The identity of a `T`: 20 bits of index, 10 of generation. Two bits are left for whoever packs ids.
 pub struct Id<T> {
     bits: u32,
     kind: PhantomData<fn() -> T>,
@@ -18,16 +18,16 @@ impl<T> Id<T> {
 
     /// The id of the `generation`th thing at `index`.
     pub const fn new(index: usize, generation: u16) -> Self {
-        let bits = (index as u32 & (Self::MAX_COUNT as u32 - 1)) | ((generation as u32 & 0x7ff) << Self::INDEX_BITS);
+        let bits = (index as u32 & (Self::MAX_COUNT as u32 - 1)) | ((generation as u32 & 0x3ff) << Self::INDEX_BITS);
         Self { bits, kind: PhantomData }
     }
 
     /// The id that [`Id::to_bits`] packed.
     pub const fn from_bits(bits: u32) -> Self {
-        Self { bits: bits & (u32::MAX >> 1), kind: PhantomData }
+        Self { bits: bits & (u32::MAX >> 2), kind: PhantomData }
     }
 
-    /// The id in 31 bits.
+    /// The id in 30 bits.
     pub const fn to_bits(self) -> u32 {
         self.bits
     }

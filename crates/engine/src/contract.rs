@@ -1,0 +1,92 @@
+//! The engine's contract: what a worker is handed, and what it may say. Everything around the engine (threads, devices,
+//! counters, taps, the simulator) knows only these types.
+
+use flow::{Cause, FlowId, FlowPath, Totals};
+use topology::{DeviceId, InterfaceId, TargetId};
+use wire::Frame;
+
+use crate::verdict::Verdict;
+
+/// One of the engine's per-thread parts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct WorkerId(pub u16);
+
+impl WorkerId {
+    /// Its place among the workers.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where a frame leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Egress {
+    /// Through this device, by the queue of the worker that says so.
+    Device(DeviceId),
+}
+
+/// The receiver's ring is full: the frame is dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HandOverFull;
+
+/// What a worker says while it works. Called within [`crate::Worker`]'s methods; every call is done with the frame
+/// when it returns, so one buffer serves for all.
+pub trait Output {
+    /// The frame that came in, rewritten in place, goes out.
+    fn forward(&mut self, frame: &mut Frame<'_>, egress: Egress);
+
+    /// A frame that the worker has built goes out.
+    fn emit(&mut self, frame: &mut Frame<'_>, egress: Egress);
+
+    /// The frame, untouched, belongs to another worker, which gets it as input from the same device. The receiver gives
+    /// the verdict.
+    fn hand_over(
+        &mut self,
+        to: WorkerId,
+        device: DeviceId,
+        frame: &Frame<'_>,
+    ) -> Result<(), HandOverFull>;
+
+    /// What became of the frame at `slot` of the batch. Every frame of a batch gets exactly one verdict, here or from the
+    /// worker that it was handed to.
+    fn verdict(&mut self, slot: usize, verdict: Verdict);
+
+    /// Something that is not about one packet.
+    fn event(&mut self, event: Event);
+}
+
+/// What is told to a worker from outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Message {
+    /// The worker has a queue of this device now: frames may leave there.
+    Attach(DeviceId),
+    /// The device is gone: frames for it are dropped, its terminated flows end.
+    Detach(DeviceId),
+}
+
+/// Something that is not about one packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A flow was admitted.
+    FlowOpened {
+        /// Which.
+        flow: FlowId,
+        /// At which interface.
+        interface: InterfaceId,
+        /// To which target.
+        target: TargetId,
+        /// How it is carried.
+        path: FlowPath,
+    },
+    /// A flow is forgotten.
+    FlowClosed {
+        /// Which.
+        flow: FlowId,
+        /// Why.
+        cause: Cause,
+        /// What went from the consumer to the target.
+        forward: Totals,
+        /// What came back.
+        returned: Totals,
+    },
+}

@@ -1,0 +1,142 @@
+//! Verdicts: what became of a packet, and why. Counters, taps and `explain` read nothing else.
+
+use flow::FlowId;
+use topology::InterfaceId;
+
+/// What became of one frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// Why.
+    pub reason: Reason,
+    /// The endpoint's interface that it concerns, where one is known.
+    pub interface: Option<InterfaceId>,
+    /// The flow that it belongs to, where there is one.
+    pub flow: Option<FlowId>,
+}
+
+/// What kind of end a [`Reason`] is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It went where it was meant to go.
+    Carried,
+    /// It was answered with a RST.
+    Answered,
+    /// It asked for nothing.
+    Ignored,
+    /// It was dropped.
+    Dropped,
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $word:literal, $outcome:ident, $remedy:literal;)+) => {
+        /// Why a frame ended as it did.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Reason {
+            /// All of them, in the order in which they are shown.
+            pub const ALL: [Self; [$(Self::$name),+].len()] = [$(Self::$name),+];
+
+            /// Its name in counters.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $word,)+ }
+            }
+
+            /// What kind of end it is.
+            pub const fn outcome(self) -> Outcome {
+                match self { $(Self::$name => Outcome::$outcome,)+ }
+            }
+
+            /// What the operator can do about it; empty where there is nothing to do.
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Rewritten and sent on.
+    Forwarded = "forwarded", Carried, "";
+    /// Taken in by a terminated flow's own TCP.
+    Terminated = "terminated", Carried, "";
+    /// TCP to a listener's port that belongs to no flow: answered with a RST, as the real load balancer does.
+    NoFlowReset = "no_flow_reset", Answered, "";
+    /// TCP from the provider's side that belongs to no flow: answered with a RST.
+    OneWayReset = "one_way_reset", Answered, "";
+    /// The kernel's own chatter on a link.
+    Housekeeping = "housekeeping", Ignored, "";
+    /// Headers that contradict themselves.
+    Malformed = "malformed", Dropped, "the packet is broken; look at who sends it";
+    /// A fragment of a larger packet.
+    Fragment = "fragment", Dropped, "fragments are not forwarded; keep datagrams under the path's MTU";
+    /// ICMP.
+    Icmp = "icmp", Dropped, "the real service answers no ping; test with TCP or UDP";
+    /// Neither TCP nor UDP.
+    OtherProtocol = "other_protocol", Dropped, "only TCP and UDP are forwarded";
+    /// To an address that is neither an interface's nor a node's.
+    UnknownAddress = "unknown_address", Dropped, "something else is routed to sidegate's device; look at `ip route`";
+    /// To an interface, but to a port that no listener has.
+    NoListener = "no_listener", Dropped, "add a listener for this port to the service";
+    /// Something the provider's side began.
+    OneWay = "one_way", Dropped, "the path is one way: only the consumer's side opens connections";
+    /// A RST, or the like, that belongs to no flow.
+    NoFlow = "no_flow", Dropped, "";
+    /// From 0.0.0.0 or ::.
+    SourceUnspecified = "source_unspecified", Dropped,
+        "the consumer's namespace has no address to send from: add one, or set `local` on the endpoint";
+    /// From 127.0.0.0/8 or ::1.
+    SourceLoopback = "source_loopback", Dropped,
+        "the consumer sends from a loopback address: add an address to its namespace, or set `local` on the endpoint";
+    /// From a multicast or broadcast address.
+    SourceMulticast = "source_multicast", Dropped, "no host sends from such an address; look at who does";
+    /// From one of sidegate's own addresses.
+    SourceOurs = "source_ours", Dropped,
+        "an endpoint is not a way to another one: nothing is transitive, and no host may use an interface's or node's address";
+    /// Longer than the path carries.
+    OverMtu = "over_mtu", Dropped, "the path carries `run.mtu` bytes at most; lower the sender's MTU";
+    /// Its TTL or hop limit ran out.
+    TtlExpired = "ttl_expired", Dropped, "the packet has been through too many hops; look for a routing loop";
+    /// No target can take the new flow.
+    NoTarget = "no_target", Dropped, "the target group has no target that this listener can use";
+    /// All source ports towards the chosen target are in use.
+    PortsExhausted = "ports_exhausted", Dropped, "55,000 connections per node and target is the limit: add targets or nodes";
+    /// The flow table is at its capacity.
+    TableFull = "table_full", Dropped, "raise `flows.capacity`";
+    /// Two workers met the same new flow at the same moment; the sender tries again.
+    Raced = "raced", Dropped, "";
+    /// No more TCP connections can be terminated.
+    TerminateFull = "terminate_full", Dropped, "use path = \"nat\" for this listener, or more workers";
+    /// It would have been answered with a RST, but too many were sent just now.
+    ResetLimited = "reset_limited", Dropped, "";
+    /// The worker that it belongs to cannot keep up.
+    HandOverFull = "hand_over_full", Dropped, "the machine is overloaded";
+    /// The device on the other side is gone.
+    EgressDown = "egress_down", Dropped, "the namespace on the other side is gone; sidegate re-attaches when it is back";
+    /// A terminated flow's packet with a wrong checksum.
+    BadChecksum = "bad_checksum", Dropped, "something corrupts packets on the way";
+}
+
+impl Reason {
+    /// How many there are.
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// Its place in [`Reason::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl From<wire::Unparsed> for Reason {
+    fn from(unparsed: wire::Unparsed) -> Self {
+        match unparsed {
+            wire::Unparsed::Malformed => Self::Malformed,
+            wire::Unparsed::Fragment => Self::Fragment,
+            wire::Unparsed::Icmp => Self::Icmp,
+            wire::Unparsed::Housekeeping => Self::Housekeeping,
+            wire::Unparsed::OtherProtocol => Self::OtherProtocol,
+        }
+    }
+}

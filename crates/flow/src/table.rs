@@ -1,0 +1,398 @@
+//! The flow table: one for all workers, `&self` everywhere, no lock.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use ahash::RandomState;
+use crossbeam::utils::CachePadded;
+use thiserror::Error;
+use topology::{ListenerId, TargetId};
+use wire::TcpFlags;
+
+use crate::index::Index;
+use crate::key::{Direction, Key};
+use crate::ports::{PoolId, Ports};
+use crate::slab::{Filling, FlowId, FlowPath, Slot};
+use crate::tick::Tick;
+use crate::track::{ANSWER_WITHIN, Cause, LINGER, Phase, Track};
+use crate::turns::Turns;
+
+/// All flows of all workers.
+pub struct Table {
+    slots: Box<[Slot]>,
+    index: Index,
+    ports: Ports,
+    hasher: RandomState,
+    turns: Turns,
+    /// Slots below this one have been used at least once.
+    fresh: CachePadded<AtomicU32>,
+    /// Head of the free list: `changes (32) | slot + 1 (32)`; the count of changes tells two equal heads apart.
+    free: CachePadded<AtomicU64>,
+    limbo: Box<[CachePadded<Limbo>]>,
+}
+
+/// A worker's freed slots, oldest first, linked through the slots. Only that worker's turn touches it.
+#[derive(Default)]
+struct Limbo {
+    first: AtomicU32,
+    last: AtomicU32,
+    live: AtomicU64,
+}
+
+/// What a flow is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct NewFlow {
+    /// The consumer's side.
+    pub original: Key,
+    /// The target's side; its local port has been taken from `pool`.
+    pub reply: Key,
+    /// The listener that admitted it.
+    pub listener: ListenerId,
+    /// The target that was chosen.
+    pub target: TargetId,
+    /// Where the source port goes back to.
+    pub pool: PoolId,
+    /// How it is carried.
+    pub path: FlowPath,
+    /// How long it may stay silent.
+    pub idle: Duration,
+}
+
+/// Why there is no room for a new flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Error)]
+pub enum Refused {
+    /// The table is at its capacity.
+    #[error("the flow table is full")]
+    Full,
+    /// Another worker has just inserted the same flow; a look-up finds it.
+    #[error("another worker was first")]
+    Raced,
+}
+
+/// A flow that a key has led to: a copy, to be used within the turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Found {
+    /// Which flow.
+    pub flow: FlowId,
+    /// Which way the packet goes.
+    pub direction: Direction,
+    /// The other side: where the packet is sent on from, and to.
+    pub onward: Key,
+    /// How the flow is carried.
+    pub path: FlowPath,
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// Its target.
+    pub target: TargetId,
+}
+
+/// What a flow has carried, one direction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Packets, super-packets counted as one.
+    pub packets: u64,
+    /// Bytes of IP.
+    pub bytes: u64,
+}
+
+/// A flow that is no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ended {
+    /// Which flow.
+    pub flow: FlowId,
+    /// Why.
+    pub cause: Cause,
+    /// The consumer's side.
+    pub original: Key,
+    /// The target's side.
+    pub reply: Key,
+    /// The listener that had admitted it.
+    pub listener: ListenerId,
+    /// What went from the consumer to the target.
+    pub forward: Totals,
+    /// What came back.
+    pub returned: Totals,
+}
+
+impl Table {
+    /// A table for `capacity` flows, used by `workers` workers. `seed` keys the hash.
+    pub fn new(capacity: usize, workers: usize, ports: Ports, seed: [u64; 4]) -> Self {
+        Self {
+            slots: bytemuck::zeroed_slice_box(capacity),
+            index: Index::new(capacity * 2),
+            ports,
+            hasher: RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]),
+            turns: Turns::new(workers),
+            fresh: CachePadded::default(),
+            free: CachePadded::default(),
+            limbo: (0..workers).map(|_| CachePadded::default()).collect(),
+        }
+    }
+
+    /// Begins `worker`'s turn. A worker has one turn at a time.
+    #[inline]
+    pub fn turn(&self, worker: usize) -> Turn<'_> {
+        self.turns.begin(worker);
+        Turn { table: self, worker }
+    }
+
+    /// The source ports.
+    pub fn ports(&self) -> &Ports {
+        &self.ports
+    }
+
+    /// How many flows there can be.
+    pub fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// How many flows there are, about: the workers' own counts, added up.
+    pub fn len(&self) -> usize {
+        self.limbo.iter().fold(0u64, |sum, limbo| sum.wrapping_add(limbo.live.load(Ordering::Relaxed))) as usize
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Slots that have ever been used: what a sweep has to look at.
+    pub fn high_water(&self) -> usize {
+        (self.fresh.load(Ordering::Relaxed) as usize).min(self.slots.len())
+    }
+
+    #[inline]
+    fn hash(&self, words: [u64; 3]) -> u64 {
+        self.hasher.hash_one(words)
+    }
+
+    /// A slot nobody uses.
+    fn take_slot(&self) -> Option<u32> {
+        let mut head = self.free.load(Ordering::Acquire);
+        while let Some(slot) = (head as u32).checked_sub(1) {
+            let next = self.slots[slot as usize].next.load(Ordering::Relaxed);
+            match self.free.compare_exchange_weak(
+                head,
+                changed_head(head, next),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Some(slot),
+                Err(now) => head = now,
+            }
+        }
+        let capacity = self.slots.len() as u32;
+        self.fresh
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |fresh| (fresh < capacity).then_some(fresh + 1))
+            .ok()
+    }
+
+    fn free_slot(&self, slot: u32) {
+        let mut head = self.free.load(Ordering::Relaxed);
+        loop {
+            self.slots[slot as usize].next.store(head as u32, Ordering::Relaxed);
+            match self.free.compare_exchange_weak(
+                head,
+                changed_head(head, slot + 1),
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => head = now,
+            }
+        }
+    }
+}
+
+fn changed_head(head: u64, slot_plus_one: u32) -> u64 {
+    (head >> 32).wrapping_add(1) << 32 | u64::from(slot_plus_one)
+}
+
+/// A worker's turn with the table. What it finds stays what it is until the turn ends.
+pub struct Turn<'a> {
+    table: &'a Table,
+    worker: usize,
+}
+
+impl Drop for Turn<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.table.turns.end(self.worker);
+    }
+}
+
+impl Turn<'_> {
+    /// The flow that a packet with this key belongs to.
+    #[inline]
+    pub fn find(&self, key: &Key) -> Option<Found> {
+        let words = key.to_words();
+        let slots = &self.table.slots;
+        let (slot, direction) = self.table.index.find(self.table.hash(words), |slot, direction| {
+            slots[slot as usize].side(direction).has_key(words)
+        })?;
+        let found = &slots[slot as usize];
+        let state = found.state();
+        state.is_live().then(|| Found {
+            flow: FlowId { slot, generation: state.generation() },
+            direction,
+            onward: found.side(direction).onward(),
+            path: found.path(),
+            phase: state.track().phase(),
+            target: found.target(),
+        })
+    }
+
+    /// Opens a flow. On refusal the source port goes back to its pool.
+    pub fn insert(&self, new: &NewFlow, now: Duration) -> Result<FlowId, Refused> {
+        self.recycle();
+        let table = self.table;
+        let Some(slot) = table.take_slot() else {
+            table.ports.give_back(new.pool, new.reply.local_port);
+            return Err(Refused::Full);
+        };
+        let track = if new.original.protocol == wire::Protocol::Tcp { Track::OPENING } else { Track::TALKING };
+        let generation = table.slots[slot as usize].fill(&Filling {
+            original: new.original,
+            reply: new.reply,
+            listener: new.listener,
+            target: new.target,
+            pool: new.pool,
+            path: new.path,
+            idle: Tick::of(new.idle),
+            track,
+            now: Tick::of(now),
+        });
+        self.count_live(1);
+        let flow = FlowId { slot, generation };
+        self.publish(flow, new).inspect_err(|_| {
+            self.end(flow, None);
+        })?;
+        Ok(flow)
+    }
+
+    /// The reply key goes first: by the time that the consumer's packet is sent on, its answer finds the flow.
+    fn publish(&self, flow: FlowId, new: &NewFlow) -> Result<(), Refused> {
+        let sides = [(new.reply, Direction::Reply), (new.original, Direction::Forward)];
+        for (key, direction) in sides {
+            let words = key.to_words();
+            let hash = self.table.hash(words);
+            self.table.index.insert(hash, direction, flow.slot).ok_or(Refused::Full)?;
+            let rival = self.table.index.find(hash, |slot, direction| {
+                slot != flow.slot && self.table.slots[slot as usize].side(direction).has_key(words)
+            });
+            if rival.is_some() {
+                return Err(Refused::Raced);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts a packet of the flow and follows its TCP flags.
+    #[inline]
+    pub fn observe(&self, found: &Found, flags: TcpFlags, bytes: usize, now: Duration) {
+        let slot = &self.table.slots[found.flow.slot as usize];
+        slot.side(found.direction).count(bytes);
+        slot.touch(found.direction, Tick::of(now));
+        let settled = TcpFlags::SYN | TcpFlags::FIN | TcpFlags::RST;
+        if flags.bits() & settled != 0 || found.phase == Phase::Opening {
+            slot.advance(found.flow.generation, |track| track.after(flags, found.direction));
+        }
+    }
+
+    /// A closed flow's tuple opens again: the same flow, target and port, from the start. `false` if it is gone.
+    pub fn reopen(&self, flow: FlowId, now: Duration) -> bool {
+        let slot = &self.table.slots[flow.slot as usize];
+        slot.begin(Tick::of(now));
+        slot.advance(flow.generation, |_| Track::OPENING)
+    }
+
+    /// Ends a flow: neither key finds it any more; its slot and its port go to limbo. `None` if it was gone already.
+    pub fn release(&self, flow: FlowId) -> Option<Ended> {
+        self.end(flow, Some(Cause::Released))
+    }
+
+    /// Ends the flow in `slot` if its time is up. Terminated flows are left to their owners.
+    pub fn expire(&self, slot: usize, now: Duration) -> Option<Ended> {
+        let found = &self.table.slots[slot];
+        let state = found.state();
+        if !state.is_live() || found.path() != FlowPath::Nat {
+            return None;
+        }
+        let now = Tick::of(now);
+        let (since, limit) = match state.track().phase() {
+            Phase::Opening => (found.started(), Tick::of(ANSWER_WITHIN)),
+            Phase::Established => (found.last_seen(), found.idle()),
+            Phase::Closing => (found.last_seen(), Tick::of(LINGER)),
+        };
+        if now.since(since) < limit.0 {
+            return None;
+        }
+        self.end(FlowId { slot: slot as u32, generation: state.generation() }, None)
+    }
+
+    /// Unlinks the flow and puts its slot into limbo. Without a `cause`, the tracker's state says why.
+    fn end(&self, flow: FlowId, cause: Option<Cause>) -> Option<Ended> {
+        let table = self.table;
+        let slot = &table.slots[flow.slot as usize];
+        let last = slot.kill(flow.generation)?;
+        let ended = Ended {
+            flow,
+            cause: cause.unwrap_or_else(|| last.track().cause()),
+            original: slot.side(Direction::Forward).key(),
+            reply: slot.side(Direction::Reply).key(),
+            listener: slot.listener(),
+            forward: totals(slot, Direction::Forward),
+            returned: totals(slot, Direction::Reply),
+        };
+        table.index.remove(table.hash(ended.original.to_words()), Direction::Forward, flow.slot);
+        table.index.remove(table.hash(ended.reply.to_words()), Direction::Reply, flow.slot);
+        slot.retired.store(table.turns.retire(), Ordering::Relaxed);
+        self.count_live(-1);
+        self.append_to_limbo(flow.slot);
+        Some(ended)
+    }
+
+    fn append_to_limbo(&self, slot: u32) {
+        let limbo = &self.table.limbo[self.worker];
+        self.table.slots[slot as usize].next.store(0, Ordering::Relaxed);
+        match limbo.last.load(Ordering::Relaxed).checked_sub(1) {
+            None => limbo.first.store(slot + 1, Ordering::Relaxed),
+            Some(last) => self.table.slots[last as usize].next.store(slot + 1, Ordering::Relaxed),
+        }
+        limbo.last.store(slot + 1, Ordering::Relaxed);
+    }
+
+    /// Frees what has been in limbo long enough: a few at a time, more than can come in meanwhile.
+    pub fn recycle(&self) {
+        const AT_ONCE: usize = 4;
+        let limbo = &self.table.limbo[self.worker];
+        for _ in 0..AT_ONCE {
+            let Some(first) = limbo.first.load(Ordering::Relaxed).checked_sub(1) else { return };
+            let slot = &self.table.slots[first as usize];
+            if !self.table.turns.passed(slot.retired.load(Ordering::Relaxed)) {
+                return;
+            }
+            let next = slot.next.load(Ordering::Relaxed);
+            limbo.first.store(next, Ordering::Relaxed);
+            if next == 0 {
+                limbo.last.store(0, Ordering::Relaxed);
+            }
+            let (pool, port) = slot.port();
+            self.table.ports.give_back(pool, port);
+            self.table.free_slot(first);
+        }
+    }
+
+    fn count_live(&self, change: i64) {
+        let live = &self.table.limbo[self.worker].live;
+        live.store(live.load(Ordering::Relaxed).wrapping_add_signed(change), Ordering::Relaxed);
+    }
+}
+
+fn totals(slot: &Slot, direction: Direction) -> Totals {
+    let side = slot.side(direction);
+    Totals { packets: side.packets(), bytes: side.bytes() }
+}
+
+#[cfg(test)]
+mod tests;

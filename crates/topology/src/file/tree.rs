@@ -1,0 +1,199 @@
+//! The file as a tree whose every node knows its place: tables, values, and the readers of plain types.
+//!
+//! A reader that cannot make its value reports why and returns [`Reported`](crate::problem::Reported), so that its
+//! caller can read on and find the other mistakes too.
+
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::problem::{Key, Place, Problems, Read, Reported, suggest};
+
+/// The keys that a table may hold.
+pub(super) struct Keys {
+    pub(super) known: &'static [&'static str],
+    /// Keys whose meaning is fixed but not honoured yet, each with what happens instead.
+    pub(super) later: &'static [(&'static str, &'static str)],
+}
+
+/// The numbers that a key may hold.
+pub(super) struct Bounds<T> {
+    /// What the number is, with its article: `a port`.
+    pub(super) what: &'static str,
+    pub(super) range: RangeInclusive<T>,
+    /// Why no other, or nothing.
+    pub(super) why: &'static str,
+}
+
+/// A table of the file.
+#[derive(Clone)]
+pub(super) struct Table<'t> {
+    pub(super) place: Place,
+    pub(super) problems: &'t Problems<'t>,
+    entries: &'t DeTable<'t>,
+}
+
+impl<'t> Table<'t> {
+    /// The file itself.
+    pub(super) fn root(entries: &'t DeTable<'t>, problems: &'t Problems<'t>) -> Self {
+        Self { place: Place::default(), problems, entries }
+    }
+
+    /// Refuses every key that is not one of `keys`.
+    pub(super) fn refuse_other_keys(&self, keys: &Keys) {
+        for key in self.entries.keys() {
+            let word = key.get_ref().as_ref();
+            let place = Place { offset: key.span().start, key: self.place.key.child(word) };
+            if let Some((_, instead)) = keys.later.iter().find(|(later, _)| *later == word) {
+                let message = format!("{word} is not honoured yet: {instead}");
+                self.problems.report(&place, message, "remove the key");
+            } else if !keys.known.contains(&word) {
+                let candidates = keys.known.iter().copied().chain(keys.later.iter().map(|(later, _)| *later));
+                self.problems.report(&place, format!("unknown key {word:?}"), suggest(word, candidates));
+            }
+        }
+    }
+
+    /// What `read` makes of a key that may be absent.
+    pub(super) fn optional<T>(
+        &self,
+        key: &str,
+        read: impl FnOnce(Value<'t>) -> Read<T>,
+    ) -> Read<Option<T>> {
+        self.get(key).map(read).transpose()
+    }
+
+    /// What `read` makes of a key that must be there.
+    pub(super) fn required<T>(&self, key: &str, read: impl FnOnce(Value<'t>) -> Read<T>) -> Read<T> {
+        read(self.get(key).ok_or_else(|| self.report_missing(key))?)
+    }
+
+    /// What `read` makes of each element of a list that must be there and not be empty. A list that cannot be read
+    /// is one unread element.
+    pub(super) fn list<T>(&self, key: &str, read: impl Fn(Value<'t>) -> Read<T>) -> Vec<Read<T>> {
+        match self.required(key, |value| value.elements("write a list: [ … ]")) {
+            Ok(elements) => elements.into_iter().map(read).collect(),
+            Err(reported) => vec![Err(reported)],
+        }
+    }
+
+    /// The tables under `[[key]]`, each known by its `name` from here on. There may be none.
+    pub(super) fn tables(&self, key: &str) -> Vec<Read<Self>> {
+        let remedy = format!("write [[{key}]], in double brackets");
+        match self.optional(key, |value| value.elements(&remedy)) {
+            Ok(elements) => elements.into_iter().flatten().map(|value| value.table()?.owned_by(key)).collect(),
+            Err(reported) => vec![Err(reported)],
+        }
+    }
+
+    /// The table under `[key]`; an empty one when it is absent.
+    pub(super) fn section(&self, key: &str, keys: &Keys) -> Read<Option<Self>> {
+        let section = self.optional(key, Value::table)?;
+        if let Some(section) = &section {
+            section.refuse_other_keys(keys);
+        }
+        Ok(section)
+    }
+
+    /// The value of a key.
+    pub(super) fn get(&self, key: &str) -> Option<Value<'t>> {
+        let node = self.entries.get(key)?;
+        Some(Value::new(node, self.place.key.child(key), self.problems))
+    }
+
+    pub(super) fn report_missing(&self, key: &str) -> Reported {
+        self.problems.report(&self.place.missing(key), "missing", format!("add {key} = …"))
+    }
+
+    fn owned_by(mut self, kind: &str) -> Read<Self> {
+        if let Some(DeValue::String(name)) = self.entries.get("name").map(Spanned::get_ref) {
+            self.place.key.owner = Some(format!("{kind} {name:?}").into());
+        }
+        Ok(self)
+    }
+}
+
+/// A value of the file.
+pub(super) struct Value<'t> {
+    pub(super) place: Place,
+    pub(super) problems: &'t Problems<'t>,
+    node: &'t DeValue<'t>,
+}
+
+impl<'t> Value<'t> {
+    fn new(node: &'t Spanned<DeValue<'t>>, key: Key, problems: &'t Problems<'t>) -> Self {
+        Self { place: Place { offset: node.span().start, key }, problems, node: node.get_ref() }
+    }
+
+    /// Reports a problem with this value.
+    pub(super) fn refuse(&self, message: impl Into<String>, remedy: impl Into<String>) -> Reported {
+        self.problems.report(&self.place, message, remedy)
+    }
+
+    /// A string.
+    pub(super) fn text(&self, remedy: &str) -> Read<&'t str> {
+        self.node.as_str().ok_or_else(|| self.mismatch("a string", remedy))
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn integer<T>(&self, bounds: &Bounds<T>) -> Read<T>
+    where
+        T: TryFrom<i128> + PartialOrd + Display,
+    {
+        let Bounds { what, range, why } = bounds;
+        let remedy = format!("write {what} from {} to {}{why}", range.start(), range.end());
+        let number = self.node.as_integer().ok_or_else(|| self.mismatch("an integer", &remedy))?;
+        i128::from_str_radix(number.as_str(), number.radix())
+            .ok()
+            .and_then(|number| T::try_from(number).ok())
+            .filter(|number| range.contains(number))
+            .ok_or_else(|| self.refuse(format!("{number} is not {what} here"), remedy))
+    }
+
+    /// One of `words`; those in `later` will mean something one day.
+    pub(super) fn word<T: Copy>(&self, words: &[(&'static str, T)], later: &[&str]) -> Read<T> {
+        let all = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(" or ");
+        let written = self.text(&format!("write {all}"))?;
+        if later.contains(&written) {
+            return Err(self.refuse(format!("\"{written}\" is not honoured yet"), format!("write {all}")));
+        }
+        let meant = words.iter().find(|(word, _)| *word == written).map(|(_, meaning)| *meaning);
+        meant.ok_or_else(|| self.refuse(format!("unknown word {written:?}"), format!("write {all}")))
+    }
+
+    /// A table.
+    pub(super) fn table(self) -> Read<Table<'t>> {
+        let entries = self.node.as_table().ok_or_else(|| self.mismatch("a table", "write { key = value, … }"))?;
+        Ok(Table { place: self.place, problems: self.problems, entries })
+    }
+
+    /// The elements of a list that is not empty.
+    pub(super) fn elements(self, remedy: &str) -> Read<Vec<Self>> {
+        let array = self.node.as_array().ok_or_else(|| self.mismatch("a list", remedy))?;
+        if array.is_empty() {
+            return Err(self.refuse("the list is empty", "add at least one element"));
+        }
+        let element = |(index, node)| Self::new(node, self.place.key.element(index), self.problems);
+        Ok(array.iter().enumerate().map(element).collect())
+    }
+
+    /// Whether this is a list.
+    pub(super) fn is_list(&self) -> bool {
+        self.node.is_array()
+    }
+
+    fn mismatch(&self, wanted: &str, remedy: &str) -> Reported {
+        let found = match self.node {
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "an integer",
+            DeValue::Float(_) => "a float",
+            DeValue::Boolean(_) => "a boolean",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        self.refuse(format!("{found} where {wanted} belongs"), remedy)
+    }
+}

@@ -1,0 +1,160 @@
+//! What is wrong with an operator's file: one problem with its place, and the collector that gathers all of them.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+/// One mistake in the operator's file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// The line, from 1.
+    pub line: usize,
+    /// The character within the line, from 1.
+    pub column: usize,
+    /// The key that is wrong.
+    pub key: Key,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl Problem {
+    /// The problem as one line that opens with the file's name.
+    pub fn in_file(&self, file: &str) -> String {
+        format!("{file}:{self}")
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { line, column, key, message, remedy } = self;
+        let colon = if key.path.is_empty() { "" } else { ": " };
+        write!(f, "{line}:{column}: {key}{colon}{message}; {remedy}")
+    }
+}
+
+impl std::error::Error for Problem {}
+
+/// Which key of the file is meant.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Key {
+    /// The whole path, such as `service[0].listeners[1].port`. Empty where TOML itself is broken.
+    pub path: String,
+    /// Whose key it is, where that has a name: `service "orders"`.
+    pub owner: Option<Arc<str>>,
+}
+
+impl Key {
+    /// A key of the table that this one names.
+    pub(crate) fn child(&self, key: &str) -> Self {
+        let dot = if self.path.is_empty() { "" } else { "." };
+        Self { path: format!("{}{dot}{key}", self.path), owner: self.owner.clone() }
+    }
+
+    /// An element of the list that this one names.
+    pub(crate) fn element(&self, index: usize) -> Self {
+        Self { path: format!("{}[{index}]", self.path), owner: self.owner.clone() }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.owner, self.path.split_once('.')) {
+            (Some(owner), Some((_, rest))) => write!(f, "{owner}: {rest}"),
+            (Some(owner), None) => f.write_str(owner),
+            (None, _) => f.write_str(&self.path),
+        }
+    }
+}
+
+/// Where in the file something stands.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Place {
+    /// Its first byte.
+    pub(crate) offset: usize,
+    pub(crate) key: Key,
+}
+
+impl Place {
+    /// The place of a key that ought to stand in this table.
+    pub(crate) fn missing(&self, key: &str) -> Self {
+        Self { offset: self.offset, key: self.key.child(key) }
+    }
+}
+
+/// The proof that a problem was reported: whoever cannot make a value hands this on in its stead.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reported(());
+
+/// A value from the file, or the proof that its problem was reported.
+pub(crate) type Read<T> = Result<T, Reported>;
+
+/// Collects every problem of one file.
+pub(crate) struct Problems<'t> {
+    text: &'t str,
+    /// Where each line begins.
+    lines: Vec<usize>,
+    found: RefCell<Vec<Problem>>,
+}
+
+impl<'t> Problems<'t> {
+    pub(crate) fn new(text: &'t str) -> Self {
+        let starts = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+        Self { text, lines: std::iter::once(0).chain(starts).collect(), found: RefCell::default() }
+    }
+
+    pub(crate) fn report(
+        &self,
+        place: &Place,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Reported {
+        let (line, column) = self.position(place.offset);
+        let key = place.key.clone();
+        let problem = Problem { line, column, key, message: message.into(), remedy: remedy.into() };
+        self.found.borrow_mut().push(problem);
+        Reported(())
+    }
+
+    /// Names another place, for a message: `endpoint "orders-a": interfaces[0].address (line 30)`.
+    pub(crate) fn name(&self, place: &Place) -> String {
+        format!("{} (line {})", place.key, self.position(place.offset).0)
+    }
+
+    /// Whether a problem on this line is known.
+    pub(crate) fn knows_line(&self, line: usize) -> bool {
+        self.found.borrow().iter().any(|problem| problem.line == line)
+    }
+
+    /// Line and column, both from 1, of a byte.
+    pub(crate) fn position(&self, offset: usize) -> (usize, usize) {
+        let line = self.lines.partition_point(|start| *start <= offset);
+        let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
+        let before = self.text.get(start..offset).unwrap_or_default();
+        (line, before.chars().count() + 1)
+    }
+
+    /// Every problem, in the order of the file.
+    pub(crate) fn into_sorted(self) -> Vec<Problem> {
+        let mut found = self.found.into_inner();
+        found.sort_by_key(|problem| (problem.line, problem.column));
+        found
+    }
+}
+
+/// What to do about an unknown word: the nearest of those that would do, or all of them.
+pub(crate) fn suggest<'a>(word: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> String {
+    let written = word.to_lowercase();
+    let near: RangeInclusive<usize> = 0..=written.chars().count().max(3) / 3;
+    let nearest = candidates
+        .clone()
+        .map(|candidate| (strsim::damerau_levenshtein(&written, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, _)| near.contains(distance))
+        .min();
+    match nearest {
+        Some((_, candidate)) => format!("did you mean \"{candidate}\"?"),
+        None => format!("known here: {}", candidates.collect::<Vec<_>>().join(", ")),
+    }
+}

@@ -1,0 +1,87 @@
+# shellcheck shell=bash
+# Runs checks one by one and reports them: `ok NAME`, or `FAIL NAME: why` with what the check printed.
+#
+# A check is a function. It runs in a subshell under `set -e`: the first command that fails ends it, `fail` ends it with
+# a reason, `note` adds a figure to its `ok` line. What it started with `start` is stopped when it ends.
+# Needs `scratch`, a folder.
+
+passed=0
+failed=0
+
+# run_check NAME FUNCTION [ARGUMENT…]
+run_check() {
+    local name=$1
+    shift
+    rm -f "$scratch/why" "$scratch/note"
+    (
+        children=()
+        trap stop_children EXIT
+        trap 'exit 130' INT TERM
+        trap 'unexplained "$BASH_COMMAND" "${BASH_SOURCE[0]##*/}:$LINENO"' ERR
+        set -eE
+        "$@"
+    ) >"$scratch/check.log" 2>&1 </dev/null
+    case $? in
+        0)
+            passed=$((passed + 1))
+            echo "ok $name$(sed 's/.*/ (&)/' "$scratch/note" 2>/dev/null)"
+            ;;
+        130) exit 130 ;;
+        *)
+            failed=$((failed + 1))
+            echo "FAIL $name: $(cat "$scratch/why" 2>/dev/null || echo "it ended early")"
+            show_log "what the check printed" "$scratch/check.log"
+            return 1
+            ;;
+    esac
+}
+
+# The line that ends a report; false when something failed.
+summary() {
+    echo "$passed passed, $failed failed"
+    ((failed == 0 && passed > 0))
+}
+
+# Ends the check that calls it.
+fail() {
+    echo "$*" >"$scratch/why"
+    exit 1
+}
+
+note() {
+    echo "$*" >"$scratch/note"
+}
+
+unexplained() {
+    [[ -e $scratch/why ]] || echo "$2: $1" >"$scratch/why"
+}
+
+# equal WHAT FOUND EXPECTED
+equal() {
+    [[ $2 == "$3" ]] || fail "$1 is '$2', not '$3'"
+}
+
+# contains WHAT TEXT PHRASE…: TEXT holds every PHRASE.
+contains() {
+    local what=$1 text=$2 phrase
+    shift 2
+    for phrase in "$@"; do
+        [[ $text == *"$phrase"* ]] || fail "$what does not say '$phrase': $text"
+    done
+}
+
+# exits CODE COMMAND…: runs it, wants that status, and leaves what it printed in `output`.
+exits() {
+    local wanted=$1 status=0
+    shift
+    output=$("$@" 2>&1) || status=$?
+    printf '%s\n' "$output"
+    ((status == wanted)) || fail "exit status $status, not $wanted: $*: ${output:0:300}"
+}
+
+# show_log TITLE FILE
+show_log() {
+    [[ -s $2 ]] || return 0
+    echo "    --- $1"
+    tail -n 40 "$2" | sed 's/^/    /'
+}

@@ -1,0 +1,84 @@
+# shellcheck shell=bash
+# The programs behind the service, and the files they serve.
+#
+#   8080 nginx: /whoami, files to fetch, /up/ to put files      7007 socat: echoes (TCP, UDP)
+#   5201 iperf3                                                 7009 socat: the SHA-256 of what it was sent
+#   5353 dnsmasq (UDP)                                          9    nothing: refuses
+
+readonly www="$scratch/www"
+
+start_targets() {
+    make_files
+    start_nginx "$provider"
+    start_nginx "$behind"
+    start iperf3 at "$provider" iperf3 --server
+    start dnsmasq at "$provider" dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --pid-file= \
+        --port=5353 --listen-address=10.2.0.2,fd02::2 --bind-interfaces --no-resolv --no-hosts \
+        --address=/orders.test/192.0.2.7 --address=/orders.test/2001:db8::7
+    start echo-tcp at "$provider" socat TCP6-LISTEN:7007,ipv6only=0,reuseaddr,fork EXEC:cat
+    start digest at "$provider" socat TCP6-LISTEN:7009,ipv6only=0,reuseaddr,fork EXEC:sha256sum
+    # UDP answers have to come from the address that was asked.
+    start echo-udp4 at "$provider" socat -b 65536 UDP4-RECVFROM:7007,bind=10.2.0.2,fork EXEC:cat
+    start echo-udp6 at "$provider" socat -b 65536 UDP6-RECVFROM:7007,bind=[fd02::2],fork EXEC:cat
+    await_targets
+}
+
+await_targets() {
+    local port
+    await 10 "nginx behind the second hop" bound "$behind" tcp 8080
+    for port in 8080 5201 7007 7009; do
+        await 10 "a listener on TCP port $port" bound "$provider" tcp "$port"
+    done
+    for port in 5353 7007; do
+        await 10 "a listener on UDP port $port" bound "$provider" udp "$port"
+    done
+}
+
+make_files() {
+    mkdir -p "$www/up"
+    head -c 100M /dev/urandom >"$www/blob"
+    head -c 8M /dev/urandom >"$www/for-a"
+    head -c 8M /dev/urandom >"$www/for-b"
+    blob_digest=$(digest_of "$www/blob")
+}
+
+digest_of() {
+    sha256sum "$1" | cut -d' ' -f1
+}
+
+start_nginx() {
+    local home="$scratch/nginx-$1"
+    mkdir "$home"
+    nginx_config "$home" >"$home/nginx.conf"
+    start "nginx-$1" at "$1" nginx -p "$home" -c "$home/nginx.conf" -e stderr
+}
+
+# nginx_config HOME
+nginx_config() {
+    cat <<END
+user root;
+daemon off;
+worker_processes 2;
+pid $1/pid;
+error_log stderr warn;
+events { worker_connections 4096; }
+http {
+    access_log off;
+    sendfile on;
+    keepalive_requests 1000000;
+    client_max_body_size 0;
+    client_body_temp_path $1/body;
+    proxy_temp_path $1/proxy;
+    fastcgi_temp_path $1/fastcgi;
+    uwsgi_temp_path $1/uwsgi;
+    scgi_temp_path $1/scgi;
+    server {
+        listen 8080;
+        listen [::]:8080;
+        root $www;
+        location /whoami { return 200 "\$remote_addr \$remote_port \$server_addr\n"; }
+        location /up/ { dav_methods PUT; }
+    }
+}
+END
+}
