@@ -42,18 +42,15 @@ ready_or_ended() {
     grep -q '^ready' "$scratch/$1.log" || ! running "$2"
 }
 
-status() {
-    "$sidegate" status --config "$shared_file" "$@"
+# counted REASON [FILE]: how many packets the forwarder has counted under that reason.
+counted() {
+    "$sidegate" status --json --config "${2:-$shared_file}" |
+        jq --arg reason "$1" '[.. | objects | .[$reason]? | numbers] | add // 0'
 }
 
-# How many packets the shared forwarder has dropped for a reason: dropped REASON
-dropped() {
-    status --json | jq --arg reason "$1" '[.. | objects | .[$reason]? | numbers] | add // 0'
-}
-
-# more_dropped REASON BEFORE
-more_dropped() {
-    (($(dropped "$1") > $2))
+# counted_more REASON BEFORE
+counted_more() {
+    (($(counted "$1") > $2))
 }
 
 # door nat|terminate v4|v6 [SERVICE]: the URL's host and port at the endpoint.
@@ -80,6 +77,21 @@ door() {
 # The address that targets see: node v4|v6
 node() {
     if [[ $1 == v4 ]]; then echo 10.2.9.1; else echo fd02:9::1; fi
+}
+
+# The target's address: target v4|v6
+target() {
+    if [[ $1 == v4 ]]; then echo 10.2.0.2; else echo fd02::2; fi
+}
+
+# An address as it stands in front of a port.
+bracketed() {
+    if [[ $1 == *:* ]]; then echo "[$1]"; else echo "$1"; fi
+}
+
+# The address in what `door` says.
+host_of() {
+    sed -E 's/:[0-9]+$//; s/^\[(.*)\]$/\1/' <<<"$1"
 }
 
 # operators_file NAME DOOR_V4 DOOR_V6 NODE_V4 NODE_V6

@@ -12,14 +12,15 @@ consumer_a="$lab-a"
 consumer_b="$lab-b"
 provider="$lab-p"
 behind="$lab-t"
-scratch=$(mktemp -d)
-chmod 755 "$scratch" # one check reads it as nobody
+scratch="${TMPDIR:-/tmp}/$lab"
 children=()
 
 readonly consumer_addresses=(10.1.0.2/32 fd01::2/128)
 readonly provider_addresses=(10.2.0.2/32 fd02::2/128)
 
 build_lab() {
+    mkdir "$scratch"
+    chmod 755 "$scratch" # one check reads it as nobody
     add_namespace "$consumer_a" "${consumer_addresses[@]}"
     add_namespace "$consumer_b" "${consumer_addresses[@]}"
     add_namespace "$provider" "${provider_addresses[@]}"
@@ -86,7 +87,15 @@ at() {
     ip netns exec "$@"
 }
 
-# start NAME COMMAND…: in the background, its output in a log of that name, its process id in `started`.
+# start_at NAME NAMESPACE COMMAND…
+start_at() {
+    local name=$1 namespace=$2
+    shift 2
+    start "$name" ip netns exec "$namespace" "$@"
+}
+
+# start NAME COMMAND…: a program (not a function: it could not be stopped) in the background, its output in a log of
+# that name, its process id in `started`.
 start() {
     local name=$1
     shift

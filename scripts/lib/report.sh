@@ -44,7 +44,7 @@ summary() {
 
 # Ends the check that calls it.
 fail() {
-    echo "$*" >"$scratch/why"
+    echo "$*" | tee "$scratch/why" >&2
     exit 1
 }
 

@@ -11,15 +11,15 @@ start_targets() {
     make_files
     start_nginx "$provider"
     start_nginx "$behind"
-    start iperf3 at "$provider" iperf3 --server
-    start dnsmasq at "$provider" dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --pid-file= \
+    start_at iperf3 "$provider" iperf3 --server
+    start_at dnsmasq "$provider" dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --pid-file= \
         --port=5353 --listen-address=10.2.0.2,fd02::2 --bind-interfaces --no-resolv --no-hosts \
         --address=/orders.test/192.0.2.7 --address=/orders.test/2001:db8::7
-    start echo-tcp at "$provider" socat TCP6-LISTEN:7007,ipv6only=0,reuseaddr,fork EXEC:cat
-    start digest at "$provider" socat TCP6-LISTEN:7009,ipv6only=0,reuseaddr,fork EXEC:sha256sum
+    start_at echo-tcp "$provider" socat TCP6-LISTEN:7007,ipv6only=0,reuseaddr,fork EXEC:cat
+    start_at digest "$provider" socat TCP6-LISTEN:7009,ipv6only=0,reuseaddr,fork EXEC:sha256sum
     # UDP answers have to come from the address that was asked.
-    start echo-udp4 at "$provider" socat -b 65536 UDP4-RECVFROM:7007,bind=10.2.0.2,fork EXEC:cat
-    start echo-udp6 at "$provider" socat -b 65536 UDP6-RECVFROM:7007,bind=[fd02::2],fork EXEC:cat
+    start_at echo-udp4 "$provider" socat -b 65536 UDP4-RECVFROM:7007,bind=10.2.0.2,fork EXEC:cat
+    start_at echo-udp6 "$provider" socat -b 65536 "UDP6-RECVFROM:7007,bind=[fd02::2],fork" EXEC:cat
     await_targets
 }
 
@@ -50,7 +50,7 @@ start_nginx() {
     local home="$scratch/nginx-$1"
     mkdir "$home"
     nginx_config "$home" >"$home/nginx.conf"
-    start "nginx-$1" at "$1" nginx -p "$home" -c "$home/nginx.conf" -e stderr
+    start_at "nginx-$1" "$1" nginx -p "$home" -c "$home/nginx.conf" -e stderr
 }
 
 # nginx_config HOME

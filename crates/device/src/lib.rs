@@ -1,1 +1,82 @@
 //! Where packets come from: TUN queues, namespaces, routes.
+//!
+//! An [`Opener`] makes one device in one network namespace and hands back its queues: plain file descriptors that any
+//! thread may read and write. Whatever has to happen *in* the namespace happens on a throw-away thread that enters it
+//! and ends, so no thread of the caller ever changes its own.
+//!
+//! A device lives exactly as long as its queues: it is never made persistent, so closing them (or dying) removes the
+//! device and the routes to it.
+
+mod error;
+pub mod lab;
+mod link;
+mod name;
+mod namespace;
+mod netlink;
+mod offloads;
+mod opener;
+pub mod probe;
+mod queue;
+mod route;
+mod tun;
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use wire::{Frame, Offload};
+
+pub use error::{DeviceError, Place};
+pub use name::device_name;
+pub use namespace::{NamespaceIdentity, inside};
+pub use offloads::Offloads;
+pub use opener::OffloadOpener;
+
+/// What a device has to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeviceSpec {
+    /// Its name; see [`device_name`].
+    pub name: String,
+    /// The file of the namespace that it lives in.
+    pub namespace: PathBuf,
+    /// How many queues it has, one per worker; 0 counts as 1.
+    pub queues: usize,
+    /// Its MTU: larger than what the path carries, so that the limit is the engine's to enforce.
+    pub mtu: u32,
+    /// The addresses that are routed to it, each as a /32 or /128.
+    pub routed: Vec<IpAddr>,
+    /// Addresses that the namespace gets on it, at most one per family: also the preferred source of the routes.
+    pub local: Vec<IpAddr>,
+}
+
+/// One queue of one device, non-blocking.
+pub trait Queue: AsFd + Send {
+    /// Reads one packet into `buffer`, which wants to be [`wire::FRAME_CAPACITY`] long: of a packet that does not fit,
+    /// the end is lost. `Ok(None)` says that there is nothing to read now. An offload header that makes no sense is an
+    /// error of kind [`io::ErrorKind::InvalidData`]: that packet is gone, the queue is fine. Any other error means that
+    /// the device is gone or down.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<(usize, Offload)>>;
+
+    /// Writes one packet. The kernel refuses a frame whose offload does not fit its bytes with
+    /// [`io::ErrorKind::InvalidInput`].
+    fn write(&mut self, frame: &Frame<'_>) -> io::Result<()>;
+}
+
+/// A device that is up and routed to.
+pub struct Opened {
+    /// Its queues. Dropping the last of them removes the device.
+    pub queues: Vec<Box<dyn Queue>>,
+    /// Its name.
+    pub name: String,
+    /// What the kernel leaves undone on it.
+    pub offloads: Offloads,
+    /// The namespace that it is in: the one that was there when it was opened.
+    pub namespace: NamespaceIdentity,
+}
+
+/// Makes devices: the backends differ in how.
+pub trait Opener: Send + Sync {
+    /// Makes the device that `spec` asks for. After an error nothing of it is left.
+    fn open(&self, spec: &DeviceSpec) -> Result<Opened, DeviceError>;
+}

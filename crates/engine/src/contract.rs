@@ -40,12 +40,7 @@ pub trait Output {
 
     /// The frame, untouched, belongs to another worker, which gets it as input from the same device. The receiver gives
     /// the verdict.
-    fn hand_over(
-        &mut self,
-        to: WorkerId,
-        device: DeviceId,
-        frame: &Frame<'_>,
-    ) -> Result<(), HandOverFull>;
+    fn hand_over(&mut self, to: WorkerId, device: DeviceId, frame: &Frame<'_>) -> Result<(), HandOverFull>;
 
     /// What became of the frame at `slot` of the batch. Every frame of a batch gets exactly one verdict, here or from the
     /// worker that it was handed to.

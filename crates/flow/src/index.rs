@@ -124,10 +124,16 @@ mod tests {
         let index = Index::new(1000);
         let keys: Vec<u64> = hashes().take(1000).collect();
         for (slot, &hash) in keys.iter().enumerate() {
-            assert!(index.insert(hash, Direction::Forward, slot as u32).is_some(), "at a load of one half all fit");
+            assert!(
+                index.insert(hash, Direction::Forward, slot as u32).is_some(),
+                "at a load of one half all fit"
+            );
         }
         for (slot, &hash) in keys.iter().enumerate() {
-            assert_eq!(index.find(hash, |found, _| found == slot as u32), Some((slot as u32, Direction::Forward)));
+            assert_eq!(
+                index.find(hash, |found, _| found == slot as u32),
+                Some((slot as u32, Direction::Forward))
+            );
             index.remove(hash, Direction::Forward, slot as u32);
             assert_eq!(index.find(hash, |found, _| found == slot as u32), None);
         }

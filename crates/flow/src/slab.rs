@@ -26,8 +26,35 @@ pub struct FlowId {
 pub enum FlowPath {
     /// Its packets are rewritten, by whichever worker gets them.
     Nat,
-    /// It ends in the stack of this worker, and all its packets must go there.
-    Terminated(u16),
+    /// It ends in a worker's own TCP, and all its packets must go there.
+    Terminated {
+        /// The worker.
+        worker: u16,
+        /// Its place among that worker's terminated flows.
+        relay: u16,
+    },
+}
+
+impl FlowPath {
+    const TERMINATED: u64 = 1 << 32;
+
+    fn to_word(self) -> u64 {
+        match self {
+            Self::Nat => 0,
+            Self::Terminated { worker, relay } => {
+                Self::TERMINATED | u64::from(worker) << 16 | u64::from(relay)
+            }
+        }
+    }
+
+    #[inline]
+    fn from_word(word: u64) -> Self {
+        if word & Self::TERMINATED == 0 {
+            Self::Nat
+        } else {
+            Self::Terminated { worker: (word >> 16) as u16, relay: word as u16 }
+        }
+    }
 }
 
 /// One direction's line.
@@ -49,7 +76,7 @@ pub(crate) struct Slot {
     state: AtomicU64,
     ids: AtomicU64,
     port: AtomicU64,
-    path: AtomicU32,
+    path: AtomicU64,
     idle: AtomicU32,
     started: AtomicU32,
     seen: [AtomicU32; 2],
@@ -145,11 +172,7 @@ impl Slot {
         self.ids.store(ids, Ordering::Relaxed);
         let port = u64::from(filling.pool.0) << 32 | u64::from(filling.reply.local_port);
         self.port.store(port, Ordering::Relaxed);
-        let path = match filling.path {
-            FlowPath::Nat => 0,
-            FlowPath::Terminated(worker) => u32::from(worker) + 1,
-        };
-        self.path.store(path, Ordering::Relaxed);
+        self.path.store(filling.path.to_word(), Ordering::Relaxed);
         self.idle.store(filling.idle.0, Ordering::Relaxed);
         self.begin(filling.now);
         let generation = self.state().generation().wrapping_add(1);
@@ -233,10 +256,7 @@ impl Slot {
 
     #[inline]
     pub(crate) fn path(&self) -> FlowPath {
-        match self.path.load(Ordering::Relaxed) {
-            0 => FlowPath::Nat,
-            worker => FlowPath::Terminated((worker - 1) as u16),
-        }
+        FlowPath::from_word(self.path.load(Ordering::Relaxed))
     }
 
     pub(crate) fn target(&self) -> TargetId {

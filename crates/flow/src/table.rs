@@ -148,7 +148,18 @@ impl Table {
 
     /// How many flows there are, about: the workers' own counts, added up.
     pub fn len(&self) -> usize {
-        self.limbo.iter().fold(0u64, |sum, limbo| sum.wrapping_add(limbo.live.load(Ordering::Relaxed))) as usize
+        self.limbo.iter().fold(0u64, |sum, limbo| sum.wrapping_add(limbo.live.load(Ordering::Relaxed)))
+            as usize
+    }
+
+    /// How many workers use it.
+    pub fn workers(&self) -> usize {
+        self.limbo.len()
+    }
+
+    /// Whether there is nothing to wait for: no flow that could expire, no slot in limbo.
+    pub fn is_quiet(&self) -> bool {
+        self.is_empty() && self.limbo.iter().all(|limbo| limbo.first.load(Ordering::Relaxed) == 0)
     }
 
     /// Whether there are none.
@@ -183,7 +194,9 @@ impl Table {
         }
         let capacity = self.slots.len() as u32;
         self.fresh
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |fresh| (fresh < capacity).then_some(fresh + 1))
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |fresh| {
+                (fresh < capacity).then_some(fresh + 1)
+            })
             .ok()
     }
 
@@ -250,7 +263,8 @@ impl Turn<'_> {
             table.ports.give_back(new.pool, new.reply.local_port);
             return Err(Refused::Full);
         };
-        let track = if new.original.protocol == wire::Protocol::Tcp { Track::OPENING } else { Track::TALKING };
+        let track =
+            if new.original.protocol == wire::Protocol::Tcp { Track::OPENING } else { Track::TALKING };
         let generation = table.slots[slot as usize].fill(&Filling {
             original: new.original,
             reply: new.reply,

@@ -147,9 +147,9 @@ mod tests {
     const RST: u8 = TcpFlags::RST;
 
     fn walk(steps: &[(Direction, u8)]) -> Track {
-        steps.iter().fold(Track::OPENING, |track, &(direction, flags)| {
-            track.after(TcpFlags::new(flags), direction)
-        })
+        steps
+            .iter()
+            .fold(Track::OPENING, |track, &(direction, flags)| track.after(TcpFlags::new(flags), direction))
     }
 
     use Direction::{Forward, Reply};

@@ -1,1 +1,204 @@
-//! TCP of our own: the only crate that knows smoltcp. Accept, dial, byte streams. Pure.
+//! TCP of our own: accept, dial, byte streams. Pure, and the only crate that knows smoltcp.
+//!
+//! # Theory of operation
+//!
+//! A [`Stack`] is what a worker's connections share: settings, secrets, and one buffer in which every outgoing packet is
+//! built. A [`Connection`] is one TCP socket, made for one pair of addresses. There is no list of sockets and no look-up
+//! in here: whoever owns the connections knows which one a packet belongs to, and hands it over.
+//!
+//! The owner drives a connection with three calls and one answer:
+//!
+//! | call | when |
+//! |---|---|
+//! | [`Connection::input`] | a packet came for it |
+//! | [`Connection::poll`] | after input, after bytes were moved, and when its time has come |
+//! | [`Connection::poll_at`] | after poll: when its time comes next, if nothing happens before |
+//! | [`Connection::state`] | after input and poll: whether to go on with it |
+//!
+//! Packets leave through the `emit` closure, before the call returns: nothing is queued, so nothing can be lost in a queue.
+//! Time is a [`Duration`](std::time::Duration) since an origin of the owner's choice; it must not run backwards.
+//! **A connection that is over owes one last packet** (the ACK of a FIN, or its RST): poll it once more, then drop it.
+//!
+//! [`Connection::accept`] makes a connection for a SYN that the owner has admitted. It takes the SYN and stays silent
+//! until [`Connection::ready`], so that a proxy can ask its target first: a target that refuses then refuses the client.
+//! [`relay`] joins two connections and carries everything across: the opening, the bytes, each FIN, an RST.
+//!
+//! # What goes in and out
+//!
+//! Frames carry their [`Offload`](wire::Offload) state. Super-packets are taken whole. With [`Settings::offload`], frames
+//! leave with a partial checksum, and over IPv4 as super-packets of up to 64 KB. Over IPv6 they leave one segment at a
+//! time, because smoltcp drops larger ones.
+//!
+//! After [`Connection::accept`] or [`Connection::dial`], nothing allocates.
+//!
+//! # What the owner has to bring
+//!
+//! - *Time-outs.* A SYN, a FIN and data are sent again for ever, and a peer that never closes leaves us in FIN-WAIT-2 for
+//!   ever. An idle time-out, or one for the opening, ends with [`Connection::abort`].
+//! - *TIME-WAIT.* It counts as [`State::Closed`]. The numbers of a later connection between the same addresses do not need
+//!   the wait: its timestamps are later, and its sequence numbers begin higher at up to 15 MB/s.
+//! - *A fence.* smoltcp panics where its sequence arithmetic would underflow. Packets of no shape are known to get there
+//!   (the suite tries arbitrary ones, and buffer sizes are chosen to rule one case out), yet an owner that serves many
+//!   connections does well to contain a panic to the connection that it happens in.
+//!
+//! # Example
+//!
+//! A client and an echo server, back to back.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use stack::{Connection, Settings, Stack, State};
+//! use wire::{Frame, Offload};
+//!
+//! /// Lets `from` speak, and `to` hear it.
+//! fn turn(stack: &mut Stack, from: &mut Connection, to: &mut Connection, now: Duration) {
+//!     let mut wire: Vec<(Vec<u8>, Offload)> = Vec::new();
+//!     from.poll(stack, now, &mut |frame| wire.push((frame.bytes.to_vec(), frame.offload)));
+//!     for (mut bytes, offload) in wire {
+//!         to.input(stack, &Frame { offload, bytes: &mut bytes }, now, &mut |_| {}).unwrap();
+//!     }
+//! }
+//!
+//! let mut stack = Stack::new(Settings::new([1, 2]));
+//! let [here, there] = ["10.0.0.1:40000".parse()?, "10.0.0.2:7".parse()?];
+//! let mut now = Duration::ZERO;
+//! let mut client = Connection::dial(&mut stack, here, there, now);
+//! let mut server = Connection::accept(&mut stack, there, here, now);
+//!
+//! server.ready();
+//! while client.state() == State::Opening || server.state() == State::Opening {
+//!     turn(&mut stack, &mut client, &mut server, now);
+//!     turn(&mut stack, &mut server, &mut client, now);
+//!     now += Duration::from_millis(1);
+//! }
+//!
+//! client.send(b"hello");
+//! client.close();
+//! let mut buffer = [0; 16];
+//! let mut echoed = Vec::new();
+//! while client.state() != State::Closed {
+//!     turn(&mut stack, &mut client, &mut server, now);
+//!     let len = server.receive(&mut buffer);
+//!     server.send(&buffer[..len]);
+//!     if server.state() == State::HalfClosed {
+//!         server.close();
+//!     }
+//!     turn(&mut stack, &mut server, &mut client, now);
+//!     let len = client.receive(&mut buffer);
+//!     echoed.extend_from_slice(&buffer[..len]);
+//!     now += Duration::from_millis(1);
+//! }
+//! assert_eq!(echoed, b"hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod clock;
+mod connection;
+mod isn;
+mod phy;
+mod relay;
+
+use smoltcp::iface::{Config, Interface};
+use smoltcp::wire::HardwareAddress;
+use wire::{FRAME_CAPACITY, Frame};
+
+pub use connection::{Connection, Failure, InputError, State};
+pub use relay::{Moved, relay};
+
+use isn::Numbers;
+use phy::{Link, Port};
+
+/// What all connections of a [`Stack`] have in common.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// The secret behind initial sequence numbers and timestamps: random, and the same in all stacks of a process.
+    pub seed: [u64; 2],
+    /// The largest IP packet that a connection's path carries. The MSS that we announce is this less 40 (IPv6: 60), so a
+    /// ceiling on the MSS is a ceiling on this. Less than [`Settings::MIN_MTU`] counts as that.
+    pub mtu: usize,
+    /// Bytes of a connection's receive buffer, and of its send buffer. Rounded down to the next 65,535 times a power of
+    /// two, or to 65,535 at most where it is less; the buffers never grow.
+    pub buffer: usize,
+    /// Whether whoever takes our frames completes checksums and cuts super-packets, as a TUN with offloads does.
+    pub offload: bool,
+}
+
+impl Settings {
+    /// What every IPv6 link carries.
+    pub const MIN_MTU: usize = 1280;
+
+    /// An MTU of 1500, buffers of 256 KiB, with offloads.
+    pub fn new(seed: [u64; 2]) -> Self {
+        Self { seed, mtu: 1500, buffer: 256 << 10, offload: true }
+    }
+}
+
+/// What a worker's connections share. Any connection may be used with any stack of the same settings; each call needs one.
+pub struct Stack {
+    interface: Interface,
+    link: Link,
+    scratch: Box<[u8]>,
+    numbers: Numbers,
+    buffer: usize,
+}
+
+impl Stack {
+    /// A stack for connections with these settings.
+    pub fn new(settings: Settings) -> Self {
+        let link = Link::new(settings.mtu.clamp(Settings::MIN_MTU, usize::from(u16::MAX)), settings.offload);
+        Self {
+            interface: interface(&link, 0),
+            link,
+            scratch: vec![0; FRAME_CAPACITY].into_boxed_slice(),
+            numbers: Numbers::new(settings.seed),
+            buffer: whole_windows(settings.buffer),
+        }
+    }
+}
+
+/// An interface that takes packets for any address, whose generator starts at `seed`. Plain data: it costs no allocation.
+fn interface(link: &Link, seed: u64) -> Interface {
+    let mut config = Config::new(HardwareAddress::Ip);
+    config.random_seed = seed;
+    let mut silent: fn(&mut Frame<'_>) = |_| {};
+    let mut port = Port { inbound: None, scratch: &mut [], link, emit: &mut silent };
+    let mut interface = Interface::new(config, &mut port, clock::ORIGIN);
+    interface.set_any_ip(true);
+    interface
+}
+
+/// The largest buffer up to `wanted` that a window field describes exactly.
+///
+/// smoltcp believes the unscaled window of a SYN to be scaled. With a buffer of any other size it would take more from a
+/// peer that overruns its first window than the buffer holds, and panic.
+fn whole_windows(wanted: usize) -> usize {
+    const WINDOW: usize = u16::MAX as usize;
+    const LARGEST: usize = WINDOW << 14;
+    match wanted.min(LARGEST) / WINDOW {
+        0 => wanted.max(1),
+        windows => WINDOW << windows.ilog2(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_whole_windows() {
+        assert_eq!(whole_windows(0), 1);
+        assert_eq!(whole_windows(4096), 4096);
+        assert_eq!(whole_windows(65_535), 65_535);
+        assert_eq!(whole_windows(131_069), 65_535);
+        assert_eq!(whole_windows(256 << 10), 65_535 << 2);
+        assert_eq!(whole_windows(usize::MAX), 65_535 << 14);
+    }
+
+    #[test]
+    fn a_stack_and_its_connections_can_move_to_another_thread() {
+        fn assert_send<T: Send>() {}
+        assert_send::<Stack>();
+        assert_send::<Connection>();
+    }
+}

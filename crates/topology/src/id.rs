@@ -18,7 +18,8 @@ impl<T> Id<T> {
 
     /// The id of the `generation`th thing at `index`.
     pub const fn new(index: usize, generation: u16) -> Self {
-        let bits = (index as u32 & (Self::MAX_COUNT as u32 - 1)) | ((generation as u32 & 0x3ff) << Self::INDEX_BITS);
+        let bits =
+            (index as u32 & (Self::MAX_COUNT as u32 - 1)) | ((generation as u32 & 0x3ff) << Self::INDEX_BITS);
         Self { bits, kind: PhantomData }
     }
 
@@ -89,11 +90,6 @@ impl<T> Arena<T> {
     #[inline]
     pub fn get(&self, id: Id<T>) -> Option<&T> {
         self.items.get(id.index()).filter(|(own, _)| *own == id).map(|(_, item)| item)
-    }
-
-    /// Changes the thing with this id, while the topology is being built.
-    pub(crate) fn get_mut(&mut self, id: Id<T>) -> Option<&mut T> {
-        self.items.get_mut(id.index()).filter(|(own, _)| *own == id).map(|(_, item)| item)
     }
 
     /// All of them, in the order of the file.

@@ -4,11 +4,20 @@
 //! gives up. What comes out is immutable and can be trusted: every reference resolves, every address has its right
 //! family, nothing is declared twice.
 
+mod build;
+mod check;
+mod file;
 mod id;
+mod lookup;
 mod model;
+mod problem;
+mod render;
 
+pub use file::Origin;
 pub use id::{Arena, DeviceId, Id};
 pub use model::{
-    DeviceBackend, Endpoint, EndpointId, FlowLimits, Interface, InterfaceId, Listener, ListenerId, Namespace, Node,
-    NodeId, Path, Run, Service, ServiceId, Target, TargetGroup, TargetGroupId, TargetId, Topology, Zone,
+    DeviceBackend, Endpoint, EndpointId, Family, FlowLimits, Interface, InterfaceId, Listener, ListenerId,
+    Namespace, Node, NodeId, Path, Run, Service, ServiceId, Target, TargetGroup, TargetGroupId, TargetId,
+    Topology, Zone,
 };
+pub use problem::{Key, Problem};

@@ -1,5 +1,6 @@
 //! The topology's types: what a validated operator's file means.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
@@ -60,7 +61,8 @@ pub struct Run {
     pub device: DeviceBackend,
     /// The largest IP packet that the path carries; larger ones disappear, as in the real thing. Default 8500.
     pub mtu: u16,
-    /// The largest MSS that a SYN may carry over IPv4 (over IPv6: 20 less). Default 8365.
+    /// The largest MSS that a SYN may carry over IPv4 (over IPv6: 20 less). Default: 135 less than the MTU, which is
+    /// the 8365 of the real thing for its 8500.
     pub mss_ceiling: u16,
 }
 
@@ -78,6 +80,39 @@ pub enum DeviceBackend {
 pub struct FlowLimits {
     /// How many flows there can be at once. Default 262,144.
     pub capacity: usize,
+}
+
+/// An address family.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub const fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// The one that this is not.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        })
+    }
 }
 
 /// A zone's name; whatever has none is in every zone.
@@ -157,6 +192,16 @@ pub enum Path {
     Nat,
     /// TCP ends here; a second connection goes on.
     Terminate,
+}
+
+impl DeviceBackend {
+    /// As the operator writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Offload => "offload",
+            Self::Plain => "plain",
+        }
+    }
 }
 
 impl Path {

@@ -1,8 +1,8 @@
 //! What is wrong with an operator's file: one problem with its place, and the collector that gathers all of them.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// One mistake in the operator's file.
@@ -96,7 +96,14 @@ pub(crate) struct Problems<'t> {
     text: &'t str,
     /// Where each line begins.
     lines: Vec<usize>,
-    found: RefCell<Vec<Problem>>,
+    found: RefCell<Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    problems: Vec<Problem>,
+    /// Lines that are not TOML: that is the one thing to say about them.
+    broken_lines: HashSet<usize>,
 }
 
 impl<'t> Problems<'t> {
@@ -105,6 +112,7 @@ impl<'t> Problems<'t> {
         Self { text, lines: std::iter::once(0).chain(starts).collect(), found: RefCell::default() }
     }
 
+    /// Reports a mistake in what the file says.
     pub(crate) fn report(
         &self,
         place: &Place,
@@ -113,9 +121,29 @@ impl<'t> Problems<'t> {
     ) -> Reported {
         let (line, column) = self.position(place.offset);
         let key = place.key.clone();
-        let problem = Problem { line, column, key, message: message.into(), remedy: remedy.into() };
-        self.found.borrow_mut().push(problem);
+        let mut found = self.found.borrow_mut();
+        if !found.broken_lines.contains(&line) {
+            found.problems.push(Problem {
+                line,
+                column,
+                key,
+                message: message.into(),
+                remedy: remedy.into(),
+            });
+        }
         Reported(())
+    }
+
+    /// Reports that the file is not TOML at this byte; once for each line.
+    pub(crate) fn report_broken(&self, offset: usize, message: &str, remedy: &str) -> Reported {
+        let reported = self.report(&Place { offset, key: Key::default() }, message, remedy);
+        self.found.borrow_mut().broken_lines.insert(self.position(offset).0);
+        reported
+    }
+
+    /// Whether the file is without a fault until here.
+    pub(crate) fn none_so_far(&self) -> Read<()> {
+        if self.found.borrow().problems.is_empty() { Ok(()) } else { Err(Reported(())) }
     }
 
     /// Names another place, for a message: `endpoint "orders-a": interfaces[0].address (line 30)`.
@@ -123,13 +151,8 @@ impl<'t> Problems<'t> {
         format!("{} (line {})", place.key, self.position(place.offset).0)
     }
 
-    /// Whether a problem on this line is known.
-    pub(crate) fn knows_line(&self, line: usize) -> bool {
-        self.found.borrow().iter().any(|problem| problem.line == line)
-    }
-
     /// Line and column, both from 1, of a byte.
-    pub(crate) fn position(&self, offset: usize) -> (usize, usize) {
+    fn position(&self, offset: usize) -> (usize, usize) {
         let line = self.lines.partition_point(|start| *start <= offset);
         let start = self.lines.get(line.saturating_sub(1)).copied().unwrap_or(0);
         let before = self.text.get(start..offset).unwrap_or_default();
@@ -138,7 +161,7 @@ impl<'t> Problems<'t> {
 
     /// Every problem, in the order of the file.
     pub(crate) fn into_sorted(self) -> Vec<Problem> {
-        let mut found = self.found.into_inner();
+        let mut found = self.found.into_inner().problems;
         found.sort_by_key(|problem| (problem.line, problem.column));
         found
     }
@@ -147,11 +170,11 @@ impl<'t> Problems<'t> {
 /// What to do about an unknown word: the nearest of those that would do, or all of them.
 pub(crate) fn suggest<'a>(word: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> String {
     let written = word.to_lowercase();
-    let near: RangeInclusive<usize> = 0..=written.chars().count().max(3) / 3;
+    let near = written.chars().count().max(3) / 3;
     let nearest = candidates
         .clone()
         .map(|candidate| (strsim::damerau_levenshtein(&written, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, _)| near.contains(distance))
+        .filter(|(distance, _)| *distance <= near)
         .min();
     match nearest {
         Some((_, candidate)) => format!("did you mean \"{candidate}\"?"),

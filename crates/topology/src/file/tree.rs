@@ -32,18 +32,19 @@ pub(super) struct Bounds<T> {
 pub(super) struct Table<'t> {
     pub(super) place: Place,
     pub(super) problems: &'t Problems<'t>,
-    entries: &'t DeTable<'t>,
+    /// `None` for a section that the file leaves out.
+    entries: Option<&'t DeTable<'t>>,
 }
 
 impl<'t> Table<'t> {
     /// The file itself.
     pub(super) fn root(entries: &'t DeTable<'t>, problems: &'t Problems<'t>) -> Self {
-        Self { place: Place::default(), problems, entries }
+        Self { place: Place::default(), problems, entries: Some(entries) }
     }
 
     /// Refuses every key that is not one of `keys`.
     pub(super) fn refuse_other_keys(&self, keys: &Keys) {
-        for key in self.entries.keys() {
+        for key in self.entries.into_iter().flat_map(DeTable::keys) {
             let word = key.get_ref().as_ref();
             let place = Place { offset: key.span().start, key: self.place.key.child(word) };
             if let Some((_, instead)) = keys.later.iter().find(|(later, _)| *later == word) {
@@ -57,11 +58,7 @@ impl<'t> Table<'t> {
     }
 
     /// What `read` makes of a key that may be absent.
-    pub(super) fn optional<T>(
-        &self,
-        key: &str,
-        read: impl FnOnce(Value<'t>) -> Read<T>,
-    ) -> Read<Option<T>> {
+    pub(super) fn optional<T>(&self, key: &str, read: impl FnOnce(Value<'t>) -> Read<T>) -> Read<Option<T>> {
         self.get(key).map(read).transpose()
     }
 
@@ -83,23 +80,24 @@ impl<'t> Table<'t> {
     pub(super) fn tables(&self, key: &str) -> Vec<Read<Self>> {
         let remedy = format!("write [[{key}]], in double brackets");
         match self.optional(key, |value| value.elements(&remedy)) {
-            Ok(elements) => elements.into_iter().flatten().map(|value| value.table()?.owned_by(key)).collect(),
+            Ok(elements) => {
+                elements.into_iter().flatten().map(|value| Ok(value.table()?.owned_by(key))).collect()
+            }
             Err(reported) => vec![Err(reported)],
         }
     }
 
-    /// The table under `[key]`; an empty one when it is absent.
-    pub(super) fn section(&self, key: &str, keys: &Keys) -> Read<Option<Self>> {
-        let section = self.optional(key, Value::table)?;
-        if let Some(section) = &section {
-            section.refuse_other_keys(keys);
-        }
+    /// The table under `[key]`; an empty one when the file leaves it out.
+    pub(super) fn section(&self, key: &str, keys: &Keys) -> Read<Self> {
+        let absent = || Self { place: self.place.missing(key), problems: self.problems, entries: None };
+        let section = self.optional(key, Value::table)?.unwrap_or_else(absent);
+        section.refuse_other_keys(keys);
         Ok(section)
     }
 
     /// The value of a key.
     pub(super) fn get(&self, key: &str) -> Option<Value<'t>> {
-        let node = self.entries.get(key)?;
+        let node = self.entries?.get(key)?;
         Some(Value::new(node, self.place.key.child(key), self.problems))
     }
 
@@ -107,11 +105,11 @@ impl<'t> Table<'t> {
         self.problems.report(&self.place.missing(key), "missing", format!("add {key} = …"))
     }
 
-    fn owned_by(mut self, kind: &str) -> Read<Self> {
-        if let Some(DeValue::String(name)) = self.entries.get("name").map(Spanned::get_ref) {
-            self.place.key.owner = Some(format!("{kind} {name:?}").into());
+    fn owned_by(mut self, key: &str) -> Self {
+        if let Some(name) = self.get("name").and_then(|value| value.as_str()) {
+            self.place.key.owner = Some(format!("{} {name:?}", key.replace('_', " ")).into());
         }
-        Ok(self)
+        self
     }
 }
 
@@ -132,9 +130,14 @@ impl<'t> Value<'t> {
         self.problems.report(&self.place, message, remedy)
     }
 
+    /// The string, if it is one.
+    pub(super) fn as_str(&self) -> Option<&'t str> {
+        self.node.as_str()
+    }
+
     /// A string.
     pub(super) fn text(&self, remedy: &str) -> Read<&'t str> {
-        self.node.as_str().ok_or_else(|| self.mismatch("a string", remedy))
+        self.as_str().ok_or_else(|| self.mismatch("a string", remedy))
     }
 
     /// A whole number within bounds.
@@ -143,13 +146,14 @@ impl<'t> Value<'t> {
         T: TryFrom<i128> + PartialOrd + Display,
     {
         let Bounds { what, range, why } = bounds;
-        let remedy = format!("write {what} from {} to {}{why}", range.start(), range.end());
-        let number = self.node.as_integer().ok_or_else(|| self.mismatch("an integer", &remedy))?;
+        let limits = format!("from {} to {}{why}", range.start(), range.end());
+        let wrong_type = || self.mismatch("an integer", &format!("write {what} {limits}"));
+        let number = self.node.as_integer().ok_or_else(wrong_type)?;
         i128::from_str_radix(number.as_str(), number.radix())
             .ok()
             .and_then(|number| T::try_from(number).ok())
             .filter(|number| range.contains(number))
-            .ok_or_else(|| self.refuse(format!("{number} is not {what} here"), remedy))
+            .ok_or_else(|| self.refuse(format!("{number} is not {what}"), format!("write one {limits}")))
     }
 
     /// One of `words`; those in `later` will mean something one day.
@@ -165,8 +169,9 @@ impl<'t> Value<'t> {
 
     /// A table.
     pub(super) fn table(self) -> Read<Table<'t>> {
-        let entries = self.node.as_table().ok_or_else(|| self.mismatch("a table", "write { key = value, … }"))?;
-        Ok(Table { place: self.place, problems: self.problems, entries })
+        let entries =
+            self.node.as_table().ok_or_else(|| self.mismatch("a table", "write { key = value, … }"))?;
+        Ok(Table { place: self.place, problems: self.problems, entries: Some(entries) })
     }
 
     /// The elements of a list that is not empty.

@@ -1,0 +1,196 @@
+//! The peers: who carries the consumer's traffic to the provider's servers. Their configurations lie in `benches/peers`.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::connect;
+use crate::lab::{CongestionControl, Lab, TARGET, Wiring};
+use crate::process::{Interrupt, Program};
+use crate::work::{BULK_PORT, REQUESTS_PORT};
+
+/// Who carries the traffic.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Peer {
+    /// Nobody: a cable. The limit of the machine.
+    Direct,
+    /// nftables in the middle: destination NAT and masquerade.
+    KernelNat,
+    /// HAProxy in the middle, in TCP mode.
+    Haproxy,
+    /// nginx in the middle, as a TCP proxy.
+    NginxStream,
+    /// sidegate, on the path that rewrites packets.
+    SidegateNat,
+    /// sidegate, on the path that ends TCP.
+    SidegateTerminate,
+}
+
+/// What every peer needs to start.
+pub(crate) struct Setting {
+    /// The program under test.
+    pub(crate) sidegate: PathBuf,
+    /// Everyone's congestion control.
+    pub(crate) congestion: CongestionControl,
+    /// The wish to stop.
+    pub(crate) interrupt: Arc<Interrupt>,
+}
+
+/// A peer at work: traffic to `door` reaches the servers in the provider's namespace.
+pub(crate) struct Session {
+    /// The address that the consumer connects to.
+    pub(crate) door: Ipv4Addr,
+    /// Ended, in this order, before the lab goes.
+    _programs: Vec<Program>,
+    /// Where it all happens.
+    pub(crate) lab: Lab,
+}
+
+impl Peer {
+    /// All of them, in the order of the table.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Direct,
+        Self::KernelNat,
+        Self::Haproxy,
+        Self::NginxStream,
+        Self::SidegateNat,
+        Self::SidegateTerminate,
+    ];
+
+    /// As it is written on the command line and in the table.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::KernelNat => "kernel-nat",
+            Self::Haproxy => "haproxy",
+            Self::NginxStream => "nginx-stream",
+            Self::SidegateNat => "sidegate-nat",
+            Self::SidegateTerminate => "sidegate-terminate",
+        }
+    }
+
+    /// Builds its lab, starts the servers and the peer, and sees a first request through.
+    pub(crate) fn open(self, setting: &Setting) -> Result<Session> {
+        let wiring = self.wiring();
+        let lab = Lab::new(self.as_str(), wiring, setting.congestion, Arc::clone(&setting.interrupt))?;
+        let servers = [http_server(&lab)?, bulk_server(&lab)?];
+        let programs = self.start(&lab, &setting.sidegate)?.into_iter().chain(servers).collect();
+        let session = Session { door: wiring.door(), _programs: programs, lab };
+        session
+            .try_the_door()
+            .with_context(|| format!("{} is up, but nothing comes through", self.as_str()))?;
+        Ok(session)
+    }
+
+    const fn wiring(self) -> Wiring {
+        match self {
+            Self::Direct => Wiring::Direct,
+            Self::KernelNat | Self::Haproxy | Self::NginxStream => Wiring::ThroughTheMiddle,
+            Self::SidegateNat | Self::SidegateTerminate => Wiring::Apart,
+        }
+    }
+
+    /// Starts what carries the traffic; a cable and the kernel need no program.
+    fn start(self, lab: &Lab, sidegate: &Path) -> Result<Option<Program>> {
+        match self {
+            Self::Direct => Ok(None),
+            Self::KernelNat => kernel_nat(lab).map(|()| None),
+            Self::Haproxy => haproxy(lab).map(Some),
+            Self::NginxStream => nginx_stream(lab).map(Some),
+            Self::SidegateNat => start_sidegate(lab, sidegate, "nat").map(Some),
+            Self::SidegateTerminate => start_sidegate(lab, sidegate, "terminate").map(Some),
+        }
+    }
+}
+
+impl Session {
+    /// One request, from the consumer's side.
+    fn try_the_door(&self) -> Result<()> {
+        const LIMIT: Duration = Duration::from_secs(5);
+        let answer = self.lab.consumer.inside(|| {
+            let mut stream =
+                TcpStream::connect_timeout(&SocketAddr::from((self.door, REQUESTS_PORT)), LIMIT)?;
+            stream.set_read_timeout(Some(LIMIT))?;
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        })?;
+        if answer.ends_with("through\n") { Ok(()) } else { bail!("the HTTP server answered {answer:?}") }
+    }
+}
+
+fn http_server(lab: &Lab) -> Result<Program> {
+    let config = lab.write("nginx-target.conf", include_str!("../../peers/nginx-target.conf"))?;
+    let mut server = lab.start(&lab.provider, "nginx-target", nginx(&config))?;
+    server.until(|_| lab.provider.listens(&[REQUESTS_PORT]))?;
+    Ok(server)
+}
+
+fn bulk_server(lab: &Lab) -> Result<Program> {
+    let mut iperf3 = Command::new("iperf3");
+    iperf3.args(["--server", "--bind", &TARGET.to_string(), "--port", &BULK_PORT.to_string()]);
+    let mut server = lab.start(&lab.provider, "iperf3-server", iperf3)?;
+    server.until(|_| lab.provider.listens(&[BULK_PORT]))?;
+    Ok(server)
+}
+
+fn kernel_nat(lab: &Lab) -> Result<()> {
+    lab.middle.set("net/ipv4/ip_forward", "1")?;
+    let rules = lab.write("kernel-nat.nft", include_str!("../../peers/kernel-nat.nft"))?;
+    let mut nft = Command::new("nft");
+    nft.arg("-f").arg(rules);
+    let said = lab.start(&lab.middle, "nft", nft)?.finish(Duration::from_secs(5))?;
+    if said.is_empty() { Ok(()) } else { bail!("nft: {said}") }
+}
+
+fn haproxy(lab: &Lab) -> Result<Program> {
+    let config = lab.write("haproxy.cfg", include_str!("../../peers/haproxy.cfg"))?;
+    let mut haproxy = Command::new("haproxy");
+    haproxy.args(["-db", "-f"]).arg(config);
+    in_the_middle(lab, "haproxy", haproxy)
+}
+
+fn nginx_stream(lab: &Lab) -> Result<Program> {
+    // A folder of its own: two nginx in one would share their pid file.
+    let config = lab.write("nginx-stream.conf", include_str!("../../peers/nginx-stream.conf"))?;
+    in_the_middle(lab, "nginx-stream", nginx(&config))
+}
+
+/// Starts a proxy, and waits until it listens on every port of the work.
+fn in_the_middle(lab: &Lab, name: &'static str, command: Command) -> Result<Program> {
+    let ports: Vec<u16> = connect::PORTS.into_iter().chain([BULK_PORT, REQUESTS_PORT]).collect();
+    let mut proxy = lab.start(&lab.middle, name, command)?;
+    proxy.until(|_| lab.middle.listens(&ports))?;
+    Ok(proxy)
+}
+
+fn start_sidegate(lab: &Lab, binary: &Path, path: &str) -> Result<Program> {
+    let file = include_str!("../../peers/sidegate.toml")
+        .replace("INSTANCE", &format!("bench-{}-{path}", std::process::id()))
+        .replace("CONSUMER", lab.consumer.name())
+        .replace("PROVIDER", lab.provider.name())
+        .replace("PATH", path);
+    let config = lab.write("sidegate.toml", &file)?;
+    let mut command = Command::new(binary);
+    command.args(["run", "--config"]).arg(config);
+    let mut sidegate = lab.start_on_the_host("sidegate", command)?;
+    sidegate.until(|sidegate| Ok(sidegate.printed()?.lines().any(|line| line == "ready")))?;
+    Ok(sidegate)
+}
+
+/// nginx with this configuration, and the folder that it lies in for its own files.
+fn nginx(config: &Path) -> Command {
+    let mut nginx = Command::new("nginx");
+    nginx.arg("-c").arg(config);
+    if let Some(folder) = config.parent() {
+        nginx.arg("-p").arg(folder);
+    }
+    nginx
+}

@@ -1,0 +1,93 @@
+//! The kinds of work that a peer is measured by.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+use benches::readings;
+use benches::report::Unit;
+use clap::ValueEnum;
+
+use crate::connect;
+use crate::peer::Session;
+
+/// Where iperf3's server listens.
+pub(crate) const BULK_PORT: u16 = 5201;
+/// Where the HTTP server listens.
+pub(crate) const REQUESTS_PORT: u16 = 8080;
+
+/// How much longer than its own length a run may take.
+const GRACE: Duration = Duration::from_secs(10);
+/// wrk's keep-alive connections.
+const CONNECTIONS: usize = 64;
+/// wrk's threads: one per core of the smallest machine that this runs on.
+const THREADS: usize = 2;
+
+/// A kind of work.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Work {
+    /// One TCP stream from the consumer to the target.
+    Bulk1,
+    /// Four at once.
+    Bulk4,
+    /// One TCP stream from the target to the consumer.
+    Reverse,
+    /// New connections, one after the other; the target closes first.
+    Connect,
+    /// HTTP requests on keep-alive connections.
+    Requests,
+}
+
+impl Work {
+    /// All kinds, in the order of the table.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Bulk1, Self::Bulk4, Self::Reverse, Self::Connect, Self::Requests];
+
+    /// As it is written on the command line and in the table.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bulk1 => "bulk1",
+            Self::Bulk4 => "bulk4",
+            Self::Reverse => "reverse",
+            Self::Connect => "connect",
+            Self::Requests => "requests",
+        }
+    }
+
+    /// What its figures count.
+    pub(crate) const fn unit(self) -> Unit {
+        match self {
+            Self::Bulk1 | Self::Bulk4 | Self::Reverse => Unit::BitsPerSecond,
+            Self::Connect | Self::Requests => Unit::PerSecond,
+        }
+    }
+
+    /// Does it once, for as long as `length`.
+    pub(crate) fn run(self, session: &Session, length: Duration) -> Result<f64> {
+        match self {
+            Self::Bulk1 => bulk(session, length, &["--parallel", "1"]),
+            Self::Bulk4 => bulk(session, length, &["--parallel", "4"]),
+            Self::Reverse => bulk(session, length, &["--reverse"]),
+            Self::Connect => connect::rate(&session.lab, session.door, length),
+            Self::Requests => requests(session, length),
+        }
+    }
+}
+
+fn bulk(session: &Session, length: Duration, how: &[&str]) -> Result<f64> {
+    let mut iperf3 = Command::new("iperf3");
+    iperf3.args(["--client", &session.door.to_string(), "--port", &BULK_PORT.to_string()]);
+    iperf3.args(["--time", &length.as_secs().to_string(), "--connect-timeout", "3000", "--json"]).args(how);
+    let printed =
+        session.lab.start(&session.lab.consumer, "iperf3-client", iperf3)?.finish(length + GRACE)?;
+    Ok(readings::iperf3(&printed)?)
+}
+
+fn requests(session: &Session, length: Duration) -> Result<f64> {
+    let mut wrk = Command::new("wrk");
+    wrk.args(["--threads", &THREADS.to_string(), "--connections", &CONNECTIONS.to_string()]);
+    wrk.args(["--duration", &format!("{}s", length.as_secs())]);
+    wrk.arg(format!("http://{}:{REQUESTS_PORT}/", session.door));
+    let printed = session.lab.start(&session.lab.consumer, "wrk", wrk)?.finish(length + GRACE)?;
+    Ok(readings::wrk(&printed)?)
+}

@@ -1,0 +1,106 @@
+//! Reads what `iperf3 --json` and `wrk` print. A run that had errors is an error, never a smaller figure.
+
+use serde::Deserialize;
+
+/// Why a tool's output is not a measurement.
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    /// The output is not the JSON that the tool promised.
+    #[error("iperf3 printed no valid JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The tool itself says that the run failed.
+    #[error("{tool}: {said}")]
+    Failed {
+        /// Which tool.
+        tool: &'static str,
+        /// In its own words.
+        said: String,
+    },
+    /// The figure is not there.
+    #[error("{tool} printed no `{field}`")]
+    Missing {
+        /// Which tool.
+        tool: &'static str,
+        /// What was looked for.
+        field: &'static str,
+    },
+}
+
+/// What arrived at the receiver, in bits per second, from `iperf3 --json`.
+pub fn iperf3(output: &str) -> Result<f64, Unreadable> {
+    #[derive(Deserialize)]
+    struct Printed {
+        error: Option<String>,
+        end: Option<End>,
+    }
+    #[derive(Deserialize)]
+    struct End {
+        sum_received: Option<Sum>,
+    }
+    #[derive(Deserialize)]
+    struct Sum {
+        bits_per_second: f64,
+    }
+
+    let printed: Printed = serde_json::from_str(output)?;
+    if let Some(said) = printed.error {
+        return Err(Unreadable::Failed { tool: "iperf3", said });
+    }
+    let received = printed.end.and_then(|end| end.sum_received);
+    let received = received.ok_or(Unreadable::Missing { tool: "iperf3", field: "end.sum_received" })?;
+    Ok(received.bits_per_second)
+}
+
+/// Requests per second from `wrk`. One socket error or one answer that is not a success spoils the run.
+pub fn wrk(output: &str) -> Result<f64, Unreadable> {
+    let line = |label: &str| output.lines().map(str::trim).find(|line| line.starts_with(label));
+    if let Some(said) = line("Socket errors").or_else(|| line("Non-2xx")) {
+        return Err(Unreadable::Failed { tool: "wrk", said: said.to_owned() });
+    }
+    let field = "Requests/sec:";
+    line(field)
+        .and_then(|line| line[field.len()..].trim().parse().ok())
+        .ok_or(Unreadable::Missing { tool: "wrk", field })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WRK: &str = "Running 1s test @ http://10.1.0.1:8080/
+  2 threads and 64 connections
+  97012 requests in 1.00s, 14.2MB read
+Requests/sec:  96911.25
+Transfer/sec:     14.2MB
+";
+
+    #[test]
+    fn iperf3_counts_what_was_received() {
+        let output = r#"{"start":{},"end":{"sum_sent":{"bits_per_second":2.0},"sum_received":{"bits_per_second":1.5}}}"#;
+        assert_eq!(iperf3(output).unwrap(), 1.5);
+    }
+
+    #[test]
+    fn iperf3_errors_are_passed_on() {
+        let output = r#"{"start":{},"end":{},"error":"unable to connect to server"}"#;
+        assert_eq!(iperf3(output).unwrap_err().to_string(), "iperf3: unable to connect to server");
+        assert!(matches!(iperf3(r#"{"end":{}}"#), Err(Unreadable::Missing { .. })));
+        assert!(matches!(iperf3(""), Err(Unreadable::Json(_))));
+    }
+
+    #[test]
+    fn wrk_counts_requests() {
+        assert_eq!(wrk(WRK).unwrap(), 96911.25);
+    }
+
+    #[test]
+    fn wrk_is_spoilt_by_one_error() {
+        let errors = "  Socket errors: connect 0, read 0, write 0, timeout 3\n";
+        assert_eq!(
+            wrk(&format!("{errors}{WRK}")).unwrap_err().to_string(),
+            format!("wrk: {}", errors.trim())
+        );
+        assert!(wrk(&format!("{WRK}  Non-2xx or 3xx responses: 9\n")).is_err());
+        assert!(matches!(wrk("Requests/sec: fast"), Err(Unreadable::Missing { .. })));
+    }
+}

@@ -1,0 +1,230 @@
+//! What can go wrong with a device or a namespace. All of it is the system's refusal, so every sentence says what was
+//! refused, where, and what the operator can do about it.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use rustix::io::Errno;
+use thiserror::Error;
+
+use crate::namespace::{command_in, label};
+use crate::{DeviceSpec, link};
+
+/// A device and the namespace that it is in, or was to be in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The device's name.
+    pub device: String,
+    /// The namespace's file.
+    pub namespace: PathBuf,
+}
+
+impl From<&DeviceSpec> for Place {
+    fn from(spec: &DeviceSpec) -> Self {
+        Self { device: spec.name.clone(), namespace: spec.namespace.clone() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "device {} in namespace {}", self.device, label(&self.namespace))
+    }
+}
+
+/// The system refused.
+#[derive(Debug, Error)]
+pub enum DeviceError {
+    /// The namespace's file is not there.
+    #[error("there is no namespace {}; create it with `ip netns add`, or correct its name", label(path))]
+    NamespaceMissing {
+        /// The namespace's file.
+        path: PathBuf,
+    },
+
+    /// The file is there, but it is something else.
+    #[error(
+        "{} is not a network namespace; give a name that `ip netns list` shows, or a path such as /proc/PID/ns/net",
+        path.display()
+    )]
+    NotANamespace {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// Only the privileged may enter.
+    #[error("entering namespace {} is not permitted; run with sudo, or grant CAP_SYS_ADMIN", label(path))]
+    EnterDenied {
+        /// The namespace's file.
+        path: PathBuf,
+    },
+
+    /// Entering failed in some other way.
+    #[error("entering namespace {} failed: {cause}", label(path))]
+    Enter {
+        /// The namespace's file.
+        path: PathBuf,
+        /// What the kernel said.
+        cause: io::Error,
+    },
+
+    /// The thread that was to enter a namespace did not start.
+    #[error(
+        "a thread to enter namespace {} did not start: {cause}; the process may be at its thread limit",
+        label(path)
+    )]
+    Thread {
+        /// The namespace's file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+
+    /// The machine has no TUN driver, or the container does not show it.
+    #[error(
+        "/dev/net/tun is missing; load the driver with `sudo modprobe tun`, or start the container with \
+         `--device /dev/net/tun`"
+    )]
+    TunMissing,
+
+    /// Somebody holds a device of this name.
+    #[error(
+        "{place}: the name is taken, most likely by another sidegate instance of the same name; stop that one, or \
+         give this one another `run.name`"
+    )]
+    Busy {
+        /// The device that was asked for.
+        place: Place,
+    },
+
+    /// A step needs more privilege.
+    #[error(
+        "{place}: not permitted to {step}; run with sudo, or grant CAP_NET_ADMIN (a container also needs \
+         `--device /dev/net/tun`)"
+    )]
+    NotPermitted {
+        /// The device.
+        place: Place,
+        /// What was being done.
+        step: String,
+    },
+
+    /// IPv6 is asked for where there is none.
+    #[error(
+        "{place}: {address} cannot be routed to it, because IPv6 is disabled there; enable it with `{} sysctl -w {}`",
+        command_in(&place.namespace),
+        link::ENABLE_IPV6
+    )]
+    Ipv6Disabled {
+        /// The device.
+        place: Place,
+        /// The first IPv6 address that it was to carry.
+        address: IpAddr,
+    },
+
+    /// There is a route for exactly this address already.
+    #[error(
+        "{place}: {address} already has a route{}; remove that route, or use another address",
+        holder.as_ref().map(|device| format!(" to device {device}")).unwrap_or_default()
+    )]
+    RouteExists {
+        /// The device.
+        place: Place,
+        /// The address.
+        address: IpAddr,
+        /// The device that the address is routed to now.
+        holder: Option<String>,
+    },
+
+    /// The address is assigned in the namespace, so the kernel keeps its packets.
+    #[error(
+        "{place}: {address} is assigned to an interface of that namespace, so its packets would never reach sidegate; \
+         remove it there (`{} ip address`), or use another address",
+        command_in(&place.namespace)
+    )]
+    AddressAssigned {
+        /// The device.
+        place: Place,
+        /// The address.
+        address: IpAddr,
+    },
+
+    /// A step failed in some other way.
+    #[error("{place}: to {step} failed: {cause}")]
+    Step {
+        /// The device.
+        place: Place,
+        /// What was being done.
+        step: String,
+        /// What the kernel said.
+        cause: io::Error,
+    },
+
+    /// A namespace was to be made where one of that name is.
+    #[error(
+        "namespace {} exists already; remove it with `ip netns del {}`, or use another name",
+        label(path),
+        label(path)
+    )]
+    NamespaceExists {
+        /// The namespace's file.
+        path: PathBuf,
+    },
+
+    /// A namespace could not be made or set up.
+    #[error("namespace {}: to {step} failed: {cause}; making namespaces needs root", label(path))]
+    Lab {
+        /// The namespace's file.
+        path: PathBuf,
+        /// What was being done.
+        step: &'static str,
+        /// What the kernel said.
+        cause: io::Error,
+    },
+}
+
+impl DeviceError {
+    /// `step` failed on the device at `place`.
+    pub(crate) fn step(place: &Place, step: impl Into<String>, cause: io::Error) -> Self {
+        let (place, step) = (place.clone(), step.into());
+        match Errno::from_io_error(&cause) {
+            Some(Errno::PERM | Errno::ACCESS) => Self::NotPermitted { place, step },
+            _ => Self::Step { place, step, cause },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> Place {
+        Place { device: "sg-orders".into(), namespace: "/run/netns/consumer-a".into() }
+    }
+
+    #[test]
+    fn a_sentence_says_what_where_and_the_remedy() {
+        let taken = DeviceError::RouteExists {
+            place: place(),
+            address: IpAddr::from([10, 1, 9, 50]),
+            holder: Some("sg-other".into()),
+        };
+        assert_eq!(
+            taken.to_string(),
+            "device sg-orders in namespace consumer-a: 10.1.9.50 already has a route to device sg-other; remove that \
+             route, or use another address"
+        );
+        let disabled = DeviceError::Ipv6Disabled { place: place(), address: IpAddr::from([0; 16]) };
+        let remedy = "`ip netns exec consumer-a sysctl -w net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0`";
+        assert!(disabled.to_string().ends_with(remedy), "{disabled}");
+    }
+
+    #[test]
+    fn lack_of_privilege_is_told_from_other_failures() {
+        let denied = DeviceError::step(&place(), "set its MTU", Errno::PERM.into());
+        assert!(denied.to_string().contains("not permitted to set its MTU; run with sudo"), "{denied}");
+        let other = DeviceError::step(&place(), "set its MTU", Errno::INVAL.into());
+        assert!(other.to_string().contains("to set its MTU failed: Invalid argument"), "{other}");
+    }
+}

@@ -1,0 +1,154 @@
+//! Named network namespaces made and removed as `ip netns` does it, without iproute2: for the demo and for tests.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{env, thread};
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    MountPropagationFlags, UnmountFlags, mount_bind, mount_bind_recursive, mount_change, unmount,
+};
+use rustix::thread::UnshareFlags;
+use tracing::warn;
+
+use crate::link::Link;
+use crate::namespace::{NAMED, visit};
+use crate::{DeviceError, DeviceSpec, OffloadOpener, Opener};
+
+/// A namespace of our own. It is removed when dropped.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+    path: PathBuf,
+}
+
+impl Namespace {
+    /// Makes the namespace `name`; `ip netns exec` knows it.
+    pub fn create(name: &str) -> Result<Self, DeviceError> {
+        let path = Path::new(NAMED).join(name);
+        let step = |step| {
+            let path = path.clone();
+            move |cause| DeviceError::Lab { path, step, cause }
+        };
+        if name.is_empty() || name.contains('/') || name.starts_with('.') {
+            return Err(step("accept its name")(ErrorKind::InvalidInput.into()));
+        }
+        shared_directory().map_err(step("prepare /run/netns"))?;
+        OpenOptions::new().write(true).create_new(true).mode(0o444).open(&path).map_err(
+            |cause| match cause.kind() {
+                ErrorKind::AlreadyExists => DeviceError::NamespaceExists { path: path.clone() },
+                _ => step("make its file")(cause),
+            },
+        )?;
+        // From here on dropping it cleans up.
+        let namespace = Self { name: name.into(), path: path.clone() };
+        populate(&path).map_err(step("make it"))?;
+        Ok(namespace)
+    }
+
+    /// Makes a namespace that no one else has: `label`, this process, a count.
+    pub fn unique(label: &str) -> Result<Self, DeviceError> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self::create(&format!("{label}-{}-{count}", process::id()))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Brings its loopback interface up and assigns addresses to it, usable at once. Each is local by itself, whatever its
+    /// prefix length.
+    pub fn address(&self, addresses: &[(IpAddr, u8)]) -> Result<(), DeviceError> {
+        let work = || {
+            let mut loopback = Link::find("lo")?;
+            loopback.up()?;
+            addresses.iter().try_for_each(|(address, prefix)| loopback.assign(*address, *prefix))
+        };
+        let step = "give its loopback interface addresses";
+        visit(&self.path, |_| work())?.map_err(|cause| DeviceError::Lab {
+            path: self.path.clone(),
+            step,
+            cause,
+        })
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        // Nothing is mounted if making it failed half-way.
+        let _ = unmount(&self.path, UnmountFlags::DETACH);
+        if let Err(error) = fs::remove_file(&self.path) {
+            warn!(namespace = self.name, %error, "cannot remove the namespace");
+        }
+    }
+}
+
+/// Whether this process may make namespaces and devices, found out by doing both; or why not.
+pub fn privilege() -> Result<(), String> {
+    let try_out = || {
+        let namespace = Namespace::unique("sg-privilege")?;
+        let spec = DeviceSpec {
+            name: "sg-privilege".into(),
+            namespace: namespace.path().into(),
+            queues: 1,
+            mtu: 1500,
+            routed: Vec::new(),
+            local: Vec::new(),
+        };
+        OffloadOpener.open(&spec)
+    };
+    try_out().map(drop).map_err(|error| error.to_string())
+}
+
+/// Whether lack of [`privilege`] is to fail a test instead of skipping it: `SIDEGATE_REQUIRE_PRIVILEGES=1` says so.
+pub fn privilege_is_required() -> bool {
+    env::var_os("SIDEGATE_REQUIRE_PRIVILEGES").is_some_and(|value| value == "1")
+}
+
+/// Makes /run/netns, as a mount that others share, so that a namespace made here shows in every mount namespace.
+fn shared_directory() -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o755).create(NAMED)?;
+    // Like `ip netns`: one at a time, or the directory ends up mounted over itself more than once.
+    let lock = rustix::fs::open(NAMED, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive)?;
+    let share = || mount_change(NAMED, MountPropagationFlags::SHARED | MountPropagationFlags::REC);
+    match share() {
+        Err(Errno::INVAL) => {
+            mount_bind_recursive(NAMED, NAMED)?;
+            share()?;
+        }
+        done => done?,
+    }
+    Ok(())
+}
+
+/// Makes a namespace on a throw-away thread, and mounts it over `path` to keep it.
+fn populate(path: &Path) -> io::Result<()> {
+    let work = || -> io::Result<()> {
+        unshare_network()?;
+        Ok(mount_bind("/proc/thread-self/ns/net", path)?)
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("namespace".into()).spawn_scoped(scope, work)?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[expect(unsafe_code, reason = "rustix marks unshare unsafe for the sake of other flags")]
+fn unshare_network() -> Result<(), Errno> {
+    // SAFETY: unsafe only with the flag FILES, which would part this thread from the others' file descriptors.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
+}

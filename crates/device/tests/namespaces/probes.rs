@@ -1,0 +1,165 @@
+//! What the probe finds in namespaces where things are right, and where one thing is not.
+
+use std::net::IpAddr;
+
+use device::lab::Namespace;
+use device::probe::{self, Finding, Outcome};
+use device::{DeviceError, DeviceSpec, OffloadOpener, Opener};
+use libtest_mimic::Failed;
+
+use crate::Named;
+use crate::support::{OWN, ROUTED, ip, namespace, run, spec};
+
+pub const TRIALS: &[Named] = &[
+    ("a_target_in_the_namespace_is_fine", a_target_in_the_namespace_is_fine),
+    ("a_target_behind_it_needs_forwarding", a_target_behind_it_needs_forwarding),
+    ("a_target_needs_a_route", a_target_needs_a_route),
+    ("a_forward_hook_that_drops_is_a_warning", a_forward_hook_that_drops_is_a_warning),
+    ("a_way_back_elsewhere_meets_reverse_path_filtering", a_way_back_elsewhere_meets_reverse_path_filtering),
+    ("a_running_instance_is_asked_and_not_disturbed", a_running_instance_is_asked_and_not_disturbed),
+    ("a_node_that_cannot_be_routed_is_an_error", a_node_that_cannot_be_routed_is_an_error),
+];
+
+/// A namespace with a veth to one behind it, which forwards or does not; the far addresses are routed there.
+struct Hop {
+    near: Namespace,
+    _far: Namespace,
+}
+
+const FAR: [&str; 2] = ["10.78.0.5", "fd78::5"];
+const NODES: [&str; 2] = ["10.77.0.1", "fd77::1"];
+
+impl Hop {
+    fn new(forwarding: bool) -> Result<Self, Failed> {
+        let (near, far) = (namespace()?, namespace()?);
+        run(&near, &format!("ip link add hop type veth peer name hop netns {}", far.name()))?;
+        run(&far, "ip link set hop up")?;
+        run(&near, "ip link set hop up")?;
+        run(&near, "ip route add 10.78.0.0/24 dev hop")?;
+        run(&near, "ip route add fd78::/64 dev hop")?;
+        let hop = Self { near, _far: far };
+        hop.forward(forwarding)?;
+        Ok(hop)
+    }
+
+    fn forward(&self, on: bool) -> Result<(), Failed> {
+        let value = u8::from(on);
+        run(
+            &self.near,
+            &format!("sysctl -w net.ipv4.ip_forward={value} net.ipv6.conf.all.forwarding={value}"),
+        )?;
+        Ok(())
+    }
+}
+
+/// What is found about one pair by a temporary device.
+fn ask(namespace: &Namespace, node: &str, target: &str) -> Result<Vec<Finding>, Failed> {
+    Ok(probe::with_temporary_device(namespace.path(), "test", &[(ip(node)?, ip(target)?)])?)
+}
+
+fn outcome(namespace: &Namespace, node: &str, target: &str) -> Result<Outcome, Failed> {
+    let mut findings = ask(namespace, node, target)?;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    Ok(findings.remove(0).outcome)
+}
+
+fn a_target_in_the_namespace_is_fine() -> Result<(), Failed> {
+    let namespace = namespace()?;
+    namespace.address(&[(ip("fd77::2")?, 128)])?;
+    run(&namespace, "sysctl -w net.ipv4.ip_forward=0")?;
+    for (node, target) in NODES.iter().zip(["10.77.0.2", "fd77::2"]) {
+        assert_eq!(outcome(&namespace, node, target)?, Outcome::Local);
+    }
+    for (node, target) in NODES.iter().zip(["127.0.0.1", "::1"]) {
+        assert_eq!(outcome(&namespace, node, target)?, Outcome::LoopbackTarget);
+    }
+    assert!(!run(&namespace, "ip link")?.contains("sgp-"), "nothing is left of the temporary device");
+    Ok(())
+}
+
+fn a_target_behind_it_needs_forwarding() -> Result<(), Failed> {
+    let hop = Hop::new(true)?;
+    for (node, target) in NODES.iter().zip(FAR) {
+        hop.forward(true)?;
+        assert_eq!(outcome(&hop.near, node, target)?, Outcome::Forwarded { via: "hop".into() });
+        hop.forward(false)?;
+        let findings = ask(&hop.near, node, target)?;
+        assert_eq!(findings[0].outcome, Outcome::ForwardingOff);
+
+        let sentence = findings[0].to_string();
+        let remedy =
+            sentence.split('`').nth(1).and_then(|it| it.split_once(hop.near.name())).ok_or("no remedy")?;
+        run(&hop.near, remedy.1)?;
+        assert_eq!(outcome(&hop.near, node, target)?, Outcome::Forwarded { via: "hop".into() });
+    }
+    Ok(())
+}
+
+fn a_target_needs_a_route() -> Result<(), Failed> {
+    let hop = Hop::new(true)?;
+    for (node, target) in NODES.iter().zip(["10.79.0.5", "fd79::5"]) {
+        assert_eq!(outcome(&hop.near, node, target)?, Outcome::NoRoute);
+    }
+    Ok(())
+}
+
+fn a_forward_hook_that_drops_is_a_warning() -> Result<(), Failed> {
+    let hop = Hop::new(true)?;
+    run(&hop.near, "nft add table ip guard")?;
+    run(
+        &hop.near,
+        "nft add chain ip guard through { type filter hook forward priority 0 ; policy accept ; }",
+    )?;
+    run(&hop.near, "nft add chain ip guard inwards { type filter hook input priority 0 ; policy drop ; }")?;
+    assert_eq!(ask(&hop.near, NODES[0], FAR[0])?.len(), 1, "nothing to warn of");
+
+    run(&hop.near, "nft add chain ip guard through { policy drop ; }")?;
+    let findings = ask(&hop.near, NODES[0], FAR[0])?;
+    let warning = Outcome::ForwardHookDrops { chain: "ip guard through".into() };
+    assert_eq!(
+        findings.iter().map(|finding| &finding.outcome).collect::<Vec<_>>(),
+        [&Outcome::Forwarded { via: "hop".into() }, &warning]
+    );
+    assert_eq!(ask(&hop.near, NODES[1], FAR[1])?.len(), 1, "an ip table sees no IPv6");
+    assert_eq!(ask(&hop.near, NODES[0], "10.77.0.2")?.len(), 1, "a local target is not forwarded");
+    Ok(())
+}
+
+/// Only a rule can send the way back elsewhere, now that the node's own route leads to the device.
+fn a_way_back_elsewhere_meets_reverse_path_filtering() -> Result<(), Failed> {
+    let hop = Hop::new(true)?;
+    let forwarded = Outcome::Forwarded { via: "hop".into() };
+    run(&hop.near, "sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0")?;
+    run(&hop.near, "ip route add 10.77.0.0/24 dev hop table 100")?;
+    run(&hop.near, "ip rule add to 10.77.0.0/24 lookup 100")?;
+    assert_eq!(outcome(&hop.near, NODES[0], FAR[0])?, forwarded);
+    run(&hop.near, "sysctl -w net.ipv4.conf.all.rp_filter=1")?;
+    assert_eq!(outcome(&hop.near, NODES[0], FAR[0])?, Outcome::ReversePath { all: 1, device: 0 });
+    Ok(())
+}
+
+fn a_running_instance_is_asked_and_not_disturbed() -> Result<(), Failed> {
+    let namespace = namespace()?;
+    let running = OffloadOpener.open(&spec(&namespace))?;
+    let free = ip("10.77.0.3")?;
+    let pairs = [(ROUTED.into(), OWN.into()), (free, IpAddr::V4(OWN))];
+    let findings = probe::with_temporary_device(namespace.path(), "test", &pairs)?;
+    let devices: Vec<_> = findings.iter().map(|finding| finding.device.as_str()).collect();
+    assert_eq!(devices, [running.name.as_str(), "sgp-test"]);
+    assert!(findings.iter().all(|finding| finding.outcome == Outcome::Local), "{findings:?}");
+    let routes = run(&namespace, "ip route")?;
+    assert_eq!(routes.trim(), format!("{ROUTED} dev sg-test proto static scope link"));
+    Ok(())
+}
+
+fn a_node_that_cannot_be_routed_is_an_error() -> Result<(), Failed> {
+    let namespace = namespace()?;
+    let error = probe::with_temporary_device(namespace.path(), "test", &[(OWN.into(), OWN.into())]);
+    assert!(matches!(error, Err(DeviceError::AddressAssigned { .. })), "{error:?}");
+
+    let other = DeviceSpec { name: "other".into(), ..spec(&namespace) };
+    let _holder = OffloadOpener.open(&other)?;
+    let error = probe::with_temporary_device(namespace.path(), "test", &[(ROUTED.into(), OWN.into())]);
+    assert!(matches!(error, Err(DeviceError::RouteExists { .. })), "{error:?}");
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! What the trials share: specs, packets, waiting, and a look at the namespace through iproute2's eyes.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use device::lab::Namespace;
+use device::{DeviceSpec, Queue};
+use libtest_mimic::Failed;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use wire::{FRAME_CAPACITY, Offload};
+
+/// An address routed to the device.
+pub const ROUTED: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+/// An address of the namespace's own.
+pub const OWN: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+
+/// A namespace that has [`OWN`].
+pub fn namespace() -> Result<Namespace, Failed> {
+    let namespace = Namespace::unique("sg-test")?;
+    namespace.address(&[(OWN.into(), 32)])?;
+    Ok(namespace)
+}
+
+/// A device of two queues with a route for [`ROUTED`].
+pub fn spec(namespace: &Namespace) -> DeviceSpec {
+    DeviceSpec {
+        name: "sg-test".into(),
+        namespace: namespace.path().into(),
+        queues: 2,
+        mtu: 9001,
+        routed: vec![ROUTED.into()],
+        local: Vec::new(),
+    }
+}
+
+/// What a command that succeeds prints, run in the namespace.
+pub fn run(namespace: &Namespace, command: &str) -> Result<String, Failed> {
+    let words = command.split_whitespace();
+    let output = Command::new("ip").args(["netns", "exec", namespace.name()]).args(words).output()?;
+    if !output.status.success() {
+        return Err(format!("{command}: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// A packet as a queue gave it.
+#[derive(Debug)]
+pub struct Received {
+    pub queue: usize,
+    pub bytes: Vec<u8>,
+    pub offload: Offload,
+}
+
+/// The next packet on any queue that `wanted` wants, within two seconds.
+pub fn receive(
+    queues: &mut [Box<dyn Queue>],
+    mut wanted: impl FnMut(&Received) -> bool,
+) -> Result<Received, Failed> {
+    let deadline = Instant::now() + Duration::from_secs(2);
+    let mut buffer = vec![0; FRAME_CAPACITY];
+    loop {
+        for (queue, device) in queues.iter_mut().enumerate() {
+            while let Some((length, offload)) = device.read(&mut buffer)? {
+                let received = Received { queue, bytes: buffer[..length].to_vec(), offload };
+                if wanted(&received) {
+                    return Ok(received);
+                }
+            }
+        }
+        let left =
+            deadline.checked_duration_since(Instant::now()).ok_or("no such packet within two seconds")?;
+        let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) };
+        let mut ready: Vec<_> = queues.iter().map(|queue| PollFd::new(queue, PollFlags::IN)).collect();
+        poll(&mut ready, Some(&timeout)).map_err(io::Error::from)?;
+    }
+}
+
+/// An IPv4 packet around a transport header and its payload.
+pub fn ipv4(protocol: u8, source: Ipv4Addr, destination: Ipv4Addr, transport: &[u8]) -> Vec<u8> {
+    let length = 20 + transport.len() as u16;
+    let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0];
+    packet[2..4].copy_from_slice(&length.to_be_bytes());
+    packet.extend(source.octets());
+    packet.extend(destination.octets());
+    let words = packet.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+    let sum: u32 = words.sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let checksum = !((folded & 0xffff) + (folded >> 16)) as u16;
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    packet.extend(transport);
+    packet
+}
+
+/// A UDP header without a checksum, and its payload.
+pub fn udp(source: u16, destination: u16, payload: &[u8]) -> Vec<u8> {
+    let length = 8 + payload.len() as u16;
+    let mut datagram = Vec::new();
+    [source, destination, length, 0].iter().for_each(|field| datagram.extend(field.to_be_bytes()));
+    datagram.extend(payload);
+    datagram
+}
+
+/// An address from text.
+pub fn ip(text: &str) -> Result<IpAddr, Failed> {
+    Ok(text.parse::<IpAddr>()?)
+}

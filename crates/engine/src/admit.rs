@@ -1,0 +1,103 @@
+//! Admission: may this newcomer in, and where would it go? No side effect, so that `explain` can ask the same question.
+
+use ahash::RandomState;
+use balance::Health;
+use flow::Place;
+use topology::{DeviceId, InterfaceId};
+use wire::{Addr, Packet, Protocol};
+
+use crate::verdict::Reason;
+use crate::view::{Candidate, Door, View};
+
+/// A newcomer's tuple. The device is part of it: two consumers may use the same addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tuple {
+    /// The device that it came from.
+    pub device: DeviceId,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Who opens.
+    pub source: Addr,
+    /// From which port.
+    pub source_port: u16,
+    /// To which address.
+    pub destination: Addr,
+    /// To which port.
+    pub destination_port: u16,
+    /// The SYN's sequence number (0 for UDP): part of the flow hash, so that a client that tries again may be sent elsewhere.
+    pub sequence: u32,
+}
+
+impl Tuple {
+    /// The tuple of a packet from `device`.
+    pub fn of(device: DeviceId, packet: &Packet) -> Self {
+        Self {
+            device,
+            protocol: packet.protocol,
+            source: packet.source,
+            source_port: packet.source_port,
+            destination: packet.destination,
+            destination_port: packet.destination_port,
+            sequence: packet.sequence,
+        }
+    }
+
+    fn flow_hash(&self, keys: &RandomState) -> u64 {
+        let ports = u64::from(self.source_port) << 16 | u64::from(self.destination_port);
+        keys.hash_one((
+            self.source.to_bits(),
+            self.destination.to_bits(),
+            ports << 32 | u64::from(self.sequence),
+            self.protocol,
+            self.device,
+        ))
+    }
+}
+
+/// A newcomer that may come in.
+#[derive(Clone, Copy, Debug)]
+pub struct Admission<'a> {
+    /// The interface that it came to.
+    pub interface: InterfaceId,
+    /// The door that it goes through.
+    pub door: &'a Door,
+    /// Where it is sent.
+    pub candidate: &'a Candidate,
+}
+
+/// Decides about a packet that belongs to no flow. `keys` key the choice among targets.
+pub fn admit<'a>(
+    view: &'a View,
+    health: &Health,
+    keys: &RandomState,
+    tuple: &Tuple,
+) -> Result<Admission<'a>, Reason> {
+    let interface = match view.place(tuple.device, tuple.destination) {
+        Some(Place::Interface(interface)) => interface,
+        Some(Place::Node(_)) => return Err(Reason::OneWay),
+        None => return Err(Reason::UnknownAddress),
+    };
+    check_source(view, tuple.device, tuple.source)?;
+    let door = view.door(interface, tuple.protocol, tuple.destination_port).ok_or(Reason::NoListener)?;
+    let hash = tuple.flow_hash(keys);
+    let candidate = balance::choose(&door.candidates, hash, health, |candidate| candidate.target)
+        .ok_or(Reason::NoTarget)?;
+    Ok(Admission { interface, door, candidate })
+}
+
+/// Sources that no consumer can rightly have. An address of ours elsewhere is no matter: networks may overlap.
+fn check_source(view: &View, device: DeviceId, source: Addr) -> Result<(), Reason> {
+    let ip = source.ip();
+    let broadcast = source.is_v4() && source.v4_octets() == [255; 4];
+    if ip.is_unspecified() {
+        Err(Reason::SourceUnspecified)
+    } else if ip.is_loopback() {
+        Err(Reason::SourceLoopback)
+    } else if ip.is_multicast() || broadcast {
+        Err(Reason::SourceMulticast)
+    } else if view.place(device, source).is_some() {
+        Err(Reason::SourceOurs)
+    } else {
+        Ok(())
+    }
+}

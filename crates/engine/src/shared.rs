@@ -1,0 +1,59 @@
+//! The part that all workers share.
+
+use std::sync::Arc;
+
+use ahash::RandomState;
+use balance::Health;
+use flow::{Ports, Table};
+use topology::Topology;
+
+use crate::view::View;
+
+/// Flow table, ports, topology and health: one for all workers.
+pub struct Shared {
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) view: View,
+    pub(crate) health: Health,
+    pub(crate) flows: Table,
+    /// Keys the choice of targets.
+    pub(crate) choice: RandomState,
+    /// Keys the preferred source port of a client's tuple.
+    pub(crate) preference: RandomState,
+}
+
+impl Shared {
+    /// Makes room for all that the topology allows. `seed` keys every hash that the network could try to flood.
+    pub fn new(topology: Arc<Topology>, workers: usize, seed: [u64; 4]) -> Self {
+        let ports = Ports::new(View::pool_keys(&topology));
+        let view = View::new(&topology, &ports);
+        let [a, b, c, d] = seed;
+        Self {
+            health: Health::of(&topology),
+            flows: Table::new(topology.flows.capacity, workers, ports, seed),
+            choice: RandomState::with_seeds(b, c, d, a),
+            preference: RandomState::with_seeds(c, d, a, b),
+            view,
+            topology,
+        }
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        self.flows.workers()
+    }
+
+    /// The topology in force.
+    pub fn topology(&self) -> &Arc<Topology> {
+        &self.topology
+    }
+
+    /// The flow table.
+    pub fn flows(&self) -> &Table {
+        &self.flows
+    }
+
+    /// The targets' health.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+}

@@ -1,0 +1,184 @@
+//! The topology as the road asks for it: what an address means on a device, and what stands behind an interface's port.
+//! Compiled once per topology, so that a packet finds its answer in one look-up.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use ahash::RandomState;
+use flow::{Place, PoolId, PoolKey, Ports};
+use topology::{
+    DeviceId, Family, Interface, InterfaceId, Listener, ListenerId, NodeId, Path, TargetId, Topology,
+};
+use wire::{Addr, Protocol};
+
+/// The compiled topology.
+pub struct View {
+    places: HashMap<(DeviceId, Addr), Place, RandomState>,
+    interfaces: Vec<Located>,
+    nodes: Vec<Located>,
+    doors: HashMap<(InterfaceId, Protocol, u16), Door, RandomState>,
+    /// The largest packet that the path carries.
+    pub mtu: usize,
+    mss_ceiling: u16,
+}
+
+/// An address of ours, and the device that it is routed to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Located {
+    /// The device.
+    pub device: DeviceId,
+    /// The address.
+    pub address: Addr,
+}
+
+/// What stands behind one port of an interface.
+#[derive(Debug)]
+pub struct Door {
+    /// The listener.
+    pub listener: ListenerId,
+    /// How it carries its traffic.
+    pub path: Path,
+    /// How long its flows may stay silent.
+    pub idle_timeout: Duration,
+    /// Where its flows can go.
+    pub candidates: Box<[Candidate]>,
+}
+
+/// A target, and how it is reached from one interface.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// The target.
+    pub target: TargetId,
+    /// Its address.
+    pub address: Addr,
+    /// Its port.
+    pub port: u16,
+    /// The node that speaks to it.
+    pub node: NodeId,
+    /// That node's source ports towards this target.
+    pub pool: PoolId,
+}
+
+impl View {
+    /// Compiles a topology; `ports` must have been made of its [`View::pool_keys`].
+    pub fn new(topology: &Topology, ports: &Ports) -> Self {
+        let interfaces: Vec<Located> =
+            topology.interfaces.iter().map(|(_, own)| located(own.device, own.address)).collect();
+        let nodes: Vec<Located> =
+            topology.nodes.iter().map(|(_, own)| located(own.device, own.address)).collect();
+        // These keys come from the operator, not from the network: a fixed seed is safe.
+        let hasher = RandomState::with_seeds(0, 0, 0, 0);
+        let mut places = HashMap::with_hasher(hasher.clone());
+        places.extend(
+            topology
+                .interfaces
+                .iter()
+                .map(|(id, own)| ((own.device, Addr::from(own.address)), Place::Interface(id))),
+        );
+        places.extend(
+            topology.nodes.iter().map(|(id, own)| ((own.device, Addr::from(own.address)), Place::Node(id))),
+        );
+        let mut doors = HashMap::with_hasher(hasher);
+        for (id, interface, listener_id, listener) in doorways(topology) {
+            let candidates = routes(topology, interface, listener)
+                .filter_map(|(node, target)| candidate(topology, ports, listener, node, target))
+                .collect();
+            let door = Door {
+                listener: listener_id,
+                path: listener.path,
+                idle_timeout: listener.idle_timeout,
+                candidates,
+            };
+            doors.insert((id, listener.protocol, listener.port), door);
+        }
+        Self {
+            places,
+            interfaces,
+            nodes,
+            doors,
+            mtu: usize::from(topology.run.mtu),
+            mss_ceiling: topology.run.mss_ceiling,
+        }
+    }
+
+    /// The source-port pools that a topology needs.
+    pub fn pool_keys(topology: &Topology) -> impl Iterator<Item = PoolKey> {
+        doorways(topology).flat_map(move |(_, interface, _, listener)| {
+            routes(topology, interface, listener)
+                .map(move |(node, target)| pool_key(topology, listener, node, target))
+        })
+    }
+
+    /// What `address` means to packets from `device`.
+    #[inline]
+    pub fn place(&self, device: DeviceId, address: Addr) -> Option<Place> {
+        self.places.get(&(device, address)).copied()
+    }
+
+    /// Where a place is.
+    #[inline]
+    pub fn locate(&self, place: Place) -> Located {
+        match place {
+            Place::Interface(id) => self.interfaces[id.index()],
+            Place::Node(id) => self.nodes[id.index()],
+        }
+    }
+
+    /// What stands behind a port of an interface.
+    #[inline]
+    pub fn door(&self, interface: InterfaceId, protocol: Protocol, port: u16) -> Option<&Door> {
+        self.doors.get(&(interface, protocol, port))
+    }
+
+    /// The largest MSS that a SYN may carry. An IPv6 header is 20 bytes longer than an IPv4 one.
+    pub fn mss_ceiling(&self, address: Addr) -> u16 {
+        if address.is_v4() { self.mss_ceiling } else { self.mss_ceiling - 20 }
+    }
+}
+
+fn located(device: DeviceId, address: std::net::IpAddr) -> Located {
+    Located { device, address: address.into() }
+}
+
+/// Every listener as seen from every interface.
+fn doorways(topology: &Topology) -> impl Iterator<Item = (InterfaceId, &Interface, ListenerId, &Listener)> {
+    topology.interfaces.iter().flat_map(move |(id, interface)| {
+        let service = topology.endpoints[interface.endpoint].service;
+        topology.services[service]
+            .listeners
+            .iter()
+            .map(move |&listener| (id, interface, listener, &topology.listeners[listener]))
+    })
+}
+
+/// The targets that a listener has for an interface, each with the node that speaks to it. On nat a packet keeps its
+/// family; a terminated connection's second half may have another.
+fn routes<'a>(
+    topology: &'a Topology,
+    interface: &'a Interface,
+    listener: &'a Listener,
+) -> impl Iterator<Item = (NodeId, TargetId)> + 'a {
+    let own = Family::of(interface.address);
+    let other = if own == Family::V4 { Family::V6 } else { Family::V4 };
+    let families = [own, other].into_iter().take(if listener.path == Path::Nat { 1 } else { 2 });
+    families.filter_map(move |family| topology.node_for(interface, family)).flat_map(move |node| {
+        topology.eligible_targets(listener, node).into_iter().map(move |target| (node, target))
+    })
+}
+
+fn pool_key(topology: &Topology, listener: &Listener, node: NodeId, target: TargetId) -> PoolKey {
+    let target = &topology.targets[target];
+    PoolKey { protocol: listener.protocol, node, target: target.address.into(), target_port: target.port }
+}
+
+fn candidate(
+    topology: &Topology,
+    ports: &Ports,
+    listener: &Listener,
+    node: NodeId,
+    target: TargetId,
+) -> Option<Candidate> {
+    let key = pool_key(topology, listener, node, target);
+    let pool = ports.pool(&key)?;
+    Some(Candidate { target, address: key.target, port: key.target_port, node, pool })
+}

@@ -1,0 +1,118 @@
+//! A worker: the engine's per-thread part, and the four calls that drive it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flow::{Ended, Turn};
+use topology::DeviceId;
+use wire::Frame;
+
+use crate::contract::{Event, Message, Output, WorkerId};
+use crate::journey::Journey;
+use crate::resets::Resets;
+use crate::shared::Shared;
+use crate::sweep::Sweep;
+use crate::terminate::Terminator;
+
+/// One thread's part of the engine.
+pub struct Worker {
+    shared: Arc<Shared>,
+    own: Own,
+    sweep: Sweep,
+}
+
+/// What only this worker touches.
+pub(crate) struct Own {
+    pub(crate) id: WorkerId,
+    attached: Box<[bool]>,
+    pub(crate) resets: Resets,
+    pub(crate) terminator: Terminator,
+}
+
+impl Own {
+    /// Whether frames can leave by this device.
+    #[inline]
+    pub(crate) fn is_attached(&self, device: DeviceId) -> bool {
+        self.attached[device.index()]
+    }
+}
+
+impl Worker {
+    /// The worker `id`. It has no device yet: each one comes with a [`Message::Attach`]. `seed` keys the numbers of its own
+    /// TCP connections.
+    pub fn new(shared: Arc<Shared>, id: WorkerId, seed: [u64; 2]) -> Self {
+        let own = Own {
+            id,
+            attached: vec![false; shared.topology.namespaces.len()].into(),
+            resets: Resets::new(),
+            terminator: Terminator::new(&shared.topology, seed),
+        };
+        Self { shared, own, sweep: Sweep::default() }
+    }
+
+    /// Carries a batch of frames that came from `device`. Each one ends in one verdict.
+    #[inline]
+    pub fn input<O: Output>(
+        &mut self,
+        device: DeviceId,
+        frames: &mut [Frame<'_>],
+        now: Duration,
+        out: &mut O,
+    ) {
+        let turn = self.shared.flows.turn(self.own.id.index());
+        let mut journey = Journey { shared: &self.shared, turn, own: &mut self.own, device, now, out };
+        for (slot, frame) in frames.iter_mut().enumerate() {
+            if let Some(verdict) = journey.carry(frame) {
+                journey.out.verdict(slot, verdict);
+            }
+        }
+    }
+
+    /// Does what is due at `now`: timers of terminated flows, and a look at up to `budget` flows whose time may be up.
+    pub fn expire<O: Output>(&mut self, now: Duration, budget: usize, out: &mut O) {
+        let turn = self.shared.flows.turn(self.own.id.index());
+        self.own.terminator.expire(now, out, &mut |flow, out| close(&turn, flow, out));
+        turn.recycle();
+        let workers = self.shared.workers();
+        for slot in self.sweep.next_slots(now, budget, self.own.id, workers, self.shared.flows.high_water()) {
+            if let Some(ended) = turn.expire(slot, now) {
+                out.event(closed(&ended));
+            }
+        }
+    }
+
+    /// Takes a message from outside.
+    pub fn message<O: Output>(&mut self, message: Message, now: Duration, out: &mut O) {
+        match message {
+            Message::Attach(device) => self.own.attached[device.index()] = true,
+            Message::Detach(device) => {
+                self.own.attached[device.index()] = false;
+                self.own.terminator.detach(device);
+                self.expire(now, 0, out);
+            }
+        }
+    }
+
+    /// When [`Worker::expire`] should be called next, if nothing else happens.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let sweep = (!self.shared.flows.is_quiet()).then_some(self.sweep.due);
+        [sweep, self.own.terminator.next_deadline()].into_iter().flatten().min()
+    }
+}
+
+/// Ends a terminated flow that is over, and says so.
+pub(crate) fn close<O: Output>(turn: &Turn<'_>, flow: flow::FlowId, out: &mut O) {
+    if let Some(ended) = turn.release(flow) {
+        out.event(closed(&ended));
+    }
+}
+
+/// What is said about a flow that is no more.
+pub(crate) fn closed(ended: &Ended) -> Event {
+    Event::FlowClosed {
+        flow: ended.flow,
+        cause: ended.cause,
+        forward: ended.forward,
+        returned: ended.returned,
+    }
+}

@@ -1,0 +1,160 @@
+//! The board: what everybody may look at. Counters that the workers write, and the devices' states that the watch notes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use engine::{Outcome, Reason, Shared};
+use flow::Cause;
+use topology::{DeviceId, Topology};
+
+use crate::counters::{Counter, DeviceCounters, WorkerCounters};
+use crate::snapshot::{
+    DeviceState, DeviceStatus, EndpointStatus, FlowsStatus, Snapshot, Traffic, VerdictCount, WorkerStatus,
+};
+
+/// What everybody may look at.
+pub(crate) struct Board {
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) device_name: String,
+    pub(crate) started: Instant,
+    pub(crate) workers: Vec<Arc<WorkerCounters>>,
+    shared: Arc<Shared>,
+    devices: Mutex<Vec<DeviceRecord>>,
+}
+
+/// What the watch knows about a device.
+#[derive(Clone)]
+struct DeviceRecord {
+    state: DeviceState,
+    offloads: String,
+    queues: usize,
+}
+
+impl Board {
+    pub(crate) fn new(topology: Arc<Topology>, shared: Arc<Shared>, workers: usize) -> Self {
+        let devices = topology.namespaces.len();
+        let down = DeviceRecord {
+            state: DeviceState::Down("not opened yet".into()),
+            offloads: String::new(),
+            queues: 0,
+        };
+        Self {
+            device_name: device::device_name(&topology.run.name),
+            started: Instant::now(),
+            workers: (0..workers).map(|_| Arc::new(WorkerCounters::new(devices))).collect(),
+            devices: Mutex::new(vec![down; devices]),
+            shared,
+            topology,
+        }
+    }
+
+    /// Notes a device's state; says whether that is news.
+    pub(crate) fn set_device(&self, device: DeviceId, state: DeviceState) -> bool {
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        let record = &mut devices[device.index()];
+        let news = record.state != state;
+        record.state = state;
+        news
+    }
+
+    /// Notes that a device is up.
+    pub(crate) fn set_opened(&self, device: DeviceId, offloads: String, queues: usize) {
+        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
+        devices[device.index()] = DeviceRecord { state: DeviceState::Up, offloads, queues };
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let records = self.devices.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Snapshot {
+            instance: self.topology.run.name.clone(),
+            pid: std::process::id(),
+            uptime: self.started.elapsed().as_secs_f64(),
+            devices: self.devices(&records),
+            endpoints: self.endpoints(&records),
+            workers: self.workers.iter().map(|counters| worker_status(counters)).collect(),
+            flows: self.flows(),
+            verdicts: Reason::ALL.iter().map(|reason| self.verdict(*reason)).collect(),
+        }
+    }
+
+    fn devices(&self, records: &[DeviceRecord]) -> Vec<DeviceStatus> {
+        let namespaces = self.topology.namespaces.iter().zip(records).enumerate();
+        namespaces
+            .map(|(index, (namespace, record))| {
+                let sum = |pick: fn(&DeviceCounters) -> &Counter| {
+                    self.sum(|worker| pick(worker.device(DeviceId(index as u16))))
+                };
+                DeviceStatus {
+                    namespace: namespace.name.clone(),
+                    name: self.device_name.clone(),
+                    state: record.state.clone(),
+                    offloads: record.offloads.clone(),
+                    queues: record.queues,
+                    received: Traffic { frames: sum(|c| &c.received), bytes: sum(|c| &c.received_bytes) },
+                    sent: Traffic { frames: sum(|c| &c.sent), bytes: sum(|c| &c.sent_bytes) },
+                    send_errors: sum(|c| &c.send_errors),
+                    receive_errors: sum(|c| &c.receive_errors),
+                }
+            })
+            .collect()
+    }
+
+    fn endpoints(&self, records: &[DeviceRecord]) -> Vec<EndpointStatus> {
+        let is_up = |device: DeviceId| records[device.index()].state == DeviceState::Up;
+        let endpoints = self.topology.endpoints.iter();
+        endpoints
+            .map(|(_, endpoint)| {
+                let service = &self.topology.services[endpoint.service];
+                EndpointStatus {
+                    name: endpoint.name.clone(),
+                    service: service.name.clone(),
+                    up: is_up(endpoint.device) && is_up(service.device),
+                }
+            })
+            .collect()
+    }
+
+    fn flows(&self) -> FlowsStatus {
+        let flows = self.shared.flows();
+        let closed: BTreeMap<String, u64> = Cause::ALL
+            .iter()
+            .map(|cause| (cause.as_str().to_owned(), self.sum(|worker| worker.closed(*cause))))
+            .collect();
+        FlowsStatus {
+            live: flows.len(),
+            capacity: flows.capacity(),
+            opened: self.sum(|worker| &worker.opened),
+            closed,
+            ports_in_use: flows.ports().in_use(),
+        }
+    }
+
+    fn verdict(&self, reason: Reason) -> VerdictCount {
+        let outcome = match reason.outcome() {
+            Outcome::Carried => "carried",
+            Outcome::Answered => "answered",
+            Outcome::Ignored => "ignored",
+            Outcome::Dropped => "dropped",
+        };
+        VerdictCount {
+            reason: reason.as_str().into(),
+            outcome: outcome.into(),
+            count: self.sum(|worker| worker.verdict(reason)),
+            remedy: reason.remedy().into(),
+        }
+    }
+
+    fn sum<'a>(&'a self, pick: impl Fn(&'a WorkerCounters) -> &'a Counter) -> u64 {
+        self.workers.iter().map(|worker| pick(worker).get()).sum()
+    }
+}
+
+fn worker_status(counters: &WorkerCounters) -> WorkerStatus {
+    WorkerStatus {
+        frames: counters.frames.get(),
+        batches: counters.batches.get(),
+        wakeups: counters.wakeups.get(),
+        handed_over: counters.handed_over.get(),
+    }
+}

@@ -1,0 +1,37 @@
+//! What is told to a worker's thread, and how it is woken for it.
+
+use std::sync::Arc;
+
+use crossbeam::channel::Sender;
+use crossbeam::sync::WaitGroup;
+use device::Queue;
+use mio::Waker;
+use topology::DeviceId;
+
+/// An order to a worker's thread. A `WaitGroup` is let go of when it has been carried out.
+pub(crate) enum Command {
+    /// Here is your queue of this device.
+    Attach(DeviceId, Box<dyn Queue>, WaitGroup),
+    /// Close your queue of this device.
+    Detach(DeviceId, WaitGroup),
+    /// Close everything and end.
+    Stop,
+}
+
+/// The way to one worker's thread.
+#[derive(Clone)]
+pub(crate) struct Line {
+    pub(crate) commands: Sender<Command>,
+    pub(crate) waker: Arc<Waker>,
+}
+
+impl Line {
+    /// Sends an order. A thread that has ended gets none: whatever the order held is dropped here.
+    pub(crate) fn tell(&self, command: Command) {
+        if self.commands.send(command).is_ok()
+            && let Err(error) = self.waker.wake()
+        {
+            tracing::error!("a worker could not be woken: {error}");
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! The forwarder as its owner sees it: start, look, wait, stop.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{Receiver, Sender, bounded};
+use device::{DeviceError, Opener};
+use engine::{Shared, Worker, WorkerId};
+use mio::{Poll, Waker};
+use thiserror::Error;
+use topology::Topology;
+
+use crate::board::Board;
+use crate::command::{Command, Line};
+use crate::loops::{Desk, Loop, WAKE};
+use crate::rings::Rings;
+use crate::snapshot::Snapshot;
+use crate::watch::{Report, Watch};
+
+/// A running forwarder. Dropping it stops it.
+pub struct Forwarder {
+    board: Arc<Board>,
+    lines: Vec<Line>,
+    threads: Vec<JoinHandle<()>>,
+    reports: Sender<Report>,
+    ends: Receiver<End>,
+    end: Sender<End>,
+}
+
+/// Why a forwarder could not be started, or ended by itself.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// A device could not be made.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// The system refused something that every program needs.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A thread ended that should not have.
+    #[error("{0}; this is a bug in sidegate: please report it with the lines above")]
+    Died(String),
+}
+
+/// Asks a forwarder to stop, from any thread.
+#[derive(Clone)]
+pub struct Stopper(Sender<End>);
+
+impl Stopper {
+    /// Makes [`Forwarder::wait`] return.
+    pub fn stop(&self) {
+        // A full mailbox means that an end is on its way already.
+        drop(self.0.try_send(End::Asked));
+    }
+}
+
+/// Takes snapshots of a forwarder, from any thread.
+#[derive(Clone)]
+pub struct Observer(Arc<Board>);
+
+impl Observer {
+    /// How the forwarder looks now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.0.snapshot()
+    }
+}
+
+/// Why [`Forwarder::wait`] returns.
+enum End {
+    Asked,
+    Died(String),
+}
+
+impl Forwarder {
+    /// Opens every device and starts the workers. When it returns, packets flow.
+    pub fn start(topology: Arc<Topology>, opener: Arc<dyn Opener>) -> Result<Self, RunError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = topology.run.workers.unwrap_or(cores);
+        let seed = random_seed()?;
+        let shared = Arc::new(Shared::new(Arc::clone(&topology), workers, seed));
+        let board = Arc::new(Board::new(topology, Arc::clone(&shared), workers));
+        let (reports, reported) = bounded(workers * 4);
+        let (end, ends) = bounded(workers + 2);
+        let mut forwarder =
+            Self { board: Arc::clone(&board), lines: vec![], threads: vec![], reports, ends, end };
+        forwarder.start_workers(&shared, workers, [seed[0], seed[3]])?;
+        let mut watch = Watch {
+            identities: vec![None; board.topology.namespaces.len()],
+            board,
+            opener,
+            lines: forwarder.lines.clone(),
+        };
+        watch.open_all()?;
+        forwarder.spawn("watch".into(), move || {
+            watch.run(&reported);
+            Ok(())
+        })?;
+        Ok(forwarder)
+    }
+
+    /// How it looks now.
+    pub fn snapshot(&self) -> Snapshot {
+        self.board.snapshot()
+    }
+
+    /// For threads that want to look.
+    pub fn observer(&self) -> Observer {
+        Observer(Arc::clone(&self.board))
+    }
+
+    /// For threads that want to stop it.
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.end.clone())
+    }
+
+    /// Blocks until somebody asks it to stop, or one of its threads has died.
+    pub fn wait(&self) -> Result<(), RunError> {
+        match self.ends.recv() {
+            Ok(End::Died(who)) => Err(RunError::Died(who)),
+            Ok(End::Asked) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Stops and joins every thread. When it returns, devices and routes are gone.
+    pub fn stop(self) {
+        drop(self);
+    }
+
+    fn start_workers(
+        &mut self,
+        shared: &Arc<Shared>,
+        workers: usize,
+        seed: [u64; 2],
+    ) -> Result<(), RunError> {
+        let polls: Vec<Poll> =
+            (0..workers).map(|_| Poll::new()).collect::<Result<_, _>>().map_err(system("epoll"))?;
+        let wakers: Vec<Arc<Waker>> = polls
+            .iter()
+            .map(|poll| Waker::new(poll.registry(), WAKE).map(Arc::new))
+            .collect::<Result<_, _>>()
+            .map_err(system("eventfd"))?;
+        let rings = Arc::new(Rings::new(wakers.iter().cloned()));
+        let devices = self.board.topology.namespaces.len();
+        let origin = self.board.started;
+        for (index, (poll, waker)) in polls.into_iter().zip(wakers).enumerate() {
+            let id = WorkerId(index as u16);
+            let (sender, commands) = bounded(devices + 2);
+            self.lines.push(Line { commands: sender, waker });
+            let this = Loop {
+                id,
+                worker: Worker::new(Arc::clone(shared), id, seed),
+                poll,
+                commands,
+                reports: self.reports.clone(),
+                rings: Arc::clone(&rings),
+                counters: Arc::clone(&self.board.workers[index]),
+                origin,
+                desk: Desk::new(devices),
+            };
+            self.spawn(format!("worker-{index}"), move || this.run())?;
+        }
+        Ok(())
+    }
+
+    /// Starts a thread whose death, by error or by panic, ends the forwarder.
+    fn spawn(
+        &mut self,
+        name: String,
+        body: impl FnOnce() -> io::Result<()> + Send + 'static,
+    ) -> Result<(), RunError> {
+        let guard = Guard { name: name.clone(), end: self.end.clone() };
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || {
+                if let Err(error) = body() {
+                    guard.died(&format!("ended: {error}"));
+                }
+            })
+            .map_err(system("starting a thread"))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        // The watch first, so that it opens nothing any more.
+        drop(self.reports.send(Report::Stop));
+        for line in &self.lines {
+            line.tell(Command::Stop);
+        }
+        for thread in self.threads.drain(..) {
+            // A panic has been reported by the thread's guard.
+            drop(thread.join());
+        }
+    }
+}
+
+/// Tells the forwarder when its thread panics.
+struct Guard {
+    name: String,
+    end: Sender<End>,
+}
+
+impl Guard {
+    fn died(&self, how: &str) {
+        drop(self.end.try_send(End::Died(format!("thread {} {how}", self.name))));
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.died("panicked");
+        }
+    }
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> RunError {
+    move |source| RunError::System { what, source }
+}
+
+fn random_seed() -> Result<[u64; 4], RunError> {
+    let mut bytes = [0u8; 32];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| system("drawing random numbers")(errno.into()))?;
+    let mut words = bytes.chunks_exact(8).map(|word| word.iter().fold(0, |sum, b| sum << 8 | u64::from(*b)));
+    Ok(std::array::from_fn(|_| words.next().unwrap_or_default()))
+}

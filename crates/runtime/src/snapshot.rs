@@ -1,0 +1,120 @@
+//! What a running forwarder looks like from outside, as plain data.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything that `sidegate status` shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The instance's name.
+    pub instance: String,
+    /// The process that runs it.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime: f64,
+    /// Its devices, in the topology's order.
+    pub devices: Vec<DeviceStatus>,
+    /// The consumers' doors.
+    pub endpoints: Vec<EndpointStatus>,
+    /// Its workers.
+    pub workers: Vec<WorkerStatus>,
+    /// Its flow table.
+    pub flows: FlowsStatus,
+    /// Frames by what became of them, every reason, also those that never happened.
+    pub verdicts: Vec<VerdictCount>,
+}
+
+/// One device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceStatus {
+    /// The namespace, as the operator wrote it.
+    pub namespace: String,
+    /// The device's name there.
+    pub name: String,
+    /// Whether packets flow.
+    pub state: DeviceState,
+    /// The offloads that the kernel granted.
+    pub offloads: String,
+    /// How many queues it has.
+    pub queues: usize,
+    /// What came from the namespace.
+    pub received: Traffic,
+    /// What went into it.
+    pub sent: Traffic,
+    /// Frames that the kernel refused to take.
+    pub send_errors: u64,
+    /// Reads that failed.
+    pub receive_errors: u64,
+}
+
+/// Whether a device carries packets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceState {
+    /// It does.
+    Up,
+    /// It does not, and why.
+    Down(String),
+}
+
+/// Frames and bytes; a super-packet is one frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Frames.
+    pub frames: u64,
+    /// Bytes of IP.
+    pub bytes: u64,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointStatus {
+    /// Its name.
+    pub name: String,
+    /// The service behind it.
+    pub service: String,
+    /// Whether both its own device and its service's are up.
+    pub up: bool,
+}
+
+/// One worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Frames that it has carried.
+    pub frames: u64,
+    /// Batches that they came in.
+    pub batches: u64,
+    /// Times that it woke up.
+    pub wakeups: u64,
+    /// Frames that it handed to other workers.
+    pub handed_over: u64,
+}
+
+/// The flow table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowsStatus {
+    /// Flows now.
+    pub live: usize,
+    /// Flows at most.
+    pub capacity: usize,
+    /// Flows ever opened.
+    pub opened: u64,
+    /// Flows ended, by cause.
+    pub closed: BTreeMap<String, u64>,
+    /// Source ports in use.
+    pub ports_in_use: usize,
+}
+
+/// Frames that ended for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerdictCount {
+    /// The reason's name.
+    pub reason: String,
+    /// What kind of end it is: `carried`, `answered`, `ignored`, `dropped`.
+    pub outcome: String,
+    /// How many frames.
+    pub count: u64,
+    /// What the operator can do about it, if anything.
+    pub remedy: String,
+}

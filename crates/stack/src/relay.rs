@@ -1,0 +1,49 @@
+//! Joining two connections: what one side does, the other side's peer sees.
+
+use crate::{Connection, State};
+
+/// How many bytes a [`relay`] has moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Moved {
+    /// From the first connection to the second.
+    pub forward: usize,
+    /// From the second to the first.
+    pub backward: usize,
+}
+
+/// Carries everything that can be carried between `a` and `b`, in both directions: that it is open (as
+/// [`Connection::ready`]), bytes straight from one socket to the other, FIN once all bytes before it are moved, and a
+/// failure as RST. Call it after input to either; then poll both.
+pub fn relay(a: &mut Connection, b: &mut Connection) -> Moved {
+    carry_opening(a, b);
+    carry_opening(b, a);
+    let moved = Moved { forward: carry_bytes(a, b), backward: carry_bytes(b, a) };
+    carry_end(a, b);
+    carry_end(b, a);
+    moved
+}
+
+fn carry_opening(from: &Connection, to: &mut Connection) {
+    if matches!(from.state(), State::Open | State::HalfClosed) {
+        to.ready();
+    }
+}
+
+fn carry_bytes(from: &mut Connection, to: &mut Connection) -> usize {
+    let mut total = 0;
+    // Both buffers are rings, so that a move may stop at the end of either.
+    loop {
+        match from.receive_with(|bytes| to.send(bytes)) {
+            0 => return total,
+            moved => total += moved,
+        }
+    }
+}
+
+fn carry_end(from: &Connection, to: &mut Connection) {
+    match from.state() {
+        State::Opening | State::Open => {}
+        State::HalfClosed | State::Closed => to.close(),
+        State::Failed(_) => to.abort(),
+    }
+}

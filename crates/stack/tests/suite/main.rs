@@ -1,0 +1,10 @@
+//! The stack's suite: connections back to back over a virtual network with a virtual clock.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+mod allocation;
+mod bytes;
+mod hostile;
+mod opening;
+mod relaying;
+mod world;

@@ -1,0 +1,239 @@
+//! A virtual network. Its ends are in pairs (0 and 1, 2 and 3), each pair joined by a link; every frame that leaves an end
+//! is checked before it flies.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use stack::{Connection, InputError, Settings, Stack, State};
+use wire::{Checksum, Frame, Offload, Protocol, checksum_is_valid, parse, pseudo_header};
+
+pub(crate) const V4: [&str; 4] = ["10.0.0.1:40000", "10.0.0.2:80", "10.1.0.1:50000", "10.1.0.2:8080"];
+pub(crate) const V6: [&str; 4] = ["[fd00::1]:40000", "[fd00::2]:80", "[fd00:1::1]:50000", "[fd00:1::2]:8080"];
+
+/// What a link does to frames: how many in a thousand, and how long they take.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Weather {
+    pub(crate) lost: u64,
+    pub(crate) doubled: u64,
+    pub(crate) late: u64,
+    pub(crate) damaged: u64,
+}
+
+pub(crate) struct World {
+    pub(crate) now: Duration,
+    pub(crate) stacks: Vec<Stack>,
+    pub(crate) ends: Vec<Connection>,
+    pub(crate) weather: Weather,
+    pub(crate) rejected: Vec<InputError>,
+    /// The longest frame that has flown, and how many.
+    pub(crate) longest: usize,
+    pub(crate) count: usize,
+    flying: Vec<Flying>,
+    random: u64,
+    mtu: usize,
+}
+
+struct Flying {
+    lands: Duration,
+    to: usize,
+    bytes: Vec<u8>,
+    offload: Offload,
+}
+
+impl World {
+    const DELAY: Duration = Duration::from_millis(5);
+
+    /// One pair: end 0 dials, end 1 accepts.
+    pub(crate) fn pair(addresses: [&str; 4], settings: Settings) -> Self {
+        let mut world = Self::empty(settings);
+        world.join(addresses[0], addresses[1], settings);
+        world
+    }
+
+    /// Two pairs: 0 dials 1; 2 dials 3. A relay sits between 1 and 2.
+    pub(crate) fn chain(near: [&str; 4], far: [&str; 4], settings: Settings) -> Self {
+        let mut world = Self::empty(settings);
+        world.join(near[0], near[1], settings);
+        world.join(far[2], far[3], settings);
+        world
+    }
+
+    fn empty(settings: Settings) -> Self {
+        Self {
+            now: Duration::from_secs(1),
+            stacks: Vec::new(),
+            ends: Vec::new(),
+            weather: Weather::default(),
+            rejected: Vec::new(),
+            longest: 0,
+            count: 0,
+            flying: Vec::new(),
+            random: settings.seed[0] | 1,
+            mtu: settings.mtu,
+        }
+    }
+
+    fn join(&mut self, client: &str, server: &str, settings: Settings) {
+        let [client, server]: [SocketAddr; 2] = [client, server].map(|address| address.parse().unwrap());
+        let (mut near, mut far) = (Stack::new(settings), Stack::new(settings));
+        self.ends.push(Connection::dial(&mut near, client, server, self.now));
+        self.ends.push(Connection::accept(&mut far, server, client, self.now));
+        self.stacks.extend([near, far]);
+    }
+
+    /// Runs the network, and `apps` on its ends after every event, until they say that they are done.
+    pub(crate) fn run(&mut self, mut apps: impl FnMut(&mut [Connection]) -> bool) {
+        let mut still = 0;
+        loop {
+            let done = apps(&mut self.ends);
+            self.poll();
+            if done {
+                return;
+            }
+            let before = self.now;
+            let Some(next) = self.next_event() else { panic!("nothing will happen: {:?}", self.states()) };
+            self.now = self.now.max(next);
+            still = if self.now == before { still + 1 } else { 0 };
+            assert!(still < 10_000, "time stands still at {:?}: {:?}", self.now, self.states());
+            assert!(self.now < Duration::from_secs(3600), "it takes for ever: {:?}", self.states());
+            self.land();
+        }
+    }
+
+    /// Runs for as long, whatever happens.
+    pub(crate) fn run_for(&mut self, span: Duration) {
+        let end = self.now + span;
+        self.poll();
+        while let Some(next) = self.next_event().filter(|next| *next <= end) {
+            self.now = self.now.max(next);
+            self.land();
+            self.poll();
+        }
+        self.now = end;
+    }
+
+    pub(crate) fn states(&self) -> Vec<State> {
+        self.ends.iter().map(Connection::state).collect()
+    }
+
+    fn next_event(&mut self) -> Option<Duration> {
+        let timers = self.ends.iter_mut().zip(&mut self.stacks);
+        let timers = timers.filter_map(|(end, stack)| end.poll_at(stack, self.now));
+        timers.chain(self.flying.iter().map(|flying| flying.lands)).min()
+    }
+
+    fn poll(&mut self) {
+        for at in 0..self.ends.len() {
+            let mut sent = Vec::new();
+            let emit = &mut |frame: &mut Frame<'_>| sent.push((frame.bytes.to_vec(), frame.offload));
+            self.ends[at].poll(&mut self.stacks[at], self.now, emit);
+            self.launch(at ^ 1, sent);
+        }
+    }
+
+    fn land(&mut self) {
+        let now = self.now;
+        let (landed, flying) = std::mem::take(&mut self.flying).into_iter().partition(|f| f.lands <= now);
+        self.flying = flying;
+        for Flying { to, mut bytes, offload, .. } in landed {
+            let mut sent = Vec::new();
+            let emit = &mut |frame: &mut Frame<'_>| sent.push((frame.bytes.to_vec(), frame.offload));
+            let frame = Frame { offload, bytes: &mut bytes };
+            if let Err(error) = self.ends[to].input(&mut self.stacks[to], &frame, now, emit) {
+                self.rejected.push(error);
+            }
+            self.launch(to ^ 1, sent);
+        }
+    }
+
+    fn launch(&mut self, to: usize, sent: Vec<(Vec<u8>, Offload)>) {
+        for (mut bytes, offload) in sent {
+            check(&mut bytes, offload, self.mtu);
+            self.longest = self.longest.max(bytes.len());
+            self.count += 1;
+            let copies = if self.happens(self.weather.doubled) { 2 } else { 1 };
+            for _ in 0..copies {
+                if self.happens(self.weather.lost) {
+                    continue;
+                }
+                let lateness = if self.happens(self.weather.late) { Self::DELAY * 3 } else { Duration::ZERO };
+                let mut bytes = bytes.clone();
+                if offload.checksum == Checksum::Complete && self.happens(self.weather.damaged) {
+                    *bytes.last_mut().unwrap() ^= 0x40;
+                }
+                self.flying.push(Flying { lands: self.now + Self::DELAY + lateness, to, bytes, offload });
+            }
+        }
+    }
+
+    fn happens(&mut self, in_a_thousand: u64) -> bool {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % 1000 < in_a_thousand
+    }
+}
+
+/// Whether a frame is fit to be sent: parsed, its checksum what its offload state says, its segments within the MTU.
+fn check(bytes: &mut [u8], offload: Offload, mtu: usize) {
+    let packet = parse(bytes).unwrap();
+    match offload.checksum {
+        Checksum::Complete => assert!(checksum_is_valid(bytes, &packet)),
+        Checksum::Partial => {
+            let len = packet.len - packet.transport;
+            let sum = pseudo_header(packet.source, packet.destination, Protocol::Tcp, len);
+            let at = packet.transport + 16;
+            assert_eq!(bytes[at..at + 2], sum.to_be_bytes());
+        }
+        Checksum::Verified => panic!("nobody has verified this"),
+    }
+    assert!(offload.segmentation.is_none() || packet.source.is_v4());
+    assert!(Frame { offload, bytes }.wire_len(packet.payload) <= mtu);
+}
+
+/// Bytes on their way from one connection to another, each known by its place.
+pub(crate) struct Stream {
+    pattern: Vec<u8>,
+    total: usize,
+    sent: usize,
+    received: usize,
+}
+
+impl Stream {
+    pub(crate) fn new(total: usize) -> Self {
+        // A prime length, so that no buffer or segment size hides a slip.
+        let pattern = (0..65_521u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        Self { pattern, total, sent: 0, received: 0 }
+    }
+
+    /// Sends what fits; closes after the last byte.
+    pub(crate) fn send(&mut self, from: &mut Connection) {
+        while self.sent < self.total && from.writable() > 0 {
+            let at = self.sent % self.pattern.len();
+            let end = self.pattern.len().min(at + self.total - self.sent);
+            self.sent += from.send(&self.pattern[at..end]);
+        }
+        if self.sent == self.total {
+            from.close();
+        }
+    }
+
+    /// Reads what is there, and compares.
+    pub(crate) fn receive(&mut self, to: &mut Connection) {
+        let mut buffer = [0; 8192];
+        loop {
+            let at = self.received % self.pattern.len();
+            let end = buffer.len().min(self.pattern.len() - at);
+            let len = to.receive(&mut buffer[..end]);
+            assert!(buffer[..len] == self.pattern[at..at + len], "wrong bytes after {}", self.received);
+            self.received += len;
+            if len == 0 {
+                return;
+            }
+        }
+    }
+
+    pub(crate) fn is_complete(&self) -> bool {
+        self.received == self.total
+    }
+}

@@ -1,0 +1,230 @@
+//! What the file's tables mean to each other: addresses used once, families that meet, listeners told apart.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::path::Path as FsPath;
+
+use wire::Protocol;
+
+use crate::file::{Declared, DeclaredListener, DeclaredService, LocalAddress, NamespaceRef, ZonedAddress};
+use crate::problem::{Place, Problems, Read};
+use crate::{Family, Path};
+
+/// Reports every contradiction between the tables.
+pub(crate) fn check(declared: &Declared<'_>, problems: &Problems<'_>) {
+    let routed = Routed::collect(declared, problems);
+    for service in declared.services.iter().flatten() {
+        one_per_zone_and_family(&service.nodes, problems);
+        one_listener_per_port(service, problems);
+        terminated_families_meet(declared, service, problems);
+    }
+    for endpoint in declared.endpoints.iter().flatten() {
+        one_per_zone_and_family(&endpoint.interfaces, problems);
+    }
+    nat_keeps_family(declared, problems);
+    targets_are_not_routed(declared, &routed, problems);
+    locals_are_free(declared, &routed, problems);
+}
+
+/// Every address that is routed to a device, by the namespace's file, and where it was declared.
+struct Routed<'d> {
+    places: HashMap<(&'d FsPath, IpAddr), &'d Place>,
+}
+
+impl<'d> Routed<'d> {
+    /// Gathers all of them, and refuses an address's second use in one namespace.
+    fn collect(declared: &'d Declared<'_>, problems: &Problems<'_>) -> Self {
+        let mut all: Vec<_> = attachments(declared).collect();
+        all.sort_by_key(|(_, attached)| attached.place.offset);
+        let mut places = HashMap::new();
+        for (namespace, attached) in all {
+            match places.entry((namespace.path.as_path(), attached.address)) {
+                Entry::Vacant(free) => drop(free.insert(&attached.place)),
+                Entry::Occupied(taken) => {
+                    let other = problems.name(taken.get());
+                    let message = format!(
+                        "{} is used twice in namespace {:?}, first by {other}",
+                        attached.address, namespace.name
+                    );
+                    problems.report(&attached.place, message, "write an address of its own");
+                }
+            }
+        }
+        Self { places }
+    }
+
+    fn place_of(&self, namespace: &NamespaceRef<'_>, address: IpAddr) -> Option<&Place> {
+        self.places.get(&(namespace.path.as_path(), address)).copied()
+    }
+}
+
+/// The nodes and interfaces whose namespace is known.
+fn attachments<'d, 't>(
+    declared: &'d Declared<'t>,
+) -> impl Iterator<Item = (&'d NamespaceRef<'t>, &'d ZonedAddress)> {
+    let services = declared.services.iter().flatten().map(|service| (&service.namespace, &service.nodes));
+    let endpoints =
+        declared.endpoints.iter().flatten().map(|endpoint| (&endpoint.namespace, &endpoint.interfaces));
+    services.chain(endpoints).flat_map(|(namespace, addresses)| {
+        let namespace = namespace.as_ref().ok();
+        addresses.iter().flatten().filter_map(move |address| Some((namespace?, address)))
+    })
+}
+
+fn one_per_zone_and_family(addresses: &[Read<ZonedAddress>], problems: &Problems<'_>) {
+    let mut first = HashMap::new();
+    for attached in addresses.iter().flatten() {
+        match first.entry((&attached.zone, attached.family())) {
+            Entry::Vacant(free) => drop(free.insert(&attached.place)),
+            Entry::Occupied(taken) => {
+                let zone = match &attached.zone {
+                    Some(zone) => format!("in zone {zone:?}"),
+                    None => "without a zone".into(),
+                };
+                let message = format!(
+                    "a second {} address {zone}, after {}",
+                    attached.family(),
+                    problems.name(taken.get())
+                );
+                problems.report(&attached.place, message, "keep one for each zone and family");
+            }
+        }
+    }
+}
+
+fn one_listener_per_port(service: &DeclaredService<'_>, problems: &Problems<'_>) {
+    let mut first = HashMap::new();
+    for listener in service.listeners.iter().flatten() {
+        match first.entry((listener.protocol, listener.port)) {
+            Entry::Vacant(free) => drop(free.insert(&listener.place)),
+            Entry::Occupied(taken) => {
+                let other = problems.name(taken.get());
+                let message =
+                    format!("a second listener on {} {}, after {other}", listener.protocol, listener.port);
+                problems.report(&listener.place, message, "remove one, or change its port");
+            }
+        }
+    }
+}
+
+/// A terminated connection goes on from a node to a target of the node's family.
+fn terminated_families_meet(declared: &Declared<'_>, service: &DeclaredService<'_>, problems: &Problems<'_>) {
+    for listener in service.listeners_on(Path::Terminate) {
+        let Some(group) = declared.group_of(listener) else { continue };
+        let meets =
+            |family| !lacks(service.node_families(), family) && !lacks(group.target_families(), family);
+        if !meets(Family::V4) && !meets(Family::V6) {
+            problems.report(
+                &listener.forward,
+                "no target of this group has the family of a node of the service",
+                "give the service a node, or the group a target, of the other family",
+            );
+        }
+    }
+}
+
+/// The nat path rewrites addresses; it cannot make an IPv4 packet of an IPv6 one. So the family of an interface needs a
+/// node and a target behind it.
+fn nat_keeps_family(declared: &Declared<'_>, problems: &Problems<'_>) {
+    let mut told = HashSet::new();
+    for endpoint in declared.endpoints.iter().flatten() {
+        let Some(service) = declared.service_of(endpoint) else { continue };
+        for interface in endpoint.interfaces.iter().flatten() {
+            let family = interface.family();
+            let Some(listener) = service.listeners_on(Path::Nat).next() else { continue };
+            if lacks(service.node_families(), family) {
+                report_missing_node(interface, listener, problems);
+                continue;
+            }
+            for listener in service.listeners_on(Path::Nat) {
+                let lacking =
+                    declared.group_of(listener).is_some_and(|group| lacks(group.target_families(), family));
+                if lacking && told.insert((listener.place.offset, family)) {
+                    report_missing_target(interface, listener, problems);
+                }
+            }
+        }
+    }
+}
+
+fn report_missing_node(interface: &ZonedAddress, listener: &DeclaredListener, problems: &Problems<'_>) {
+    let family = interface.family();
+    let message = format!(
+        "the service has no {family} node, and its nat listener on {} {} cannot change the family",
+        listener.protocol, listener.port
+    );
+    problems.report(
+        &interface.place,
+        message,
+        format!("give the service an {family} node, or remove this interface"),
+    );
+}
+
+fn report_missing_target(interface: &ZonedAddress, listener: &DeclaredListener, problems: &Problems<'_>) {
+    let family = interface.family();
+    let message = format!(
+        "the group has no {family} target for {}, and nat cannot change the family",
+        problems.name(&interface.place)
+    );
+    let terminate = match listener.protocol {
+        Protocol::Tcp => ", or write path = \"terminate\"",
+        Protocol::Udp => ", or remove that interface",
+    };
+    problems.report(&listener.forward, message, format!("add an {family} target{terminate}"));
+}
+
+/// Whether none of these is of the family. One that could not be read might be.
+fn lacks(mut families: impl Iterator<Item = Option<Family>>, family: Family) -> bool {
+    families.all(|known| known.is_some_and(|known| known != family))
+}
+
+/// A target with a routed address would have its packets come straight back to the device.
+fn targets_are_not_routed(declared: &Declared<'_>, routed: &Routed<'_>, problems: &Problems<'_>) {
+    let mut told = HashSet::new();
+    for service in declared.services.iter().flatten() {
+        let Ok(namespace) = &service.namespace else { continue };
+        let groups = service.listeners.iter().flatten().filter_map(|listener| declared.group_of(listener));
+        for target in groups.flat_map(|group| group.targets.iter().flatten()) {
+            let Some(other) = routed.place_of(namespace, target.address) else { continue };
+            if told.insert(target.place.offset) {
+                let message = format!(
+                    "{} is routed to sidegate's own device in namespace {:?}, by {}",
+                    target.address,
+                    namespace.name,
+                    problems.name(other)
+                );
+                problems.report(&target.place, message, "write the address of a host");
+            }
+        }
+    }
+}
+
+/// A `local` address is nobody else's, and there is one for each namespace and family.
+fn locals_are_free(declared: &Declared<'_>, routed: &Routed<'_>, problems: &Problems<'_>) {
+    let mut first: HashMap<_, &LocalAddress> = HashMap::new();
+    for endpoint in declared.endpoints.iter().flatten() {
+        let Ok(namespace) = &endpoint.namespace else { continue };
+        for local in endpoint.local.iter().flatten() {
+            if let Some(other) = routed.place_of(namespace, local.address) {
+                let message =
+                    format!("{} is a routed address already: {}", local.address, problems.name(other));
+                problems.report(
+                    &local.place,
+                    message,
+                    "write another address, one that is the consumer's own",
+                );
+            }
+            let other = *first.entry((namespace.path.as_path(), local.family())).or_insert(local);
+            if other.address != local.address {
+                let message = format!(
+                    "a second local {} address in namespace {:?}, after {}",
+                    local.family(),
+                    namespace.name,
+                    problems.name(&other.place)
+                );
+                problems.report(&local.place, message, "keep one for each family of a namespace");
+            }
+        }
+    }
+}

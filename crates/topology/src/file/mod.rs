@@ -1,0 +1,127 @@
+//! From the operator's text to what it declares: every key read, every mistake reported.
+//!
+//! Reading knows one table at a time, and the names that others have. What tables mean to each other is for
+//! [`crate::check`].
+
+mod address;
+mod endpoint;
+mod group;
+mod names;
+mod run;
+mod service;
+mod tree;
+
+use toml::de::DeTable;
+
+pub(crate) use address::ZonedAddress;
+pub(crate) use endpoint::{DeclaredEndpoint, LocalAddress};
+pub(crate) use group::{DeclaredGroup, DeclaredTarget};
+pub(crate) use names::NamespaceRef;
+pub use run::Origin;
+pub(crate) use service::{DeclaredListener, DeclaredService};
+
+use crate::problem::{Place, Problem, Problems, Read};
+use crate::{Endpoint, FlowLimits, Run, Topology, build, check};
+use names::Names;
+use tree::{Keys, Table};
+
+/// The largest file. Even one full of the shortest items cannot use up the ids of any kind.
+const MAX_BYTES: usize = 4 << 20;
+
+/// TOML's errors after which the tree still has the shape that the operator meant, so that the rest can be judged;
+/// each with its remedy.
+const SHAPE_IS_KEPT: [(&str, &str); 2] = [
+    ("duplicate key", "remove one of the two"),
+    ("string values must be quoted", "write a value here, a string in double quotes"),
+];
+
+const KEYS: Keys =
+    Keys { known: &["service", "target_group", "endpoint", "run", "flows", "terminate"], later: &[] };
+
+impl Topology {
+    /// Reads and validates the text of an operator's file. What comes back is either fit for use, or every problem of
+    /// the file in the order of its lines.
+    pub fn parse(text: &str, origin: &Origin) -> Result<Self, Vec<Problem>> {
+        let problems = Problems::new(text);
+        match read(text, origin, &problems) {
+            Ok(topology) => Ok(topology),
+            Err(_) => Err(problems.into_sorted()),
+        }
+    }
+}
+
+/// Everything that a file declares, as far as it could be read.
+pub(crate) struct Declared<'t> {
+    pub(crate) run: Read<Run>,
+    pub(crate) flows: Read<FlowLimits>,
+    pub(crate) terminate: Read<()>,
+    pub(crate) services: Vec<Read<DeclaredService<'t>>>,
+    pub(crate) groups: Vec<Read<DeclaredGroup<'t>>>,
+    pub(crate) endpoints: Vec<Read<DeclaredEndpoint<'t>>>,
+}
+
+impl<'t> Declared<'t> {
+    fn read(root: &Table<'t>, origin: &Origin) -> Self {
+        root.refuse_other_keys(&KEYS);
+        if root.get("service").is_none() {
+            root.problems.report(&root.place.missing("service"), "missing", "declare one under [[service]]");
+        }
+        let (services, groups) = (root.tables("service"), root.tables("target_group"));
+        let service_names = Names::collect("service", "service", &services);
+        let group_names = Names::collect("target group", "target_group", &groups);
+        let endpoints = root.tables("endpoint");
+        Names::<Endpoint>::collect("endpoint", "endpoint", &endpoints);
+
+        let service = |table: Read<_>| Ok(DeclaredService::read(table?, &group_names));
+        let group = |table: Read<_>| Ok(DeclaredGroup::read(table?));
+        let endpoint = |table: Read<_>| Ok(DeclaredEndpoint::read(table?, &service_names));
+        Self {
+            run: run::read_run(root, origin),
+            flows: run::read_flows(root),
+            terminate: run::read_terminate(root),
+            services: services.into_iter().map(service).collect(),
+            groups: groups.into_iter().map(group).collect(),
+            endpoints: endpoints.into_iter().map(endpoint).collect(),
+        }
+    }
+
+    /// The service behind an endpoint, where both could be read.
+    pub(crate) fn service_of(&self, endpoint: &DeclaredEndpoint<'_>) -> Option<&DeclaredService<'t>> {
+        self.services.get(endpoint.service.ok()?.index())?.as_ref().ok()
+    }
+
+    /// The target group behind a listener, where both could be read.
+    pub(crate) fn group_of(&self, listener: &DeclaredListener) -> Option<&DeclaredGroup<'t>> {
+        self.groups.get(listener.group.ok()?.index())?.as_ref().ok()
+    }
+}
+
+fn read(text: &str, origin: &Origin, problems: &Problems<'_>) -> Read<Topology> {
+    if text.len() > MAX_BYTES {
+        let message = format!("the file has {} bytes, and {MAX_BYTES} are the most", text.len());
+        return Err(problems.report(&Place::default(), message, "split it into several instances"));
+    }
+    let (tree, errors) = DeTable::parse_recoverable(text);
+    report_syntax(&errors, problems)?;
+    let declared = Declared::read(&Table::root(tree.get_ref(), problems), origin);
+    check::check(&declared, problems);
+    let topology = build::build(declared)?;
+    problems.none_so_far()?;
+    Ok(topology)
+}
+
+/// Reports TOML's own errors. `Err` when they leave nothing that could be judged further.
+fn report_syntax(errors: &[toml::de::Error], problems: &Problems<'_>) -> Read<()> {
+    let mut shape = Ok(());
+    for error in errors {
+        let offset = error.span().map_or(0, |span| span.start);
+        let kept = SHAPE_IS_KEPT.iter().find(|(message, _)| error.message().starts_with(message));
+        let remedy =
+            kept.map_or("correct the TOML here; the rest is judged after that", |(_, remedy)| remedy);
+        let reported = problems.report_broken(offset, error.message(), remedy);
+        if kept.is_none() {
+            shape = Err(reported);
+        }
+    }
+    shape
+}

@@ -1,0 +1,103 @@
+//! `[run]` and `[flows]`: how the instance runs, and its name where the file gives none.
+
+use std::path::{Path, PathBuf};
+
+use super::names::{MAX_INSTANCE, instance, is_name_character};
+use super::tree::{Bounds, Keys, Table};
+use crate::problem::Read;
+use crate::{DeviceBackend, FlowLimits, Run};
+
+/// Where a topology comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin {
+    path: PathBuf,
+}
+
+impl Origin {
+    /// The file with this path, which should be canonical: the instance's default name derives from it.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// What an instance is called whose file gives no `run.name`: the file's stem, and a hash of the whole path that
+    /// tells files with one stem apart.
+    pub fn default_name(&self) -> String {
+        let hash = fnv1a(self.path.as_os_str().as_encoded_bytes());
+        let digest = format!("-{:08x}", (hash >> 32) ^ (hash & 0xffff_ffff));
+        let stem = self.path.file_stem().unwrap_or_default().to_string_lossy();
+        let plain = |character| if is_name_character(character) { character } else { '-' };
+        let stem: String =
+            stem.trim_start_matches('.').chars().map(plain).take(MAX_INSTANCE - digest.len()).collect();
+        let stem = if stem.is_empty() { "sidegate" } else { &stem };
+        format!("{stem}{digest}")
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+const MTU: Bounds<u16> = Bounds {
+    what: "an MTU of the path",
+    range: 1280..=9000,
+    why: ": IPv6 needs 1280, and the devices themselves carry 9001",
+};
+const MSS_CEILING: Bounds<u16> = Bounds {
+    what: "an MSS",
+    range: 536..=8960,
+    why: ": the least that IPv4 promises, and what an MTU of 9000 holds",
+};
+const WORKERS: Bounds<usize> = Bounds { what: "a number of workers", range: 1..=64, why: "" };
+const CAPACITY: Bounds<usize> = Bounds { what: "a number of flows", range: 1024..=16_777_216, why: "" };
+
+const DEFAULT_MTU: u16 = 8500;
+const DEFAULT_CAPACITY: usize = 262_144;
+/// How far the real thing's MSS ceiling (8365) lies below its MTU (8500).
+const MSS_BELOW_MTU: u16 = 135;
+
+const RUN_KEYS: Keys = Keys {
+    known: &["name", "workers", "device", "mtu", "mss_ceiling"],
+    later: &[("time_scale", "time passes as it does on the clock")],
+};
+const FLOWS_KEYS: Keys = Keys { known: &["capacity"], later: &[] };
+const TERMINATE_KEYS: Keys =
+    Keys { known: &[], later: &[("memory", "terminated connections have buffers of a fixed size")] };
+
+/// `[run]`, with defaults for what it leaves out.
+pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
+    let table = root.section("run", &RUN_KEYS)?;
+    let name = table.optional("name", instance);
+    let workers = table.optional("workers", |value| value.integer(&WORKERS));
+    let device =
+        table.optional("device", |value| value.word(&[("offload", DeviceBackend::Offload)], &["plain"]));
+    let mtu = table.optional("mtu", |value| value.integer(&MTU));
+    let mss_ceiling = table.optional("mss_ceiling", |value| value.integer(&MSS_CEILING));
+    let mtu = mtu?.unwrap_or(DEFAULT_MTU);
+    Ok(Run {
+        name: name?.unwrap_or_else(|| origin.default_name()),
+        workers: workers?,
+        device: device?.unwrap_or(DeviceBackend::Offload),
+        mtu,
+        mss_ceiling: mss_ceiling?.unwrap_or(mtu - MSS_BELOW_MTU),
+    })
+}
+
+/// `[flows]`, with defaults for what it leaves out.
+pub(super) fn read_flows(root: &Table<'_>) -> Read<FlowLimits> {
+    let table = root.section("flows", &FLOWS_KEYS)?;
+    let capacity = table.optional("capacity", |value| value.integer(&CAPACITY))?;
+    Ok(FlowLimits { capacity: capacity.unwrap_or(DEFAULT_CAPACITY) })
+}
+
+/// `[terminate]`, of which nothing is honoured yet.
+pub(super) fn read_terminate(root: &Table<'_>) -> Read<()> {
+    root.section("terminate", &TERMINATE_KEYS).map(drop)
+}
+
+/// FNV-1a in 64 bits: short, and the same in every version of sidegate.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

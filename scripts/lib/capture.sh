@@ -1,0 +1,52 @@
+# shellcheck shell=bash
+# What tcpdump sees on sidegate's devices, a line for each packet.
+
+# capture NAMESPACE: everything on the device there, from now on.
+capture() {
+    start_at "capture-$1" "$1" tcpdump -n -v -S -l --immediate-mode -i "$(device_in "$1")"
+    await 5 "tcpdump to listen" grep -q 'listening on' "$scratch/capture-$1.log"
+}
+
+# captured NAMESPACE: the packets so far.
+captured() {
+    sed -E ':join; $!N; s/\n {4,}/ /; t join; P; D' "$scratch/capture-$1.log" | grep -E ' IP6? ' || true
+}
+
+# captured_count NUMBER NAMESPACE PATTERN: whether so many packets match.
+captured_count() {
+    (($(captured "$2" | grep -cE "$3") == $1))
+}
+
+# only_captured NAMESPACE PATTERN: every packet matches.
+only_captured() {
+    local others
+    others=$(captured "$1" | grep -vE "$2" || true)
+    [[ -z $others ]] || fail "packets that should not be there: $others"
+}
+
+# packet NAMESPACE FLAGS: the first TCP packet with exactly these flags.
+packet() {
+    captured "$1" | grep -m 1 -F "Flags [$2]"
+}
+
+# The device that the shared forwarder made in a namespace.
+device_in() {
+    ip -n "$1" -json route show to "$(door_or_node "$1")" | jq -r '.[0].dev'
+}
+
+door_or_node() {
+    if [[ $1 == "$provider" ]]; then node v4; else host_of "$(door nat v4)"; fi
+}
+
+mss_in() {
+    sed -nE 's/.*mss ([0-9]+).*/\1/p' <<<"$1"
+}
+
+ttl_in() {
+    sed -nE 's/.*(ttl|hlim) ([0-9]+).*/\2/p' <<<"$1"
+}
+
+# A packet without what a rewrite changes: time, addresses and ports, TTL, checksum, MSS.
+unchanging() {
+    sed -E 's/^[0-9:.]+ //; s/[^ ]+ > [^ ]+: //; s/(ttl|hlim) [0-9]+//; s/cksum [^,]*, //; s/mss [0-9]+//' <<<"$1"
+}

@@ -1,0 +1,70 @@
+# shellcheck shell=bash
+# Checks of a forwarder's life: stopping, dying, being started twice, and namespaces that come and go.
+
+# SIGTERM: exit status 0, and nothing is left: sigterm_leaves_nothing SIGNAL
+signal_leaves_nothing() {
+    local status=0
+    start_side
+    whoami_at "$consumer_a" "$side_door:80"
+    kill "-$1" "$side"
+    wait "$side" || status=$?
+    equal "the exit status" "$status" 0
+    side_is_gone || fail "a route or a device is still there"
+}
+
+# SIGKILL: the kernel cleans up, the next start works, and a connection from before is reset.
+sigkill_then_start() {
+    start_side
+    converse TCP "$side_door:7"
+    say one
+    kill -KILL "$side"
+    await 5 "devices and routes to vanish" side_is_gone
+    start_side
+    whoami_at "$consumer_a" "$side_door:80"
+    echo two >&"$mouth"
+    await 5 "the old connection to be reset" grep -q 'Connection reset by peer' "$scratch/conversation.log"
+    (($(counted no_flow_reset "$side_file") > 0)) || fail "the reset was not counted"
+}
+
+side_is_gone() {
+    local namespace
+    for namespace in "$consumer_a" "$consumer_b" "$provider"; do
+        # Only the shared forwarder's device is left.
+        (($(ip -n "$namespace" -json link show type tun | jq 'map(select(.ifname)) | length') == 1)) || return 1
+        [[ -z $(ip -n "$namespace" route show "$side_door") ]] || return 1
+        [[ -z $(ip -n "$namespace" route show "$side_node") ]] || return 1
+    done
+}
+
+# The same file a second time: a clear error, and the first is undisturbed.
+second_start_is_refused() {
+    exits 2 "$sidegate" run --config "$shared_file"
+    contains "the error" "$output" "$lab"
+    running "$forwarder" || fail "the first has ended"
+    whoami_at "$consumer_a" "$(door nat v4)"
+    whoami_at "$consumer_b" "$(door terminate v6)"
+}
+
+# A namespace that is deleted and made again has no device of ours, until sidegate notices.
+replaced_namespace_is_attached() {
+    local since
+    whoami_at "$consumer_a" "$(door nat v4)"
+    ip netns del "$consumer_a"
+    add_namespace "$consumer_a" "${consumer_addresses[@]}"
+    since=$EPOCHREALTIME
+    await 3 "the endpoint to work again" whoami_at "$consumer_a" "$(door nat v4)"
+    note "$(((${EPOCHREALTIME/./} - ${since/./}) / 1000)) ms"
+    whoami_at "$consumer_a" "$(door terminate v6)"
+    contains "the log" "$(cat "$scratch/forwarder.log")" "$consumer_a"
+}
+
+# A namespace that is gone takes its own endpoint along and nothing else, and may come back.
+missing_namespace_is_survived() {
+    ip netns del "$consumer_b"
+    await 5 "the log to name the namespace" grep -q "$consumer_b" "$scratch/forwarder.log"
+    whoami_at "$consumer_a" "$(door nat v4)"
+    whoami_at "$consumer_a" "$(door terminate v6)"
+    contains "status" "$("$sidegate" status --config "$shared_file")" down
+    add_namespace "$consumer_b" "${consumer_addresses[@]}"
+    await 5 "the endpoint to work again" whoami_at "$consumer_b" "$(door nat v4)"
+}
