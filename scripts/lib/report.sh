@@ -3,6 +3,7 @@
 #
 # A check is a function. It runs in a subshell under `set -e`: the first command that fails ends it, `fail` ends it with
 # a reason, `note` adds a figure to its `ok` line. What it started with `start` is stopped when it ends.
+# Call run_check as a plain command: bash forgets `set -e` in whatever is part of a condition.
 # Needs `scratch`, a folder.
 
 passed=0
@@ -17,7 +18,7 @@ run_check() {
         children=()
         trap stop_children EXIT
         trap 'exit 130' INT TERM
-        trap 'unexplained "$BASH_COMMAND" "${BASH_SOURCE[0]##*/}:$LINENO"' ERR
+        trap unexplained ERR
         set -eE
         "$@"
     ) >"$scratch/check.log" 2>&1 </dev/null
@@ -31,7 +32,6 @@ run_check() {
             failed=$((failed + 1))
             echo "FAIL $name: $(cat "$scratch/why" 2>/dev/null || echo "it ended early")"
             show_log "what the check printed" "$scratch/check.log"
-            return 1
             ;;
     esac
 }
@@ -52,8 +52,9 @@ note() {
     echo "$*" >"$scratch/note"
 }
 
+# A command failed, and its check did not say why: the last line printed, and the functions that led there.
 unexplained() {
-    [[ -e $scratch/why ]] || echo "$2: $1" >"$scratch/why"
+    [[ -e $scratch/why ]] || echo "$(tail -n 1 "$scratch/check.log") (in ${FUNCNAME[*]:1:3})" >"$scratch/why"
 }
 
 # equal WHAT FOUND EXPECTED

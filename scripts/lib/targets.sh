@@ -37,8 +37,8 @@ await_targets() {
 make_files() {
     mkdir -p "$www/up"
     head -c 100M /dev/urandom >"$www/blob"
-    head -c 8M /dev/urandom >"$www/for-a"
-    head -c 8M /dev/urandom >"$www/for-b"
+    head -c 40M /dev/urandom >"$www/for-a"
+    head -c 40M /dev/urandom >"$www/for-b"
     blob_digest=$(digest_of "$www/blob")
 }
 

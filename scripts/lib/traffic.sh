@@ -53,7 +53,7 @@ half_close_answers() {
 # Both consumers at once, from the same address and port to the same address and port, each fetch a file of their own.
 # The transfers are slowed down, so that both are seen to be open: consumers_stay_apart PATH FAMILY LOCAL_PORT
 consumers_stay_apart() {
-    local url slowly=("${curl[@]}" --limit-rate 8M --local-port "$3")
+    local url slowly=("${curl[@]}" --limit-rate 32M --local-port "$3")
     url="http://$(door "$1" "$2")"
     start_at fetch-a "$consumer_a" "${slowly[@]}" --output "$scratch/got-a" "$url/for-a"
     local a=$started
@@ -125,7 +125,7 @@ echoed_bytes() {
 
 # A closed port at the target is a refusal at the endpoint, at once: refused_target_refuses PATH FAMILY
 refused_target_refuses() {
-    exits 7 fetch "$consumer_a" --connect-timeout 2 "http://$(door "$1" "$2" closed)/"
+    exits 7 fetch "$consumer_a" --verbose --connect-timeout 2 "http://$(door "$1" "$2" closed)/"
     contains "curl" "$output" "Connection refused"
 }
 

@@ -4,9 +4,8 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::namespace::{command_in, label};
@@ -151,7 +150,7 @@ pub enum DeviceError {
     },
 
     /// A step failed in some other way.
-    #[error("{place}: to {step} failed: {cause}")]
+    #[error("{place}: could not {step}: {cause}")]
     Step {
         /// The device.
         place: Place,
@@ -172,8 +171,26 @@ pub enum DeviceError {
         path: PathBuf,
     },
 
+    /// Not every word can be a namespace's name.
+    #[error(
+        "`{name}` cannot be the name of a namespace; it becomes a file name, so use letters, digits and dashes"
+    )]
+    NamespaceName {
+        /// The name.
+        name: String,
+    },
+
+    /// Only the privileged may make a namespace.
+    #[error("namespace {}: not permitted to {step}; run with sudo, or grant CAP_SYS_ADMIN", label(path))]
+    LabDenied {
+        /// The namespace's file.
+        path: PathBuf,
+        /// What was being done.
+        step: &'static str,
+    },
+
     /// A namespace could not be made or set up.
-    #[error("namespace {}: to {step} failed: {cause}; making namespaces needs root", label(path))]
+    #[error("namespace {}: could not {step}: {cause}", label(path))]
     Lab {
         /// The namespace's file.
         path: PathBuf,
@@ -188,15 +205,26 @@ impl DeviceError {
     /// `step` failed on the device at `place`.
     pub(crate) fn step(place: &Place, step: impl Into<String>, cause: io::Error) -> Self {
         let (place, step) = (place.clone(), step.into());
-        match Errno::from_io_error(&cause) {
-            Some(Errno::PERM | Errno::ACCESS) => Self::NotPermitted { place, step },
+        match cause.kind() {
+            io::ErrorKind::PermissionDenied => Self::NotPermitted { place, step },
             _ => Self::Step { place, step, cause },
+        }
+    }
+
+    /// `step` failed while a namespace was made.
+    pub(crate) fn lab(path: &Path, step: &'static str, cause: io::Error) -> Self {
+        let path = path.into();
+        match cause.kind() {
+            io::ErrorKind::PermissionDenied => Self::LabDenied { path, step },
+            _ => Self::Lab { path, step, cause },
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     fn place() -> Place {
@@ -225,6 +253,6 @@ mod tests {
         let denied = DeviceError::step(&place(), "set its MTU", Errno::PERM.into());
         assert!(denied.to_string().contains("not permitted to set its MTU; run with sudo"), "{denied}");
         let other = DeviceError::step(&place(), "set its MTU", Errno::INVAL.into());
-        assert!(other.to_string().contains("to set its MTU failed: Invalid argument"), "{other}");
+        assert!(other.to_string().contains("could not set its MTU: Invalid argument"), "{other}");
     }
 }

@@ -18,8 +18,8 @@ use rustix::thread::UnshareFlags;
 use tracing::warn;
 
 use crate::link::Link;
-use crate::namespace::{NAMED, visit};
-use crate::{DeviceError, DeviceSpec, OffloadOpener, Opener};
+use crate::namespace::NAMED;
+use crate::{DeviceError, DeviceSpec, OffloadOpener, Opener, inside};
 
 /// A namespace of our own. It is removed when dropped.
 #[derive(Debug)]
@@ -31,24 +31,19 @@ pub struct Namespace {
 impl Namespace {
     /// Makes the namespace `name`; `ip netns exec` knows it.
     pub fn create(name: &str) -> Result<Self, DeviceError> {
-        let path = Path::new(NAMED).join(name);
-        let step = |step| {
-            let path = path.clone();
-            move |cause| DeviceError::Lab { path, step, cause }
-        };
         if name.is_empty() || name.contains('/') || name.starts_with('.') {
-            return Err(step("accept its name")(ErrorKind::InvalidInput.into()));
+            return Err(DeviceError::NamespaceName { name: name.into() });
         }
-        shared_directory().map_err(step("prepare /run/netns"))?;
-        OpenOptions::new().write(true).create_new(true).mode(0o444).open(&path).map_err(
-            |cause| match cause.kind() {
-                ErrorKind::AlreadyExists => DeviceError::NamespaceExists { path: path.clone() },
-                _ => step("make its file")(cause),
-            },
-        )?;
-        // From here on dropping it cleans up.
-        let namespace = Self { name: name.into(), path: path.clone() };
-        populate(&path).map_err(step("make it"))?;
+        let path = Path::new(NAMED).join(name);
+        shared_directory().map_err(|cause| DeviceError::lab(&path, "prepare /run/netns", cause))?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o000).open(&path);
+        file.map_err(|cause| match cause.kind() {
+            ErrorKind::AlreadyExists => DeviceError::NamespaceExists { path: path.clone() },
+            _ => DeviceError::lab(&path, "make its file", cause),
+        })?;
+        // From here on, dropping it cleans up.
+        let namespace = Self { name: name.into(), path };
+        populate(&namespace.path).map_err(|cause| DeviceError::lab(&namespace.path, "make it", cause))?;
         Ok(namespace)
     }
 
@@ -72,17 +67,13 @@ impl Namespace {
     /// Brings its loopback interface up and assigns addresses to it, usable at once. Each is local by itself, whatever its
     /// prefix length.
     pub fn address(&self, addresses: &[(IpAddr, u8)]) -> Result<(), DeviceError> {
-        let work = || {
+        let work = || -> io::Result<()> {
             let mut loopback = Link::find("lo")?;
             loopback.up()?;
             addresses.iter().try_for_each(|(address, prefix)| loopback.assign(*address, *prefix))
         };
         let step = "give its loopback interface addresses";
-        visit(&self.path, |_| work())?.map_err(|cause| DeviceError::Lab {
-            path: self.path.clone(),
-            step,
-            cause,
-        })
+        inside(&self.path, work)?.map_err(|cause| DeviceError::lab(&self.path, step, cause))
     }
 }
 

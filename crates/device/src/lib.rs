@@ -65,7 +65,8 @@ pub trait Queue: AsFd + Send {
 
 /// A device that is up and routed to.
 pub struct Opened {
-    /// Its queues. Dropping the last of them removes the device.
+    /// Its queues. Dropping the last of them removes the device, at once unless the process is just starting another:
+    /// between fork and exec, a child holds all of its parent's files.
     pub queues: Vec<Box<dyn Queue>>,
     /// Its name.
     pub name: String,

@@ -54,7 +54,7 @@ pub(crate) fn negotiate(device: &str, queues: &mut [TunQueue]) -> Offloads {
         match try_out(queues, offloads) {
             Ok(()) => return offloads,
             Err(error) => {
-                warn!(device, %offloads, %error, "the kernel does not keep to these offloads; trying fewer")
+                warn!(device, %offloads, %error, "the kernel does not keep to these offloads; trying fewer");
             }
         }
     }

@@ -21,7 +21,7 @@ pub use finding::{Finding, Outcome, Severity};
 use crate::name::{PREFIX, probe_name};
 use crate::netlink::Netlink;
 use crate::route::{self, Arrival, Way};
-use crate::{DeviceError, DeviceSpec, OffloadOpener, Opener, Place, namespace};
+use crate::{DeviceError, DeviceSpec, OffloadOpener, Opener, Place, device_name, namespace};
 
 /// A node and one of its targets.
 pub type Pair = (IpAddr, IpAddr);
@@ -61,6 +61,10 @@ pub fn with_temporary_device(
         let device = holder.as_deref().unwrap_or(&temporary.device);
         let own: Vec<Pair> = pairs.iter().copied().filter(|pair| pair.0 == *node).collect();
         findings.extend(routes(namespace, device, &own)?);
+    }
+    // What is found is about the device that the instance will have.
+    for finding in findings.iter_mut().filter(|finding| finding.device == temporary.device) {
+        finding.device = device_name(instance);
     }
     Ok(findings)
 }

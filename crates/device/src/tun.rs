@@ -59,7 +59,7 @@ fn queue(place: &Place, flags: c_int) -> Result<OwnedFd, DeviceError> {
 fn attach(queue: &OwnedFd, device: &str, flags: c_int) -> Result<(), Errno> {
     let mut name = [0; libc::IFNAMSIZ];
     if device.is_empty() || device.len() >= name.len() {
-        return Err(Errno::NAMETOOLONG);
+        return Err(Errno::INVAL);
     }
     name[..device.len()].copy_from_slice(device.as_bytes());
     let mut request = Request { name, flags: flags as u16, unused: [0; 22] };

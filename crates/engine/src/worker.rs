@@ -72,7 +72,7 @@ impl Worker {
     pub fn expire<O: Output>(&mut self, now: Duration, budget: usize, out: &mut O) {
         let turn = self.shared.flows.turn(self.own.id.index());
         self.own.terminator.expire(now, out, &mut |flow, out| close(&turn, flow, out));
-        turn.recycle();
+        turn.recycle(budget);
         let workers = self.shared.workers();
         for slot in self.sweep.next_slots(now, budget, self.own.id, workers, self.shared.flows.high_water()) {
             if let Some(ended) = turn.expire(slot, now) {

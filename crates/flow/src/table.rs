@@ -257,7 +257,8 @@ impl Turn<'_> {
 
     /// Opens a flow. On refusal the source port goes back to its pool.
     pub fn insert(&self, new: &NewFlow, now: Duration) -> Result<FlowId, Refused> {
-        self.recycle();
+        // More than one, so that limbo shrinks also while flows come as fast as they go.
+        self.recycle(4);
         let table = self.table;
         let Some(slot) = table.take_slot() else {
             table.ports.give_back(new.pool, new.reply.local_port);
@@ -376,11 +377,10 @@ impl Turn<'_> {
         limbo.last.store(slot + 1, Ordering::Relaxed);
     }
 
-    /// Frees what has been in limbo long enough: a few at a time, more than can come in meanwhile.
-    pub fn recycle(&self) {
-        const AT_ONCE: usize = 4;
+    /// Frees what has been in limbo long enough, up to `budget` slots.
+    pub fn recycle(&self, budget: usize) {
         let limbo = &self.table.limbo[self.worker];
-        for _ in 0..AT_ONCE {
+        for _ in 0..budget {
             let Some(first) = limbo.first.load(Ordering::Relaxed).checked_sub(1) else { return };
             let slot = &self.table.slots[first as usize];
             if !self.table.turns.passed(slot.retired.load(Ordering::Relaxed)) {

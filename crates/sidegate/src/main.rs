@@ -1,2 +1,61 @@
-//! The sidegate command.
-fn main() {}
+//! The sidegate command: one verb, one answer, one exit status.
+
+mod args;
+mod check;
+mod child;
+mod config;
+mod demo;
+mod failure;
+mod output;
+mod ready;
+mod run;
+mod status;
+mod table;
+mod units;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use args::{Args, Verb};
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(instead) => return answer(&instead),
+    };
+    start_logging();
+    let done = match args.verb {
+        Verb::Run(args) => run::run(args),
+        Verb::Check(args) => check::check(&args),
+        Verb::Demo => demo::demo(),
+        Verb::Status(args) => status::status(&args),
+    };
+    done.unwrap_or_else(|failure| {
+        output::complain(&failure);
+        failure.exit_code()
+    })
+}
+
+/// What clap says instead of arguments: help, which was asked for, or what is wrong with them.
+fn answer(instead: &clap::Error) -> ExitCode {
+    // With nowhere to print to, the exit status is all there is to say.
+    let _ = instead.print();
+    if instead.use_stderr() { Failure::MISTAKE } else { ExitCode::SUCCESS }
+}
+
+/// Logs go to stderr. `RUST_LOG` says how much.
+fn start_logging() {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+    let colours = output::colours(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(colours)
+        .with_target(false)
+        .init();
+}

@@ -157,7 +157,7 @@ impl Connection {
     pub fn poll_at(&mut self, stack: &mut Stack, now: Duration) -> Option<Duration> {
         // smoltcp would ask to be polled for a SYN-ACK that it does not send, and for the end of TIME-WAIT.
         let waits = match self.socket().state() {
-            Tcp::SynReceived => false,
+            Tcp::SynReceived => self.held,
             state => state == Tcp::TimeWait,
         };
         if waits {

@@ -18,7 +18,6 @@ use crate::{
 
 /// The topology that was declared, unless part of it could not be read.
 pub(crate) fn build(declared: Declared<'_>) -> Read<Topology> {
-    declared.terminate?;
     let topology = Topology {
         run: declared.run?,
         flows: declared.flows?,

@@ -2,12 +2,15 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::path::Path as FsPath;
 
 use wire::Protocol;
 
-use crate::file::{Declared, DeclaredListener, DeclaredService, LocalAddress, NamespaceRef, ZonedAddress};
+use crate::file::{
+    Declared, DeclaredGroup, DeclaredListener, DeclaredService, LocalAddress, NamespaceRef, ZonedAddress,
+};
 use crate::problem::{Place, Problems, Read};
 use crate::{Family, Path};
 
@@ -21,6 +24,9 @@ pub(crate) fn check(declared: &Declared<'_>, problems: &Problems<'_>) {
     }
     for endpoint in declared.endpoints.iter().flatten() {
         one_per_zone_and_family(&endpoint.interfaces, problems);
+    }
+    for group in declared.groups.iter().flatten() {
+        each_target_once(group, problems);
     }
     nat_keeps_family(declared, problems);
     targets_are_not_routed(declared, &routed, problems);
@@ -47,7 +53,7 @@ impl<'d> Routed<'d> {
                         "{} is used twice in namespace {:?}, first by {other}",
                         attached.address, namespace.name
                     );
-                    problems.report(&attached.place, message, "write an address of its own");
+                    problems.report(&attached.place, message, "give each an address of its own");
                 }
             }
         }
@@ -73,39 +79,43 @@ fn attachments<'d, 't>(
 }
 
 fn one_per_zone_and_family(addresses: &[Read<ZonedAddress>], problems: &Problems<'_>) {
-    let mut first = HashMap::new();
-    for attached in addresses.iter().flatten() {
-        match first.entry((&attached.zone, attached.family())) {
-            Entry::Vacant(free) => drop(free.insert(&attached.place)),
-            Entry::Occupied(taken) => {
-                let zone = match &attached.zone {
-                    Some(zone) => format!("in zone {zone:?}"),
-                    None => "without a zone".into(),
-                };
-                let message = format!(
-                    "a second {} address {zone}, after {}",
-                    attached.family(),
-                    problems.name(taken.get())
-                );
-                problems.report(&attached.place, message, "keep one for each zone and family");
-            }
-        }
+    let known = addresses.iter().flatten();
+    for (again, first) in repeats(known, |attached| (&attached.zone, attached.family())) {
+        let (family, first) = (again.family(), problems.name(&first.place));
+        let zone = again.zone.as_ref().map_or("without a zone".into(), |zone| format!("in zone {zone:?}"));
+        let message = format!("a second {family} address {zone}, after {first}");
+        problems.report(&again.place, message, "keep one for each zone and family");
     }
 }
 
 fn one_listener_per_port(service: &DeclaredService<'_>, problems: &Problems<'_>) {
-    let mut first = HashMap::new();
-    for listener in service.listeners.iter().flatten() {
-        match first.entry((listener.protocol, listener.port)) {
-            Entry::Vacant(free) => drop(free.insert(&listener.place)),
-            Entry::Occupied(taken) => {
-                let other = problems.name(taken.get());
-                let message =
-                    format!("a second listener on {} {}, after {other}", listener.protocol, listener.port);
-                problems.report(&listener.place, message, "remove one, or change its port");
-            }
-        }
+    let known = service.listeners.iter().flatten();
+    for (again, first) in repeats(known, |listener| (listener.protocol, listener.port)) {
+        let first = problems.name(&first.place);
+        let message = format!("a second listener on {} {}, after {first}", again.protocol, again.port);
+        problems.report(&again.place, message, "remove one, or change its port");
     }
+}
+
+fn each_target_once(group: &DeclaredGroup<'_>, problems: &Problems<'_>) {
+    let known = group.targets.iter().flatten();
+    for (again, first) in repeats(known, |target| (target.address, target.port)) {
+        let first = problems.name(&first.place);
+        let message = format!("{} port {} is in this group already: {first}", again.address, again.port);
+        problems.report(&again.place, message, "remove one of the two");
+    }
+}
+
+/// The items whose key another one before them has, each with the first that has it.
+fn repeats<'d, T: 'd, K: Hash + Eq>(
+    items: impl Iterator<Item = &'d T>,
+    key: impl Fn(&'d T) -> K,
+) -> impl Iterator<Item = (&'d T, &'d T)> {
+    let mut first_with = HashMap::new();
+    items.filter_map(move |item| {
+        let first = *first_with.entry(key(item)).or_insert(item);
+        (!std::ptr::eq(first, item)).then_some((item, first))
+    })
 }
 
 /// A terminated connection goes on from a node to a target of the node's family.
@@ -188,12 +198,8 @@ fn targets_are_not_routed(declared: &Declared<'_>, routed: &Routed<'_>, problems
         for target in groups.flat_map(|group| group.targets.iter().flatten()) {
             let Some(other) = routed.place_of(namespace, target.address) else { continue };
             if told.insert(target.place.offset) {
-                let message = format!(
-                    "{} is routed to sidegate's own device in namespace {:?}, by {}",
-                    target.address,
-                    namespace.name,
-                    problems.name(other)
-                );
+                let (address, other) = (target.address, problems.name(other));
+                let message = format!("{address} is routed to sidegate's own device there, by {other}");
                 problems.report(&target.place, message, "write the address of a host");
             }
         }
@@ -202,26 +208,20 @@ fn targets_are_not_routed(declared: &Declared<'_>, routed: &Routed<'_>, problems
 
 /// A `local` address is nobody else's, and there is one for each namespace and family.
 fn locals_are_free(declared: &Declared<'_>, routed: &Routed<'_>, problems: &Problems<'_>) {
-    let mut first: HashMap<_, &LocalAddress> = HashMap::new();
+    let mut first_with: HashMap<_, &LocalAddress> = HashMap::new();
     for endpoint in declared.endpoints.iter().flatten() {
         let Ok(namespace) = &endpoint.namespace else { continue };
         for local in endpoint.local.iter().flatten() {
             if let Some(other) = routed.place_of(namespace, local.address) {
-                let message =
-                    format!("{} is a routed address already: {}", local.address, problems.name(other));
-                problems.report(
-                    &local.place,
-                    message,
-                    "write another address, one that is the consumer's own",
-                );
+                let message = format!("{} is routed already: {}", local.address, problems.name(other));
+                problems.report(&local.place, message, "write an address that is the consumer's own");
             }
-            let other = *first.entry((namespace.path.as_path(), local.family())).or_insert(local);
-            if other.address != local.address {
+            let first = *first_with.entry((namespace.path.as_path(), local.family())).or_insert(local);
+            if first.address != local.address {
+                let (family, first) = (local.family(), problems.name(&first.place));
                 let message = format!(
-                    "a second local {} address in namespace {:?}, after {}",
-                    local.family(),
-                    namespace.name,
-                    problems.name(&other.place)
+                    "a second local {family} address in namespace {:?}, after {first}",
+                    namespace.name
                 );
                 problems.report(&local.place, message, "keep one for each family of a namespace");
             }

@@ -50,6 +50,8 @@ impl Key {
     /// A key of the table that this one names.
     pub(crate) fn child(&self, key: &str) -> Self {
         let dot = if self.path.is_empty() { "" } else { "." };
+        let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        let key = if key.bytes().all(is_bare) { key.into() } else { format!("{key:?}") };
         Self { path: format!("{}{dot}{key}", self.path), owner: self.owner.clone() }
     }
 
@@ -78,8 +80,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The place of a key that ought to stand in this table.
-    pub(crate) fn missing(&self, key: &str) -> Self {
+    /// The place of a key that ought to stand in the table that is here.
+    pub(crate) fn child(&self, key: &str) -> Self {
         Self { offset: self.offset, key: self.key.child(key) }
     }
 }
@@ -167,17 +169,29 @@ impl<'t> Problems<'t> {
     }
 }
 
-/// What to do about an unknown word: the nearest of those that would do, or all of them.
+/// Longer words are not compared: a comparison takes as much memory as the product of their lengths.
+const LONGEST_COMPARED: usize = 64;
+/// How many candidates a message lists.
+const MOST_LISTED: usize = 12;
+
+/// What to do about an unknown word: the nearest of those that would do, or what they are.
 pub(crate) fn suggest<'a>(word: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> String {
+    if let Some(candidate) = nearest(word, candidates.clone()) {
+        return format!("did you mean \"{candidate}\"?");
+    }
+    let listed: Vec<_> = candidates.clone().take(MOST_LISTED).collect();
+    let more = if candidates.count() > MOST_LISTED { ", …" } else { "" };
+    format!("known here: {}{more}", listed.join(", "))
+}
+
+/// The candidate that a word is a slip of: at most a third of it differs.
+pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let written = word.to_lowercase();
     let near = written.chars().count().max(3) / 3;
-    let nearest = candidates
-        .clone()
+    candidates
+        .filter(|candidate| candidate.len().max(written.len()) <= LONGEST_COMPARED)
         .map(|candidate| (strsim::damerau_levenshtein(&written, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= near)
-        .min();
-    match nearest {
-        Some((_, candidate)) => format!("did you mean \"{candidate}\"?"),
-        None => format!("known here: {}", candidates.collect::<Vec<_>>().join(", ")),
-    }
+        .min()
+        .map(|(_, candidate)| candidate)
 }

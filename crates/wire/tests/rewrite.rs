@@ -1,6 +1,8 @@
 //! Any rewrite equals a full recomputation: every checksum that covers something we change is compared, field by field,
 //! with what an independent implementation (etherparse's builders, or a sum from scratch) puts there.
 
+#![allow(clippy::unwrap_used)] // building a packet for a test cannot fail
+
 use etherparse::{PacketBuilder, TcpOptionElement};
 use proptest::prelude::*;
 use wire::{

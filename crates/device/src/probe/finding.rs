@@ -126,8 +126,8 @@ impl fmt::Display for Finding {
             Outcome::ReversePath { all, device: own } => write!(
                 f,
                 "reverse path filtering refuses the packet (rp_filter is {all} for all, {own} for {device}), because the \
-                 way back to the node is not {device}; run {}, or correct the route to the node",
-                self.sysctl(&format!("net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{device}.rp_filter=0"))
+                 way back to the node is not {device}; correct the way back, or run {} and start sidegate again",
+                self.sysctl("net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0")
             ),
             Outcome::NotDelivered { reason } => write!(
                 f,

@@ -8,7 +8,7 @@ use libtest_mimic::Failed;
 use crate::Named;
 use crate::support::{OWN, ROUTED, ip, namespace, receive, run, spec};
 
-pub const TRIALS: &[Named] = &[
+pub(crate) const TRIALS: &[Named] = &[
     ("a_device_has_the_right_settings", a_device_has_the_right_settings),
     ("a_local_address_is_the_preferred_source", a_local_address_is_the_preferred_source),
     ("a_second_opener_is_refused_and_the_first_works_on", a_second_opener_is_refused_and_the_first_works_on),

@@ -7,7 +7,7 @@ use libtest_mimic::Failed;
 use crate::Named;
 use crate::support::{ip, run, spec};
 
-pub const TRIALS: &[Named] = &[
+pub(crate) const TRIALS: &[Named] = &[
     ("a_namespace_is_removed_when_dropped", a_namespace_is_removed_when_dropped),
     ("a_namespace_is_not_made_twice", a_namespace_is_not_made_twice),
     ("its_addresses_work_at_once", its_addresses_work_at_once),
@@ -31,7 +31,7 @@ fn a_namespace_is_not_made_twice() -> Result<(), Failed> {
     run(&first, "true")?;
     for name in ["", ".", "../sg-test", "a/b"] {
         let odd = Namespace::create(name);
-        assert!(matches!(odd, Err(DeviceError::Lab { .. })), "{odd:?}");
+        assert!(matches!(odd, Err(DeviceError::NamespaceName { .. })), "{odd:?}");
     }
     Ok(())
 }

@@ -16,7 +16,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 type Named = (&'static str, fn() -> Result<(), Failed>);
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    // One at a time: a command that one trial starts holds the queues of all others between fork and exec, so that their
+    // devices outlive them.
+    let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
     let lack = lab::privilege().err();
     if let Some(lack) = &lack {
         eprintln!("NAMESPACE TESTS NEED PRIVILEGE, AND THERE IS NONE: {lack}");

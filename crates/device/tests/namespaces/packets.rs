@@ -12,7 +12,7 @@ use wire::{Addr, Checksum, Frame, Offload, Protocol, Segmentation, SegmentationK
 use crate::Named;
 use crate::support::{OWN, ROUTED, Received, ipv4, namespace, receive, spec, udp};
 
-pub const TRIALS: &[Named] = &[
+pub(crate) const TRIALS: &[Named] = &[
     ("a_datagram_arrives_on_a_queue", a_datagram_arrives_on_a_queue),
     ("a_written_frame_reaches_a_socket", a_written_frame_reaches_a_socket),
     ("an_impossible_frame_is_refused", an_impossible_frame_is_refused),

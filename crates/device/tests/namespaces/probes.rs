@@ -10,7 +10,7 @@ use libtest_mimic::Failed;
 use crate::Named;
 use crate::support::{OWN, ROUTED, ip, namespace, run, spec};
 
-pub const TRIALS: &[Named] = &[
+pub(crate) const TRIALS: &[Named] = &[
     ("a_target_in_the_namespace_is_fine", a_target_in_the_namespace_is_fine),
     ("a_target_behind_it_needs_forwarding", a_target_behind_it_needs_forwarding),
     ("a_target_needs_a_route", a_target_needs_a_route),
@@ -61,6 +61,13 @@ fn outcome(namespace: &Namespace, node: &str, target: &str) -> Result<Outcome, F
     let mut findings = ask(namespace, node, target)?;
     assert_eq!(findings.len(), 1, "{findings:?}");
     Ok(findings.remove(0).outcome)
+}
+
+/// Runs the command that the finding's sentence holds.
+fn follow_remedy(namespace: &Namespace, finding: &Finding) -> Result<(), Failed> {
+    let sentence = finding.to_string();
+    let command = sentence.split('`').nth(1).and_then(|command| command.split_once(namespace.name()));
+    run(namespace, command.ok_or("no remedy")?.1).map(drop)
 }
 
 fn a_target_in_the_namespace_is_fine() -> Result<(), Failed> {
@@ -134,7 +141,10 @@ fn a_way_back_elsewhere_meets_reverse_path_filtering() -> Result<(), Failed> {
     run(&hop.near, "ip rule add to 10.77.0.0/24 lookup 100")?;
     assert_eq!(outcome(&hop.near, NODES[0], FAR[0])?, forwarded);
     run(&hop.near, "sysctl -w net.ipv4.conf.all.rp_filter=1")?;
-    assert_eq!(outcome(&hop.near, NODES[0], FAR[0])?, Outcome::ReversePath { all: 1, device: 0 });
+    let findings = ask(&hop.near, NODES[0], FAR[0])?;
+    assert_eq!(findings[0].outcome, Outcome::ReversePath { all: 1, device: 0 });
+    follow_remedy(&hop.near, &findings[0])?;
+    assert_eq!(outcome(&hop.near, NODES[0], FAR[0])?, forwarded);
     Ok(())
 }
 
@@ -143,9 +153,9 @@ fn a_running_instance_is_asked_and_not_disturbed() -> Result<(), Failed> {
     let running = OffloadOpener.open(&spec(&namespace))?;
     let free = ip("10.77.0.3")?;
     let pairs = [(ROUTED.into(), OWN.into()), (free, IpAddr::V4(OWN))];
-    let findings = probe::with_temporary_device(namespace.path(), "test", &pairs)?;
+    let findings = probe::with_temporary_device(namespace.path(), "other", &pairs)?;
     let devices: Vec<_> = findings.iter().map(|finding| finding.device.as_str()).collect();
-    assert_eq!(devices, [running.name.as_str(), "sgp-test"]);
+    assert_eq!(devices, [running.name.as_str(), "sg-other"]);
     assert!(findings.iter().all(|finding| finding.outcome == Outcome::Local), "{findings:?}");
     let routes = run(&namespace, "ip route")?;
     assert_eq!(routes.trim(), format!("{ROUTED} dev sg-test proto static scope link"));

@@ -12,19 +12,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use wire::{FRAME_CAPACITY, Offload};
 
 /// An address routed to the device.
-pub const ROUTED: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
+pub(crate) const ROUTED: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// An address of the namespace's own.
-pub const OWN: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+pub(crate) const OWN: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 
 /// A namespace that has [`OWN`].
-pub fn namespace() -> Result<Namespace, Failed> {
+pub(crate) fn namespace() -> Result<Namespace, Failed> {
     let namespace = Namespace::unique("sg-test")?;
     namespace.address(&[(OWN.into(), 32)])?;
     Ok(namespace)
 }
 
 /// A device of two queues with a route for [`ROUTED`].
-pub fn spec(namespace: &Namespace) -> DeviceSpec {
+pub(crate) fn spec(namespace: &Namespace) -> DeviceSpec {
     DeviceSpec {
         name: "sg-test".into(),
         namespace: namespace.path().into(),
@@ -36,7 +36,7 @@ pub fn spec(namespace: &Namespace) -> DeviceSpec {
 }
 
 /// What a command that succeeds prints, run in the namespace.
-pub fn run(namespace: &Namespace, command: &str) -> Result<String, Failed> {
+pub(crate) fn run(namespace: &Namespace, command: &str) -> Result<String, Failed> {
     let words = command.split_whitespace();
     let output = Command::new("ip").args(["netns", "exec", namespace.name()]).args(words).output()?;
     if !output.status.success() {
@@ -47,14 +47,14 @@ pub fn run(namespace: &Namespace, command: &str) -> Result<String, Failed> {
 
 /// A packet as a queue gave it.
 #[derive(Debug)]
-pub struct Received {
-    pub queue: usize,
-    pub bytes: Vec<u8>,
-    pub offload: Offload,
+pub(crate) struct Received {
+    pub(crate) queue: usize,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) offload: Offload,
 }
 
 /// The next packet on any queue that `wanted` wants, within two seconds.
-pub fn receive(
+pub(crate) fn receive(
     queues: &mut [Box<dyn Queue>],
     mut wanted: impl FnMut(&Received) -> bool,
 ) -> Result<Received, Failed> {
@@ -78,7 +78,7 @@ pub fn receive(
 }
 
 /// An IPv4 packet around a transport header and its payload.
-pub fn ipv4(protocol: u8, source: Ipv4Addr, destination: Ipv4Addr, transport: &[u8]) -> Vec<u8> {
+pub(crate) fn ipv4(protocol: u8, source: Ipv4Addr, destination: Ipv4Addr, transport: &[u8]) -> Vec<u8> {
     let length = 20 + transport.len() as u16;
     let mut packet = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0];
     packet[2..4].copy_from_slice(&length.to_be_bytes());
@@ -94,7 +94,7 @@ pub fn ipv4(protocol: u8, source: Ipv4Addr, destination: Ipv4Addr, transport: &[
 }
 
 /// A UDP header without a checksum, and its payload.
-pub fn udp(source: u16, destination: u16, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp(source: u16, destination: u16, payload: &[u8]) -> Vec<u8> {
     let length = 8 + payload.len() as u16;
     let mut datagram = Vec::new();
     [source, destination, length, 0].iter().for_each(|field| datagram.extend(field.to_be_bytes()));
@@ -103,6 +103,6 @@ pub fn udp(source: u16, destination: u16, payload: &[u8]) -> Vec<u8> {
 }
 
 /// An address from text.
-pub fn ip(text: &str) -> Result<IpAddr, Failed> {
+pub(crate) fn ip(text: &str) -> Result<IpAddr, Failed> {
     Ok(text.parse::<IpAddr>()?)
 }

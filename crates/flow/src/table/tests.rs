@@ -1,5 +1,5 @@
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use topology::{Id, NodeId};
 use wire::{Addr, Protocol};
@@ -88,7 +88,7 @@ fn a_freed_slot_and_its_port_wait_for_every_workers_turn() {
     }
     let retry = || {
         let turn = table.turn(0);
-        turn.recycle();
+        turn.recycle(1);
         turn.insert(&new_flow(&table, original(0, 2)), secs(0))
     };
     assert_eq!(retry(), Err(Refused::Full), "the reader may still hold what it found");
@@ -178,7 +178,8 @@ fn a_closed_tuple_opens_again_with_its_port() {
 fn threads_never_meet_a_stranger_in_a_slot() {
     const WORKERS: usize = 4;
     let table = table(64, WORKERS);
-    let owners: Vec<AtomicU16> = (0..=u16::MAX).map(|_| AtomicU16::new(0)).collect();
+    // Which flow, by a number of its own, holds each port; 0 is nobody.
+    let owners: Vec<AtomicU64> = (0..=u16::MAX).map(|_| AtomicU64::new(0)).collect();
     let failed = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for worker in 0..WORKERS {
@@ -187,13 +188,14 @@ fn threads_never_meet_a_stranger_in_a_slot() {
                 let mut mine: Vec<(FlowId, Key, u16)> = Vec::new();
                 for round in 0..20_000u32 {
                     let turn = table.turn(worker);
-                    turn.recycle();
+                    turn.recycle(1);
                     let key = original(worker, round % 500);
                     if mine.len() < 12 && turn.find(&key).is_none() {
                         let new = new_flow(table, key);
                         let port = new.reply.local_port;
                         if let Ok(flow) = turn.insert(&new, secs(0)) {
-                            let had = owners[usize::from(port)].swap(worker as u16 + 1, Ordering::SeqCst);
+                            let serial = u64::from(round) << 8 | (worker as u64 + 1);
+                            let had = owners[usize::from(port)].swap(serial, Ordering::SeqCst);
                             failed.fetch_or(had != 0, Ordering::SeqCst);
                             mine.push((flow, key, port));
                         }
@@ -204,10 +206,16 @@ fn threads_never_meet_a_stranger_in_a_slot() {
                     }
                     // Everybody's flows, found by anybody, lead back to themselves.
                     let other = original((worker + 1) % WORKERS, round % 500);
-                    if let Some(found) = turn.find(&other)
-                        && let Some(back) = turn.find(&found.onward)
-                    {
-                        failed.fetch_or(back.onward != other, Ordering::SeqCst);
+                    if let Some(found) = turn.find(&other) {
+                        let owner = &owners[usize::from(found.onward.local_port)];
+                        let before = owner.load(Ordering::SeqCst);
+                        if let Some(back) = turn.find(&found.onward) {
+                            failed.fetch_or(back.onward != other, Ordering::SeqCst);
+                        }
+                        std::thread::yield_now();
+                        let after = owner.load(Ordering::SeqCst);
+                        let given_away = before != 0 && after != 0 && after != before;
+                        failed.fetch_or(given_away, Ordering::SeqCst);
                     }
                 }
                 let turn = table.turn(worker);
@@ -219,9 +227,7 @@ fn threads_never_meet_a_stranger_in_a_slot() {
     });
     assert!(!failed.load(Ordering::SeqCst));
     for worker in 0..WORKERS {
-        for _ in 0..100 {
-            table.turn(worker).recycle();
-        }
+        table.turn(worker).recycle(table.capacity());
     }
     assert!(table.is_quiet());
     assert_eq!(table.ports().in_use(), 0, "every port came back");

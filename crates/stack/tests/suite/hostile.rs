@@ -141,7 +141,7 @@ fn survive(mut connection: Connection, stack: &mut Stack, steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
     fn no_segment_brings_a_connection_down(dialled: bool, steps in prop::collection::vec(step(), 1..60)) {

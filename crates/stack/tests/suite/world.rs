@@ -29,6 +29,8 @@ pub(crate) struct World {
     pub(crate) longest: usize,
     pub(crate) count: usize,
     flying: Vec<Flying>,
+    /// Events since time last moved.
+    still: usize,
     random: u64,
     mtu: usize,
 }
@@ -68,6 +70,7 @@ impl World {
             longest: 0,
             count: 0,
             flying: Vec::new(),
+            still: 0,
             random: settings.seed[0] | 1,
             mtu: settings.mtu,
         }
@@ -83,20 +86,14 @@ impl World {
 
     /// Runs the network, and `apps` on its ends after every event, until they say that they are done.
     pub(crate) fn run(&mut self, mut apps: impl FnMut(&mut [Connection]) -> bool) {
-        let mut still = 0;
         loop {
             let done = apps(&mut self.ends);
             self.poll();
             if done {
                 return;
             }
-            let before = self.now;
             let Some(next) = self.next_event() else { panic!("nothing will happen: {:?}", self.states()) };
-            self.now = self.now.max(next);
-            still = if self.now == before { still + 1 } else { 0 };
-            assert!(still < 10_000, "time stands still at {:?}: {:?}", self.now, self.states());
-            assert!(self.now < Duration::from_secs(3600), "it takes for ever: {:?}", self.states());
-            self.land();
+            self.advance(next);
         }
     }
 
@@ -105,11 +102,20 @@ impl World {
         let end = self.now + span;
         self.poll();
         while let Some(next) = self.next_event().filter(|next| *next <= end) {
-            self.now = self.now.max(next);
-            self.land();
+            self.advance(next);
             self.poll();
         }
         self.now = end;
+        self.poll();
+    }
+
+    /// Goes to the next event, and lands what has arrived by then.
+    fn advance(&mut self, next: Duration) {
+        self.still = if next > self.now { 0 } else { self.still + 1 };
+        self.now = self.now.max(next);
+        assert!(self.still < 10_000, "time stands still at {:?}: {:?}", self.now, self.states());
+        assert!(self.now < Duration::from_secs(3600), "it takes for ever: {:?}", self.states());
+        self.land();
     }
 
     pub(crate) fn states(&self) -> Vec<State> {

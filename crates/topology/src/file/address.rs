@@ -20,8 +20,7 @@ impl ZonedAddress {
     const KEYS: Keys = Keys { known: &["zone", "address"], later: &[] };
 
     pub(super) fn read(value: Value<'_>) -> Read<Self> {
-        let table = value.table()?;
-        table.refuse_other_keys(&Self::KEYS);
+        let table = value.table(&Self::KEYS)?;
         let zone = table.optional("zone", zone);
         let located = table.required("address", |value| Ok((value.place.clone(), own_address(value)?)));
         let (place, address) = located?;

@@ -19,13 +19,12 @@ pub(crate) struct DeclaredEndpoint<'t> {
 }
 
 impl<'t> DeclaredEndpoint<'t> {
-    const KEYS: Keys = Keys {
+    pub(super) const KEYS: Keys = Keys {
         known: &["name", "service", "namespace", "interfaces", "local"],
         later: &[("answer_on", "nothing answers for the interfaces' addresses on a link")],
     };
 
     pub(super) fn read(table: Table<'t>, services: &Names<'t, Service>) -> Self {
-        table.refuse_other_keys(&Self::KEYS);
         Self {
             name: table.required("name", name),
             service: table.required("service", |value| services.find(&value)),

@@ -16,7 +16,7 @@ pub(crate) struct DeclaredGroup<'t> {
 }
 
 impl<'t> DeclaredGroup<'t> {
-    const KEYS: Keys = Keys {
+    pub(super) const KEYS: Keys = Keys {
         known: &["name", "targets"],
         later: &[
             ("health_check", "every target counts as healthy"),
@@ -25,7 +25,6 @@ impl<'t> DeclaredGroup<'t> {
     };
 
     pub(super) fn read(table: Table<'t>) -> Self {
-        table.refuse_other_keys(&Self::KEYS);
         Self { name: table.required("name", name), targets: table.list("targets", DeclaredTarget::read) }
     }
 
@@ -51,8 +50,7 @@ impl DeclaredTarget {
     };
 
     fn read(value: Value<'_>) -> Read<Self> {
-        let table = value.table()?;
-        table.refuse_other_keys(&Self::KEYS);
+        let table = value.table(&Self::KEYS)?;
         let located = table.required("address", |value| Ok((value.place.clone(), target_address(value)?)));
         let port = table.required("port", |value| value.integer(&PORT));
         let zone = table.optional("zone", zone);

@@ -25,7 +25,8 @@ use crate::{Endpoint, FlowLimits, Run, Topology, build, check};
 use names::Names;
 use tree::{Keys, Table};
 
-/// The largest file. Even one full of the shortest items cannot use up the ids of any kind.
+/// The largest file. It has no room for as many items as there are ids (2^20), nor for as many namespaces as devices
+/// (2^16): an item takes more than 4 bytes, and a namespace's table more than 64.
 const MAX_BYTES: usize = 4 << 20;
 
 /// TOML's errors after which the tree still has the shape that the operator meant, so that the rest can be judged;
@@ -54,7 +55,6 @@ impl Topology {
 pub(crate) struct Declared<'t> {
     pub(crate) run: Read<Run>,
     pub(crate) flows: Read<FlowLimits>,
-    pub(crate) terminate: Read<()>,
     pub(crate) services: Vec<Read<DeclaredService<'t>>>,
     pub(crate) groups: Vec<Read<DeclaredGroup<'t>>>,
     pub(crate) endpoints: Vec<Read<DeclaredEndpoint<'t>>>,
@@ -62,14 +62,15 @@ pub(crate) struct Declared<'t> {
 
 impl<'t> Declared<'t> {
     fn read(root: &Table<'t>, origin: &Origin) -> Self {
-        root.refuse_other_keys(&KEYS);
         if root.get("service").is_none() {
-            root.problems.report(&root.place.missing("service"), "missing", "declare one under [[service]]");
+            root.report_missing("service", "declare one under [[service]]");
         }
-        let (services, groups) = (root.tables("service"), root.tables("target_group"));
+        run::refuse_terminate(root);
+        let services = root.tables("service", &DeclaredService::KEYS);
+        let groups = root.tables("target_group", &DeclaredGroup::KEYS);
+        let endpoints = root.tables("endpoint", &DeclaredEndpoint::KEYS);
         let service_names = Names::collect("service", "service", &services);
         let group_names = Names::collect("target group", "target_group", &groups);
-        let endpoints = root.tables("endpoint");
         Names::<Endpoint>::collect("endpoint", "endpoint", &endpoints);
 
         let service = |table: Read<_>| Ok(DeclaredService::read(table?, &group_names));
@@ -78,7 +79,6 @@ impl<'t> Declared<'t> {
         Self {
             run: run::read_run(root, origin),
             flows: run::read_flows(root),
-            terminate: run::read_terminate(root),
             services: services.into_iter().map(service).collect(),
             groups: groups.into_iter().map(group).collect(),
             endpoints: endpoints.into_iter().map(endpoint).collect(),
@@ -103,7 +103,7 @@ fn read(text: &str, origin: &Origin, problems: &Problems<'_>) -> Read<Topology> 
     }
     let (tree, errors) = DeTable::parse_recoverable(text);
     report_syntax(&errors, problems)?;
-    let declared = Declared::read(&Table::root(tree.get_ref(), problems), origin);
+    let declared = Declared::read(&Table::root(tree.get_ref(), &KEYS, problems), origin);
     check::check(&declared, problems);
     let topology = build::build(declared)?;
     problems.none_so_far()?;

@@ -1,6 +1,6 @@
 //! `[run]` and `[flows]`: how the instance runs, and its name where the file gives none.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::names::{MAX_INSTANCE, instance, is_name_character};
 use super::tree::{Bounds, Keys, Table};
@@ -30,11 +30,6 @@ impl Origin {
             stem.trim_start_matches('.').chars().map(plain).take(MAX_INSTANCE - digest.len()).collect();
         let stem = if stem.is_empty() { "sidegate" } else { &stem };
         format!("{stem}{digest}")
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 
@@ -66,7 +61,7 @@ const TERMINATE_KEYS: Keys =
 
 /// `[run]`, with defaults for what it leaves out.
 pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
-    let table = root.section("run", &RUN_KEYS)?;
+    let table = root.section("run", &RUN_KEYS);
     let name = table.optional("name", instance);
     let workers = table.optional("workers", |value| value.integer(&WORKERS));
     let device =
@@ -85,14 +80,14 @@ pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
 
 /// `[flows]`, with defaults for what it leaves out.
 pub(super) fn read_flows(root: &Table<'_>) -> Read<FlowLimits> {
-    let table = root.section("flows", &FLOWS_KEYS)?;
+    let table = root.section("flows", &FLOWS_KEYS);
     let capacity = table.optional("capacity", |value| value.integer(&CAPACITY))?;
     Ok(FlowLimits { capacity: capacity.unwrap_or(DEFAULT_CAPACITY) })
 }
 
-/// `[terminate]`, of which nothing is honoured yet.
-pub(super) fn read_terminate(root: &Table<'_>) -> Read<()> {
-    root.section("terminate", &TERMINATE_KEYS).map(drop)
+/// Refuses what `[terminate]` says: nothing of it is honoured yet.
+pub(super) fn refuse_terminate(root: &Table<'_>) {
+    root.section("terminate", &TERMINATE_KEYS);
 }
 
 /// FNV-1a in 64 bits: short, and the same in every version of sidegate.

@@ -23,13 +23,12 @@ pub(crate) struct DeclaredService<'t> {
 }
 
 impl<'t> DeclaredService<'t> {
-    const KEYS: Keys = Keys {
+    pub(super) const KEYS: Keys = Keys {
         known: &["name", "namespace", "nodes", "listeners"],
         later: &[("answer_on", "nothing answers for the nodes' addresses on a link")],
     };
 
     pub(super) fn read(table: Table<'t>, groups: &Names<'t, TargetGroup>) -> Self {
-        table.refuse_other_keys(&Self::KEYS);
         Self {
             name: table.required("name", name),
             namespace: table.required("namespace", namespace),
@@ -66,12 +65,11 @@ impl DeclaredListener {
     const KEYS: Keys = Keys { known: &["protocol", "port", "forward", "path", "idle_timeout"], later: &[] };
 
     fn read<'t>(value: Value<'t>, groups: &Names<'t, TargetGroup>) -> Read<Self> {
-        let table = value.table()?;
-        table.refuse_other_keys(&Self::KEYS);
+        let table = value.table(&Self::KEYS)?;
         let protocol = table.required("protocol", protocol);
         let port = table.required("port", |value| value.integer(&PORT));
         let forward = table.required("forward", |value| Ok((value.place.clone(), groups.find(&value))));
-        let path = table.optional("path", |value| path(&value, protocol?));
+        let path = table.optional("path", |value| path(&value, protocol));
         let idle_timeout = table.optional("idle_timeout", |value| idle_timeout(&value, protocol?));
         let (protocol, (forward, group)) = (protocol?, forward?);
         Ok(Self {
@@ -90,9 +88,9 @@ fn protocol(value: Value<'_>) -> Read<Protocol> {
     value.word(&[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)], &[])
 }
 
-fn path(value: &Value<'_>, protocol: Protocol) -> Read<Path> {
+fn path(value: &Value<'_>, protocol: Read<Protocol>) -> Read<Path> {
     let path = value.word(&[("nat", Path::Nat), ("terminate", Path::Terminate)], &["splice", "local"])?;
-    if path == Path::Terminate && protocol == Protocol::Udp {
+    if path == Path::Terminate && matches!(protocol, Ok(Protocol::Udp)) {
         return Err(value.refuse("udp cannot be terminated", "write \"nat\", or listen on tcp"));
     }
     Ok(path)

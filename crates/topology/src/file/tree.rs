@@ -1,21 +1,28 @@
 //! The file as a tree whose every node knows its place: tables, values, and the readers of plain types.
 //!
-//! A reader that cannot make its value reports why and returns [`Reported`](crate::problem::Reported), so that its
+//! A reader that cannot make its value reports why and returns [`Reported`], so that its
 //! caller can read on and find the other mistakes too.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::problem::{Key, Place, Problems, Read, Reported, suggest};
+use crate::problem::{Key, Place, Problems, Read, Reported, nearest, suggest};
 
 /// The keys that a table may hold.
 pub(super) struct Keys {
     pub(super) known: &'static [&'static str],
     /// Keys whose meaning is fixed but not honoured yet, each with what happens instead.
     pub(super) later: &'static [(&'static str, &'static str)],
+}
+
+impl Keys {
+    fn all(&self) -> impl Iterator<Item = &'static str> + Clone {
+        self.known.iter().copied().chain(self.later.iter().map(|(later, _)| *later))
+    }
 }
 
 /// The numbers that a key may hold.
@@ -27,34 +34,20 @@ pub(super) struct Bounds<T> {
     pub(super) why: &'static str,
 }
 
-/// A table of the file.
-#[derive(Clone)]
+/// A table of the file, without a key that it may not hold.
 pub(super) struct Table<'t> {
     pub(super) place: Place,
     pub(super) problems: &'t Problems<'t>,
-    /// `None` for a section that the file leaves out.
+    /// `None` for a section that is not there.
     entries: Option<&'t DeTable<'t>>,
+    /// Keys that are not there because they are misspelt, which was reported.
+    misspelt: HashMap<&'static str, Reported>,
 }
 
 impl<'t> Table<'t> {
     /// The file itself.
-    pub(super) fn root(entries: &'t DeTable<'t>, problems: &'t Problems<'t>) -> Self {
-        Self { place: Place::default(), problems, entries: Some(entries) }
-    }
-
-    /// Refuses every key that is not one of `keys`.
-    pub(super) fn refuse_other_keys(&self, keys: &Keys) {
-        for key in self.entries.into_iter().flat_map(DeTable::keys) {
-            let word = key.get_ref().as_ref();
-            let place = Place { offset: key.span().start, key: self.place.key.child(word) };
-            if let Some((_, instead)) = keys.later.iter().find(|(later, _)| *later == word) {
-                let message = format!("{word} is not honoured yet: {instead}");
-                self.problems.report(&place, message, "remove the key");
-            } else if !keys.known.contains(&word) {
-                let candidates = keys.known.iter().copied().chain(keys.later.iter().map(|(later, _)| *later));
-                self.problems.report(&place, format!("unknown key {word:?}"), suggest(word, candidates));
-            }
-        }
+    pub(super) fn root(entries: &'t DeTable<'t>, keys: &Keys, problems: &'t Problems<'t>) -> Self {
+        Self::open(Some(entries), Place::default(), keys, problems)
     }
 
     /// What `read` makes of a key that may be absent.
@@ -64,7 +57,7 @@ impl<'t> Table<'t> {
 
     /// What `read` makes of a key that must be there.
     pub(super) fn required<T>(&self, key: &str, read: impl FnOnce(Value<'t>) -> Read<T>) -> Read<T> {
-        read(self.get(key).ok_or_else(|| self.report_missing(key))?)
+        read(self.get(key).ok_or_else(|| self.report_missing(key, &format!("add {key} = …")))?)
     }
 
     /// What `read` makes of each element of a list that must be there and not be empty. A list that cannot be read
@@ -77,22 +70,20 @@ impl<'t> Table<'t> {
     }
 
     /// The tables under `[[key]]`, each known by its `name` from here on. There may be none.
-    pub(super) fn tables(&self, key: &str) -> Vec<Read<Self>> {
+    pub(super) fn tables(&self, key: &str, keys: &Keys) -> Vec<Read<Self>> {
         let remedy = format!("write [[{key}]], in double brackets");
         match self.optional(key, |value| value.elements(&remedy)) {
             Ok(elements) => {
-                elements.into_iter().flatten().map(|value| Ok(value.table()?.owned_by(key))).collect()
+                elements.into_iter().flatten().map(|value| value.owned_by_name(key).table(keys)).collect()
             }
             Err(reported) => vec![Err(reported)],
         }
     }
 
-    /// The table under `[key]`; an empty one when the file leaves it out.
-    pub(super) fn section(&self, key: &str, keys: &Keys) -> Read<Self> {
-        let absent = || Self { place: self.place.missing(key), problems: self.problems, entries: None };
-        let section = self.optional(key, Value::table)?.unwrap_or_else(absent);
-        section.refuse_other_keys(keys);
-        Ok(section)
+    /// The table under `[key]`; an empty one when the file leaves it out, or it is none.
+    pub(super) fn section(&self, key: &str, keys: &Keys) -> Self {
+        let empty = || Self::open(None, self.place.child(key), keys, self.problems);
+        self.optional(key, |value| value.table(keys)).ok().flatten().unwrap_or_else(empty)
     }
 
     /// The value of a key.
@@ -101,15 +92,27 @@ impl<'t> Table<'t> {
         Some(Value::new(node, self.place.key.child(key), self.problems))
     }
 
-    pub(super) fn report_missing(&self, key: &str) -> Reported {
-        self.problems.report(&self.place.missing(key), "missing", format!("add {key} = …"))
+    /// Reports that a key is missing, unless it was there but for a slip.
+    pub(super) fn report_missing(&self, key: &str, remedy: &str) -> Reported {
+        let report = || self.problems.report(&self.place.child(key), "missing", remedy);
+        self.misspelt.get(key).copied().unwrap_or_else(report)
     }
 
-    fn owned_by(mut self, key: &str) -> Self {
-        if let Some(name) = self.get("name").and_then(|value| value.as_str()) {
-            self.place.key.owner = Some(format!("{} {name:?}", key.replace('_', " ")).into());
+    /// Refuses every key that is not one of `keys`.
+    fn open(entries: Option<&'t DeTable<'t>>, place: Place, keys: &Keys, problems: &'t Problems<'t>) -> Self {
+        let mut misspelt = HashMap::new();
+        for key in entries.into_iter().flat_map(DeTable::keys) {
+            let word = key.get_ref().as_ref();
+            let place = Place { offset: key.span().start, key: place.key.child(word) };
+            if let Some((_, instead)) = keys.later.iter().find(|(later, _)| *later == word) {
+                problems.report(&place, format!("{word} is not honoured yet: {instead}"), "remove the key");
+            } else if !keys.known.contains(&word) {
+                let message = format!("unknown key {word:?}");
+                let reported = problems.report(&place, message, suggest(word, keys.all()));
+                misspelt.extend(nearest(word, keys.all()).map(|meant| (meant, reported)));
+            }
         }
-        self
+        Self { place, problems, entries, misspelt }
     }
 }
 
@@ -167,11 +170,11 @@ impl<'t> Value<'t> {
         meant.ok_or_else(|| self.refuse(format!("unknown word {written:?}"), format!("write {all}")))
     }
 
-    /// A table.
-    pub(super) fn table(self) -> Read<Table<'t>> {
+    /// A table that may hold these keys.
+    pub(super) fn table(self, keys: &Keys) -> Read<Table<'t>> {
         let entries =
             self.node.as_table().ok_or_else(|| self.mismatch("a table", "write { key = value, … }"))?;
-        Ok(Table { place: self.place, problems: self.problems, entries: Some(entries) })
+        Ok(Table::open(Some(entries), self.place, keys, self.problems))
     }
 
     /// The elements of a list that is not empty.
@@ -187,6 +190,14 @@ impl<'t> Value<'t> {
     /// Whether this is a list.
     pub(super) fn is_list(&self) -> bool {
         self.node.is_array()
+    }
+
+    /// This value, if it is a table with a name, as the owner of everything within.
+    fn owned_by_name(mut self, key: &str) -> Self {
+        if let Some(name) = self.node.get("name").and_then(|name| name.get_ref().as_str()) {
+            self.place.key.owner = Some(format!("{} {name:?}", key.replace('_', " ")).into());
+        }
+        self
     }
 
     fn mismatch(&self, wanted: &str, remedy: &str) -> Reported {

@@ -1,0 +1,77 @@
+//! `sidegate check`: judges the operator's file and, with `--live`, the machine.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use device::probe::{self, Pair, Severity};
+use topology::{DeviceId, Topology};
+
+use crate::args::CheckArgs;
+use crate::{Failure, config, output};
+
+/// Prints the topology as understood, and what the machine would do with it.
+pub(crate) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
+    let topology = config::load(&args.config)?;
+    output::print(format_args!("{topology}\n"))?;
+    if args.live {
+        let verdict = judge(&topology);
+        output::print(&verdict.lines)?;
+        if verdict.broken > 0 {
+            let remark = format_args!("{} of these would not work; each line says what to do", verdict.broken);
+            return Err(Failure::system(remark));
+        }
+    }
+    output::print(format_args!("{}: ok\n", args.config.display()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was found, a line for each, and how much of it is broken.
+#[derive(Default)]
+struct Verdict {
+    lines: String,
+    broken: usize,
+}
+
+impl Verdict {
+    fn add(&mut self, severity: Severity, finding: impl std::fmt::Display) {
+        let word = match severity {
+            Severity::Fine => "fine   ",
+            Severity::Warning => "warning",
+            Severity::Broken => "broken ",
+        };
+        self.broken += usize::from(severity == Severity::Broken);
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.lines, "{word}  {finding}");
+    }
+}
+
+fn judge(topology: &Topology) -> Verdict {
+    let mut verdict = Verdict::default();
+    for (index, namespace) in topology.namespaces.iter().enumerate() {
+        let pairs = pairs(topology, DeviceId(index as u16));
+        match probe::with_temporary_device(&namespace.path, &topology.run.name, &pairs) {
+            Ok(findings) => {
+                verdict.add(Severity::Fine, format_args!("namespace {} can be entered", namespace.name));
+                for finding in findings {
+                    verdict.add(finding.severity(), finding);
+                }
+            }
+            Err(error) => verdict.add(Severity::Broken, error),
+        }
+    }
+    verdict
+}
+
+/// Every way from a node of this device's to a target.
+fn pairs(topology: &Topology, device: DeviceId) -> Vec<Pair> {
+    let mut pairs = Vec::new();
+    for (id, node) in topology.nodes.iter().filter(|(_, node)| node.device == device) {
+        for listener in &topology.services[node.service].listeners {
+            let targets = topology.eligible_targets(&topology.listeners[*listener], id);
+            pairs.extend(targets.iter().map(|target| (node.address, topology.targets[*target].address)));
+        }
+    }
+    pairs.sort_unstable();
+    pairs.dedup();
+    pairs
+}

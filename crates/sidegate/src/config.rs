@@ -1,0 +1,27 @@
+//! From the name of the operator's file to a topology.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+
+use topology::{Origin, Topology};
+
+use crate::Failure;
+
+/// Reads the file. All its mistakes go to stderr, a line for each.
+pub(crate) fn load(file: &Path) -> Result<Topology, Failure> {
+    let name = file.display();
+    let unreadable =
+        |error| Failure::mistake(format_args!("cannot read {name}: {error}; give the operator's file with --config"));
+    let origin = Origin::new(fs::canonicalize(file).map_err(unreadable)?);
+    let text = fs::read_to_string(file).map_err(unreadable)?;
+    Topology::parse(&text, &origin).map_err(|problems| {
+        for problem in &problems {
+            // Where stderr is closed, the exit status is all there is to say.
+            let _ = writeln!(io::stderr(), "{}", problem.in_file(&name.to_string()));
+        }
+        let count = problems.len();
+        let plural = if count == 1 { "" } else { "s" };
+        Failure::mistake(format_args!("{name} has {count} mistake{plural}; correct what is listed above"))
+    })
+}

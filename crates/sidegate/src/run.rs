@@ -1,0 +1,108 @@
+//! `sidegate run`: one instance, from the operator's file to its end.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use control::{Claim, Request, Server, socket_of};
+use device::{OffloadOpener, Opener};
+use runtime::Forwarder;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use topology::{DeviceBackend, Topology};
+use tracing::info;
+
+use crate::args::RunArgs;
+use crate::child::Child;
+use crate::ready::{self, ReadyFd};
+use crate::{Failure, config};
+
+/// Runs until stopped, or until the command ends.
+pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
+    let ready_fd = args.ready_fd.map(ReadyFd::take).transpose()?;
+    let topology = config::load(&args.config)?;
+    // From here on a signal does not end the process: it waits for whoever listens.
+    let signals = Signals::new([SIGINT, SIGTERM]).map_err(cannot("listen for signals"))?;
+    let socket = args.socket.unwrap_or_else(|| socket_of(&topology.run.name));
+    let claim = Claim::take(&topology.run.name, &socket)?;
+    let instance = Instance::start(topology, claim)?;
+    match args.command.split_first() {
+        None => instance.run_until_stopped(signals, ready_fd),
+        Some((program, arguments)) => instance.run_command(signals, ready_fd, program, arguments),
+    }
+}
+
+/// A running instance. Dropped in this order: its devices are gone before its name is free.
+struct Instance {
+    forwarder: Forwarder,
+    _server: Server,
+}
+
+impl Instance {
+    fn start(topology: Topology, claim: Claim) -> Result<Self, Failure> {
+        let opener = opener(topology.run.device)?;
+        let forwarder = Forwarder::start(Arc::new(topology), opener)?;
+        let observer = forwarder.observer();
+        let server = Server::start(claim, move |Request::Status| observer.snapshot())?;
+        info!(socket = %server.socket().display(), "packets flow");
+        Ok(Self { forwarder, _server: server })
+    }
+
+    fn run_until_stopped(self, mut signals: Signals, ready_fd: Option<ReadyFd>) -> Result<ExitCode, Failure> {
+        let stopper = self.forwarder.stopper();
+        start_thread("signals", move || signals.forever().for_each(|_| stopper.stop()))?;
+        ready::announce(ready_fd);
+        ready::print_ready()?;
+        self.forwarder.wait()?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn run_command(
+        self,
+        mut signals: Signals,
+        ready_fd: Option<ReadyFd>,
+        program: &OsString,
+        arguments: &[OsString],
+    ) -> Result<ExitCode, Failure> {
+        ready::announce(ready_fd);
+        let child = Child::start(program, arguments)?;
+        let line = Arc::new(child.line().map_err(cannot("watch the command"))?);
+        let signalled = Arc::clone(&line);
+        start_thread("signals", move || signals.forever().for_each(|signal| signalled.send(signal)))?;
+        let stopper = self.forwarder.stopper();
+        let waiting = start_thread("command", move || {
+            let status = child.wait();
+            stopper.stop();
+            status
+        })?;
+        let outcome = self.forwarder.wait();
+        if outcome.is_err() {
+            line.send(SIGTERM);
+        }
+        let status = waiting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        outcome?;
+        status.map_err(cannot("wait for the command"))
+    }
+}
+
+/// The backend that the operator chose.
+fn opener(backend: DeviceBackend) -> Result<Arc<dyn Opener>, Failure> {
+    match backend {
+        DeviceBackend::Offload => Ok(Arc::new(OffloadOpener)),
+        DeviceBackend::Plain => Err(Failure::mistake("run.device: there is no plain backend yet; remove the key")),
+    }
+}
+
+/// Starts a thread that, unless it is joined, ends with the process.
+fn start_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, Failure> {
+    thread::Builder::new().name(name.into()).spawn(work).map_err(cannot("start a thread"))
+}
+
+fn cannot(what: &str) -> impl Fn(io::Error) -> Failure {
+    move |error| Failure::system(format_args!("cannot {what}: {error}"))
+}

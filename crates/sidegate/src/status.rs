@@ -1,0 +1,166 @@
+//! `sidegate status`: what a running one says about itself.
+
+use std::fmt::{self, Display};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use control::{DIRECTORY, Instance, Request, ask, running, socket_of};
+use runtime::{DeviceState, DeviceStatus, Snapshot, Traffic, VerdictCount};
+
+use crate::args::StatusArgs;
+use crate::table::{Side::Left, Side::Right, Table};
+use crate::{Failure, config, output, units};
+
+/// Asks, and prints the answer.
+pub(crate) fn status(args: &StatusArgs) -> Result<ExitCode, Failure> {
+    let snapshot: Snapshot = ask(&socket(args)?, Request::Status)?;
+    if args.json {
+        let json = serde_json::to_string_pretty(&snapshot).map_err(Failure::system)?;
+        output::print(format_args!("{json}\n"))?;
+    } else {
+        output::print(Tables { snapshot: &snapshot, all: args.all })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The socket of the instance that is meant.
+fn socket(args: &StatusArgs) -> Result<PathBuf, Failure> {
+    if let Some(socket) = &args.socket {
+        return Ok(socket.clone());
+    }
+    if let Some(file) = &args.config {
+        return Ok(socket_of(&config::load(file)?.run.name));
+    }
+    match &args.instance {
+        Some(instance) => Ok(socket_of(instance)),
+        None => the_only_one(),
+    }
+}
+
+fn the_only_one() -> Result<PathBuf, Failure> {
+    let unreadable = |error| Failure::system(format_args!("cannot look for instances in {DIRECTORY}: {error}"));
+    let mut instances = running(Path::new(DIRECTORY)).map_err(unreadable)?;
+    match instances.len() {
+        0 => Err(Failure::mistake(format_args!(
+            "no sidegate runs here (nobody answers in {DIRECTORY}); start one with `sidegate run --config FILE`, or say \
+             where it answers with --socket"
+        ))),
+        1 => Ok(instances.remove(0).socket),
+        _ => {
+            let names: Vec<String> = instances.into_iter().map(|Instance { name, .. }| name).collect();
+            let names = names.join(", ");
+            Err(Failure::mistake(format_args!("several instances run; say which: {names}")))
+        }
+    }
+}
+
+/// A snapshot as tables. Of the counters only those that count something, unless `all`.
+struct Tables<'a> {
+    snapshot: &'a Snapshot,
+    all: bool,
+}
+
+impl Display for Tables<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Snapshot { instance, pid, uptime, .. } = self.snapshot;
+        writeln!(f, "instance {instance}, pid {pid}, up {}\n", units::age(*uptime as u64))?;
+        self.write_devices(f)?;
+        writeln!(f, "\n{}\n{}", self.endpoints(), self.workers())?;
+        self.write_flows(f)?;
+        writeln!(f, "\n{}", self.verdicts())
+    }
+}
+
+impl Tables<'_> {
+    fn write_devices(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new([
+            (Left, "DEVICE"),
+            (Left, "NAMESPACE"),
+            (Left, "STATE"),
+            (Right, "QUEUES"),
+            (Right, "RECEIVED"),
+            (Right, "SENT"),
+            (Right, "ERRORS"),
+            (Left, "OFFLOADS"),
+        ]);
+        for device in &self.snapshot.devices {
+            let state = if device.state == DeviceState::Up { "up" } else { "down" };
+            table.row([
+                device.name.clone(),
+                device.namespace.clone(),
+                state.into(),
+                units::count(device.queues as u64),
+                traffic(device.received),
+                traffic(device.sent),
+                units::count(device.receive_errors + device.send_errors),
+                device.offloads.clone(),
+            ]);
+        }
+        write!(f, "{table}")?;
+        for DeviceStatus { namespace, state, .. } in &self.snapshot.devices {
+            if let DeviceState::Down(why) = state {
+                writeln!(f, "  {namespace} is down: {why}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn endpoints(&self) -> Table {
+        let mut table = Table::new([(Left, "ENDPOINT"), (Left, "SERVICE"), (Left, "STATE")]);
+        for endpoint in &self.snapshot.endpoints {
+            let state = if endpoint.up { "up" } else { "down" };
+            table.row([endpoint.name.clone(), endpoint.service.clone(), state.into()]);
+        }
+        table
+    }
+
+    fn workers(&self) -> Table {
+        let mut table = Table::new([
+            (Right, "WORKER"),
+            (Right, "FRAMES"),
+            (Right, "PER BATCH"),
+            (Right, "WAKE-UPS"),
+            (Right, "HANDED OVER"),
+        ]);
+        for (index, worker) in self.snapshot.workers.iter().enumerate() {
+            table.row([
+                index.to_string(),
+                units::count(worker.frames),
+                format!("{:.1}", worker.frames as f64 / worker.batches.max(1) as f64),
+                units::count(worker.wakeups),
+                units::count(worker.handed_over),
+            ]);
+        }
+        table
+    }
+
+    fn write_flows(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flows = &self.snapshot.flows;
+        writeln!(
+            f,
+            "  flows: {} of {} at most, {} opened so far, {} source ports in use",
+            units::count(flows.live as u64),
+            units::count(flows.capacity as u64),
+            units::count(flows.opened),
+            units::count(flows.ports_in_use as u64),
+        )?;
+        let closed = flows.closed.iter().filter(|(_, number)| self.all || **number > 0);
+        let closed: Vec<String> =
+            closed.map(|(cause, number)| format!("{cause} {}", units::count(*number))).collect();
+        if closed.is_empty() { Ok(()) } else { writeln!(f, "  closed: {}", closed.join(", ")) }
+    }
+
+    fn verdicts(&self) -> Table {
+        let mut table =
+            Table::new([(Left, "PACKETS"), (Left, "WERE"), (Right, "COUNT"), (Left, "WHAT TO DO")]);
+        for verdict in self.snapshot.verdicts.iter().filter(|verdict| self.all || verdict.count > 0) {
+            let VerdictCount { reason, outcome, count, remedy } = verdict;
+            table.row([reason.clone(), outcome.clone(), units::count(*count), remedy.clone()]);
+        }
+        table
+    }
+}
+
+fn traffic(traffic: Traffic) -> String {
+    format!("{} / {}", units::count(traffic.frames), units::bytes(traffic.bytes))
+}

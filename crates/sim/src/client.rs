@@ -1,0 +1,163 @@
+//! The consumer's side of one connection: follows its plan, and says how it ended.
+
+use std::time::Duration;
+
+use wire::Packet;
+
+use crate::invariants::{Violation, bytes_in_order};
+use crate::packet::OwnedFrame;
+use crate::plan::{Behaviour, Plan, Start};
+use crate::rng::Rng;
+use crate::stream::{Way, piece};
+use crate::tcp::{End, Tcp};
+use crate::udp::Asker;
+
+/// How a connection has ended, as its client sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// As planned.
+    AsPlanned,
+    /// Otherwise.
+    Otherwise(End),
+}
+
+/// One connection's client.
+#[derive(Debug)]
+pub struct Client {
+    /// What it does.
+    pub plan: Plan,
+    session: Session,
+    read: usize,
+    rng: Rng,
+}
+
+#[derive(Debug)]
+enum Session {
+    /// Not yet begun; the moment is known once the connection that it follows is over.
+    Waiting(Option<Duration>),
+    Tcp(Box<Tcp>),
+    Udp(Asker),
+}
+
+impl Client {
+    /// A client that will follow `plan`.
+    pub fn new(plan: Plan, rng: Rng) -> Self {
+        let begins = match plan.start {
+            Start::At(moment) => Some(moment),
+            Start::After(..) => None,
+        };
+        Self { plan, session: Session::Waiting(begins), read: 0, rng }
+    }
+
+    /// The connection that it follows is over.
+    pub fn follow(&mut self, now: Duration) {
+        if let (Session::Waiting(begins @ None), Start::After(_, pause)) = (&mut self.session, self.plan.start) {
+            *begins = Some(now + pause);
+        }
+    }
+
+    /// Whether it has begun.
+    pub fn has_begun(&self) -> bool {
+        !matches!(self.session, Session::Waiting(_))
+    }
+
+    /// How it ended; `None` while it goes on.
+    pub fn ended(&self) -> Option<Ended> {
+        match &self.session {
+            Session::Waiting(_) => None,
+            Session::Udp(asker) => asker.is_done().then_some(Ended::AsPlanned),
+            Session::Tcp(tcp) => tcp.end_of_it().map(|end| {
+                if self.is_planned(end, tcp) { Ended::AsPlanned } else { Ended::Otherwise(end) }
+            }),
+        }
+    }
+
+    /// How far it has come, for whoever has to find out why it did not come further.
+    pub fn progress(&self) -> String {
+        match &self.session {
+            Session::Waiting(_) => "has not begun".into(),
+            Session::Udp(asker) => format!("{asker:?}"),
+            Session::Tcp(tcp) => format!(
+                "{} of {} bytes up, {} of {} down, {:?}",
+                tcp.delivered(),
+                self.plan.upload,
+                self.read,
+                self.plan.download,
+                tcp.end_of_it(),
+            ),
+        }
+    }
+
+    /// When [`Client::poll`] has something to do.
+    pub fn deadline(&self) -> Option<Duration> {
+        match &self.session {
+            Session::Waiting(begins) => *begins,
+            Session::Tcp(tcp) => tcp.deadline(),
+            Session::Udp(asker) => asker.deadline(),
+        }
+    }
+
+    /// Takes in a packet that is addressed to it and undamaged.
+    pub fn input(&mut self, packet: &Packet, bytes: &[u8], now: Duration) -> Result<(), Violation> {
+        match &mut self.session {
+            Session::Waiting(_) => Ok(()),
+            Session::Udp(asker) => asker.input(&bytes[packet.payload..], now),
+            Session::Tcp(tcp) => {
+                tcp.input(packet, bytes, now);
+                let news = tcp.read();
+                let offset = std::mem::replace(&mut self.read, self.read + news.len());
+                bytes_in_order(self.plan.id, Way::Down, offset, &news)
+            }
+        }
+    }
+
+    /// Does what the plan says is next.
+    pub fn poll(&mut self, now: Duration) -> Vec<OwnedFrame> {
+        if matches!(self.session, Session::Waiting(Some(begins)) if begins <= now) {
+            self.begin(now);
+        }
+        match &mut self.session {
+            Session::Waiting(_) => Vec::new(),
+            Session::Udp(asker) => asker.poll(now).into_iter().collect(),
+            Session::Tcp(tcp) => {
+                if tcp.end_of_it().is_none() {
+                    follow_plan(&self.plan, self.read, tcp, now);
+                }
+                tcp.poll(now)
+            }
+        }
+    }
+
+    fn begin(&mut self, now: Duration) {
+        let (plan, rng) = (&self.plan, self.rng.fork());
+        self.session = if plan.behaviour == Behaviour::Datagrams {
+            Session::Udp(Asker::new(plan.id, plan.route, plan.upload, now, rng))
+        } else {
+            let mut tcp = Tcp::dial(plan.route, plan.client, rng);
+            tcp.write(&piece(plan.id, Way::Up, 0, plan.upload));
+            Session::Tcp(Box::new(tcp))
+        };
+    }
+
+    fn is_planned(&self, end: End, tcp: &Tcp) -> bool {
+        match self.plan.behaviour {
+            Behaviour::Refused => end == End::Refused,
+            Behaviour::ClientResets => end == End::Aborted,
+            // Once everything has arrived, a RST that answers our FIN (its receiver has forgotten us) takes nothing away.
+            _ => {
+                let complete = self.read == self.plan.download && tcp.delivered() == self.plan.upload;
+                complete && (end == End::Finished || end == End::Reset && tcp.is_finishing())
+            }
+        }
+    }
+}
+
+fn follow_plan(plan: &Plan, read: usize, tcp: &mut Tcp, now: Duration) {
+    match plan.behaviour {
+        Behaviour::HalfClose => tcp.finish(),
+        Behaviour::ServerClosesFirst if tcp.is_closed_by_peer() => tcp.finish(),
+        Behaviour::Exchange | Behaviour::Echo if read == plan.download => tcp.finish(),
+        Behaviour::ClientResets if tcp.delivered() >= plan.upload / 2 => tcp.abort(now),
+        _ => {}
+    }
+}

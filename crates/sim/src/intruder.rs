@@ -1,0 +1,70 @@
+//! Whoever has no business here: the provider's hosts that open connections of their own, consumers' packets that belong
+//! to no connection, and rubbish. None of it may reach a consumer, and none of it may stop a worker.
+
+use std::net::SocketAddr;
+
+use topology::{DeviceId, Topology};
+use wire::TcpFlags;
+
+use crate::ledger::Ledger;
+use crate::packet::{OwnedFrame, Route, Shape, TcpHeader, tcp, udp};
+use crate::rng::Rng;
+use crate::stream::{ConnectionId, Way, piece};
+
+/// The port that every intruder speaks from: no client's, no target's.
+const OWN_PORT: u16 = 666;
+
+/// One unwelcome frame, and the device that it arrives at.
+pub fn intrude(topology: &Topology, ledger: &Ledger, rng: &mut Rng) -> Option<(DeviceId, OwnedFrame)> {
+    match rng.index(4) {
+        0 => from_a_consumer(topology, rng),
+        1 => rubbish(topology, rng),
+        _ => from_the_provider(topology, ledger, rng),
+    }
+}
+
+/// From a target's host, but another port, to a port of a node that is in use.
+fn from_the_provider(topology: &Topology, ledger: &Ledger, rng: &mut Rng) -> Option<(DeviceId, OwnedFrame)> {
+    let sights = ledger.ports();
+    let sight = *(sights.len() > 0).then(|| rng.index(sights.len())).and_then(|n| ledger.ports().nth(n))?;
+    let (_, service) = topology.services.iter().next()?;
+    let route = Route { source: SocketAddr::new(sight.target.ip(), OWN_PORT), destination: sight.node };
+    Some((service.device, speak(route, rng)))
+}
+
+/// From a consumer's host, where no connection is open.
+fn from_a_consumer(topology: &Topology, rng: &mut Rng) -> Option<(DeviceId, OwnedFrame)> {
+    let (_, interface) = topology.interfaces.iter().nth(rng.index(topology.interfaces.len()))?;
+    let host = if interface.address.is_ipv4() { [10, 1, 0, 66].into() } else { [0xfd00, 1, 0, 0, 0, 0, 0, 66].into() };
+    let port = [80, 8443, 53, 7][rng.index(4)];
+    let route = Route { source: SocketAddr::new(host, OWN_PORT), destination: (interface.address, port).into() };
+    let header = TcpHeader { sequence: rng.draw() as u32, flags: TcpFlags::ACK, ..TcpHeader::default() };
+    Some((interface.device, tcp(route, &header, &[], Shape::Plain)))
+}
+
+fn speak(route: Route, rng: &mut Rng) -> OwnedFrame {
+    let payload = piece(ConnectionId::INTRUDER, Way::Down, 0, 64);
+    let flags = [TcpFlags::SYN, TcpFlags::ACK, TcpFlags::SYN | TcpFlags::ACK, TcpFlags::RST][rng.index(4)];
+    let header = TcpHeader {
+        sequence: rng.draw() as u32,
+        acknowledgement: rng.draw() as u32,
+        flags,
+        ..TcpHeader::default()
+    };
+    if rng.per_mille(300) { udp(route, &payload, Shape::Plain) } else { tcp(route, &header, &payload, Shape::Plain) }
+}
+
+/// Any bytes, most of them shaped a little like a packet.
+fn rubbish(topology: &Topology, rng: &mut Rng) -> Option<(DeviceId, OwnedFrame)> {
+    let (_, interface) = topology.interfaces.iter().nth(rng.index(topology.interfaces.len()))?;
+    let (_, mut frame) = from_a_consumer(topology, rng)?;
+    frame.bytes.truncate(rng.index(frame.bytes.len() + 1));
+    for _ in 0..rng.between(0, 8) {
+        let place = rng.index(frame.bytes.len() + 1);
+        if let Some(byte) = frame.bytes.get_mut(place) {
+            *byte = rng.draw() as u8;
+        }
+    }
+    frame.damaged = true;
+    Some((interface.device, frame))
+}

@@ -1,0 +1,199 @@
+//! What must hold, whatever the seed. Each invariant is one function here, asked after every step.
+
+use std::fmt;
+
+use wire::{Packet, mss_of, parse};
+
+use crate::ledger::{Ledger, Side, Sight, Tuple};
+use crate::packet::{OwnedFrame, checksums_are_right, route_of};
+use crate::recorder::{Batch, Departure};
+use crate::stream::{ConnectionId, Way, piece, tag_in};
+
+/// Which rule was broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Invariant {
+    /// No packet crosses to a side that it does not belong to.
+    OwnSideOnly,
+    /// Every byte arrives, in order.
+    BytesInOrder,
+    /// Two live flows to one target never share a node's port.
+    PortsUnique,
+    /// Every frame ends in exactly one verdict.
+    OneVerdict,
+    /// What leaves has right checksums and TTL, and is otherwise what came in.
+    FaithfulFrames,
+    /// Every connection ends as planned.
+    AllEndAsPlanned,
+    /// When all is over, no flow and no port is left in use.
+    NothingLeft,
+    /// The scenario itself makes sense.
+    SoundScenario,
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OwnSideOnly => "no packet crosses to a side that it does not belong to",
+            Self::BytesInOrder => "every byte arrives, in order",
+            Self::PortsUnique => "two live flows to one target never share a node's port",
+            Self::OneVerdict => "every frame ends in exactly one verdict",
+            Self::FaithfulFrames => "what leaves is right, and otherwise what came in",
+            Self::AllEndAsPlanned => "every connection ends as planned",
+            Self::NothingLeft => "when all is over, no flow and no port is left in use",
+            Self::SoundScenario => "the scenario makes sense",
+        })
+    }
+}
+
+/// A broken rule.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Which.
+    pub invariant: Invariant,
+    /// What was seen.
+    pub message: String,
+}
+
+impl Violation {
+    /// This rule is broken, as the message says.
+    pub fn new(invariant: Invariant, message: impl Into<String>) -> Self {
+        Self { invariant, message: message.into() }
+    }
+
+    /// A stream whose first word names no connection.
+    pub fn nameless(beginning: &[u8]) -> Self {
+        let shown = &beginning[..beginning.len().min(16)];
+        Self::new(Invariant::BytesInOrder, format!("a stream begins with {shown:02x?}, which names no connection"))
+    }
+}
+
+/// 1. A frame reaches only the side that it belongs to: it comes from an address of ours there, goes to somebody who has
+///    talked to that address, acknowledges what was sent from there, and carries that side's bytes.
+pub fn frame_is_on_its_own_side(departure: &Departure, packet: &Packet, ledger: &Ledger) -> Result<(), Violation> {
+    let crossed = |why: &str| {
+        let route = route_of(packet);
+        let to = ledger.namespace(departure.device);
+        let message = format!("{} > {} went to {to}: {why}", route.source, route.destination);
+        Err(Violation::new(Invariant::OwnSideOnly, message))
+    };
+    let side = ledger.side_of(departure.device, packet);
+    let (sent, own_way) = match side {
+        None => return crossed("it comes from no address of ours there, or goes to nobody who talks to us"),
+        Some(Side::Consumer(_)) if packet.flags.opens() => return crossed("it opens a connection to a consumer"),
+        Some(Side::Consumer(sent)) => (sent, Way::Down),
+        Some(Side::Provider(sent)) => (sent, Way::Up),
+    };
+    if packet.flags.ack() && !sent.includes(packet.acknowledgement) {
+        return crossed("it acknowledges what nobody there has sent");
+    }
+    let Some(tag) = tag_in(&departure.frame.bytes[packet.payload..]) else { return Ok(()) };
+    let is_own = match ledger.device_of(tag.connection) {
+        Some(device) => own_way == Way::Up || device == departure.device,
+        None => false,
+    };
+    if !is_own || tag.way != own_way {
+        return crossed(&format!("it carries bytes of {:?}, {:?}", tag.connection, tag.way));
+    }
+    Ok(())
+}
+
+/// 2. Bytes that have arrived at `offset` of a stream are that stream's.
+pub fn bytes_in_order(connection: ConnectionId, way: Way, offset: usize, bytes: &[u8]) -> Result<(), Violation> {
+    let expected = piece(connection, way, offset, bytes.len());
+    let Some(at) = bytes.iter().zip(&expected).position(|(found, expected)| found != expected) else {
+        return Ok(());
+    };
+    let message =
+        format!("{connection:?} {way:?}: byte {} is {:#04x}, not {:#04x}", offset + at, bytes[at], expected[at]);
+    Err(Violation::new(Invariant::BytesInOrder, message))
+}
+
+/// 3. A port of a node belongs to one client's tuple at a time, as the target sees it.
+pub fn port_has_one_owner(seen: Sight, owner: Tuple, ledger: &mut Ledger) -> Result<(), Violation> {
+    let Some(other) = ledger.take_port(seen, owner).filter(|other| ledger.has_live_flow(other)) else {
+        return Ok(());
+    };
+    let Sight { protocol, node, target } = seen;
+    let message = format!("{target} sees {protocol} from {node} for {owner:?}, and {other:?} still has that port");
+    Err(Violation::new(Invariant::PortsUnique, message))
+}
+
+/// 4a. Each frame of a batch has one verdict, or was handed over once and untouched; its receiver says the verdict.
+pub fn one_verdict_each(batch: &Batch) -> Result<(), Violation> {
+    let broken = |message: String| Err(Violation::new(Invariant::OneVerdict, message));
+    let mut silent: Vec<&OwnedFrame> = Vec::new();
+    for (slot, frame) in batch.frames.iter().enumerate() {
+        match batch.said.verdicts.iter().filter(|(of, _)| *of == slot).count() {
+            0 => silent.push(frame),
+            1 => {}
+            count => return broken(format!("frame {slot} of {} has {count} verdicts", batch.frames.len())),
+        }
+    }
+    if silent.len() != batch.said.handed_over.len() {
+        let handed_over = batch.said.handed_over.len();
+        return broken(format!("{} frames have no verdict, {handed_over} were handed over", silent.len()));
+    }
+    let strange = batch.said.handed_over.iter().any(|handed| !silent.iter().any(|frame| frame.bytes == handed.bytes));
+    if strange { broken("a frame was changed before it was handed over".into()) } else { Ok(()) }
+}
+
+/// 4b. What leaves has right checksums and a TTL; if it was forwarded, all but what nat changes is as it came in.
+pub fn frame_is_faithful(
+    departure: &Departure,
+    packet: &Packet,
+    came_in: Option<&OwnedFrame>,
+    mss_ceiling: u16,
+) -> Result<(), Violation> {
+    let unfaithful = |why: String| {
+        let route = route_of(packet);
+        let message = format!("{} > {}: {why}", route.source, route.destination);
+        Err(Violation::new(Invariant::FaithfulFrames, message))
+    };
+    if !checksums_are_right(&departure.frame, packet) {
+        return unfaithful("a checksum is wrong".into());
+    }
+    let ceiling = if packet.source.is_v4() { mss_ceiling } else { mss_ceiling - 20 };
+    if packet.flags.syn() && mss_of(&departure.frame.bytes, packet).is_some_and(|mss| mss > ceiling) {
+        return unfaithful(format!("its MSS is above {ceiling}"));
+    }
+    let Some(before) = came_in else {
+        return if packet.ttl >= 32 { Ok(()) } else { unfaithful(format!("built with a TTL of {}", packet.ttl)) };
+    };
+    let Ok(original) = parse(&before.bytes) else {
+        return unfaithful("it was forwarded, and is no packet".into());
+    };
+    if packet.ttl + 1 != original.ttl {
+        return unfaithful(format!("its TTL went from {} to {}", original.ttl, packet.ttl));
+    }
+    if before.offload != departure.frame.offload {
+        return unfaithful("its offload state has changed".into());
+    }
+    if untouched(before, &original) != untouched(&departure.frame, packet) {
+        return unfaithful("something has changed that nat leaves alone".into());
+    }
+    Ok(())
+}
+
+/// A packet without what nat changes: addresses, ports, TTL, checksums, and a SYN's MSS.
+fn untouched(frame: &OwnedFrame, packet: &Packet) -> Vec<u8> {
+    let mut bytes = frame.bytes.clone();
+    let network = if packet.source.is_v4() { [8..9, 10..20] } else { [7..8, 8..40] };
+    for range in network {
+        bytes[range].fill(0);
+    }
+    let checksum = packet.transport + packet.protocol.checksum_offset();
+    bytes[packet.transport..packet.transport + 4].fill(0);
+    bytes[checksum..checksum + 2].fill(0);
+    if packet.flags.syn() {
+        bytes[packet.transport + 20..packet.payload].fill(0);
+    }
+    bytes
+}
+
+/// 5. When all is over: the flow table is empty, and every source port is back.
+pub fn nothing_is_left(flows: usize, ports: usize) -> Result<(), Violation> {
+    if (flows, ports) == (0, 0) {
+        return Ok(());
+    }
+    Err(Violation::new(Invariant::NothingLeft, format!("{flows} flows and {ports} source ports are still in use")))
+}

@@ -1,0 +1,102 @@
+//! The virtual network: links that lose, double, delay and damage what they carry, and the agenda of what happens when.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use wire::{Checksum, Protocol, parse};
+
+use crate::packet::OwnedFrame;
+use crate::rng::Rng;
+
+/// What a link does to frames: chances in a thousand.
+#[derive(Clone, Copy, Debug)]
+pub struct Impairment {
+    /// How long a frame is on its way.
+    pub latency: Duration,
+    /// Lost.
+    pub loss: u32,
+    /// Delivered twice.
+    pub duplication: u32,
+    /// Delayed, by up to five latencies more, so that others overtake it.
+    pub reordering: u32,
+    /// One byte is changed.
+    pub corruption: u32,
+}
+
+/// One direction of a link.
+pub struct Link {
+    impairment: Impairment,
+    rng: Rng,
+}
+
+impl Link {
+    /// A link with these habits.
+    pub fn new(impairment: Impairment, rng: Rng) -> Self {
+        Self { impairment, rng }
+    }
+
+    /// What arrives of a frame, and how much later.
+    pub fn carry(&mut self, frame: OwnedFrame) -> Vec<(Duration, OwnedFrame)> {
+        let Impairment { loss, duplication, .. } = self.impairment;
+        let copies = match (self.rng.per_mille(loss), self.rng.per_mille(duplication)) {
+            (true, _) => 0,
+            (false, false) => 1,
+            (false, true) => 2,
+        };
+        (0..copies).map(|_| (self.delay(), self.damage(frame.clone()))).collect()
+    }
+
+    fn delay(&mut self) -> Duration {
+        let late = self.rng.per_mille(self.impairment.reordering);
+        self.impairment.latency + if late { self.rng.span(self.impairment.latency * 5) } else { Duration::ZERO }
+    }
+
+    /// Changes one byte, perhaps. Only in a frame with a complete checksum: that is what lets the receiver notice. A
+    /// partial one is a promise that the frame has not been on any wire yet, and a UDP checksum of 0 means that nobody
+    /// asked to notice.
+    fn damage(&mut self, mut frame: OwnedFrame) -> OwnedFrame {
+        if self.rng.per_mille(self.impairment.corruption) && is_checked(&frame) {
+            let at = self.rng.index(frame.bytes.len());
+            frame.bytes[at] ^= self.rng.between(1, 255) as u8;
+            frame.damaged = true;
+        }
+        frame
+    }
+}
+
+fn is_checked(frame: &OwnedFrame) -> bool {
+    let Ok(packet) = parse(&frame.bytes) else { return false };
+    let udp = &frame.bytes[packet.transport + 6..packet.transport + 8];
+    frame.offload.checksum == Checksum::Complete && (packet.protocol == Protocol::Tcp || udp != [0, 0])
+}
+
+/// What happens when. Of two things at the same moment, the one that was noted first comes first.
+#[derive(Debug)]
+pub struct Agenda<T> {
+    entries: BTreeMap<(Duration, u64), T>,
+    noted: u64,
+}
+
+impl<T> Agenda<T> {
+    /// Notes that something happens at a moment.
+    pub fn note(&mut self, at: Duration, what: T) {
+        self.entries.insert((at, self.noted), what);
+        self.noted += 1;
+    }
+
+    /// When the next thing happens.
+    pub fn next(&self) -> Option<Duration> {
+        self.entries.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// The next thing that has happened by `now`.
+    pub fn due(&mut self, now: Duration) -> Option<T> {
+        self.entries.first_entry().filter(|entry| entry.key().0 <= now).map(|entry| entry.remove())
+    }
+}
+
+impl<T> Default for Agenda<T> {
+    fn default() -> Self {
+        Self { entries: BTreeMap::new(), noted: 0 }
+    }
+}

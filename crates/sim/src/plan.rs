@@ -1,0 +1,71 @@
+//! What one connection is meant to do. Both of its ends know the plan: the client follows it from the start, the server
+//! from the moment when the first bytes tell it which connection this is.
+
+use std::time::Duration;
+
+use crate::packet::Route;
+use crate::stream::ConnectionId;
+use crate::tcp::Manner;
+
+/// What happens on a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Behaviour {
+    /// The client sends, the server answers when it has everything, the client closes when it has the answer.
+    Exchange,
+    /// The server sends back as much as it has got, as it gets it.
+    Echo,
+    /// The client says FIN after its bytes; only then does the server answer.
+    HalfClose,
+    /// As an exchange, but the server says FIN first.
+    ServerClosesFirst,
+    /// The client resets when half of its bytes are acknowledged.
+    ClientResets,
+    /// Nobody listens at the target: the client must be refused.
+    Refused,
+    /// Questions and answers over UDP; `upload` counts them.
+    Datagrams,
+}
+
+/// When a connection begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Start {
+    /// At this moment.
+    At(Duration),
+    /// This long after another one, whose tuple it uses again, is over.
+    After(ConnectionId, Duration),
+}
+
+/// One connection, planned.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Which one this is.
+    pub id: ConnectionId,
+    /// Whose it is: an index into the scenario's consumers.
+    pub consumer: usize,
+    /// From the client to the interface.
+    pub route: Route,
+    /// What happens on it.
+    pub behaviour: Behaviour,
+    /// How many bytes go up.
+    pub upload: usize,
+    /// How many bytes come down.
+    pub download: usize,
+    /// When it begins.
+    pub start: Start,
+    /// How the client speaks.
+    pub client: Manner,
+    /// How the server speaks.
+    pub server: Manner,
+}
+
+impl Plan {
+    /// How much the server should have written when it has read `read` bytes.
+    pub fn answer_due(&self, read: usize, client_has_closed: bool) -> usize {
+        match self.behaviour {
+            Behaviour::Echo => read,
+            Behaviour::HalfClose if !client_has_closed => 0,
+            _ if read < self.upload => 0,
+            _ => self.download,
+        }
+    }
+}

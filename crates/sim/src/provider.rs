@@ -1,0 +1,147 @@
+//! The provider's network: every target's host, with a server on each port that is open.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use wire::{Packet, Protocol};
+
+use crate::invariants::{Violation, bytes_in_order};
+use crate::packet::{OwnedFrame, Route, route_of};
+use crate::plan::{Behaviour, Plan};
+use crate::rng::Rng;
+use crate::stream::{ConnectionId, WORD, Way, piece, tag_in};
+use crate::tcp::{Manner, Tcp, refusal};
+use crate::udp;
+
+/// All targets.
+pub struct Provider {
+    plans: Rc<[Plan]>,
+    open: BTreeSet<(Protocol, SocketAddr)>,
+    /// By target, and who has connected to it.
+    servers: BTreeMap<(SocketAddr, SocketAddr), Server>,
+    /// How much of each connection's upload has arrived, in order.
+    received: BTreeMap<ConnectionId, usize>,
+    rng: Rng,
+}
+
+/// One connection's server.
+struct Server {
+    tcp: Tcp,
+    /// Known once the first word has arrived.
+    plan: Option<Plan>,
+    /// What arrived before that.
+    early: Vec<u8>,
+    read: usize,
+    written: usize,
+}
+
+impl Provider {
+    /// The targets whose ports are open.
+    pub fn new(plans: Rc<[Plan]>, open: BTreeSet<(Protocol, SocketAddr)>, rng: Rng) -> Self {
+        Self { plans, open, servers: BTreeMap::new(), received: BTreeMap::new(), rng }
+    }
+
+    /// How much of a connection's upload has arrived.
+    pub fn received(&self, connection: ConnectionId) -> usize {
+        self.received.get(&connection).copied().unwrap_or(0)
+    }
+
+    /// When [`Provider::poll`] has something to do.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.servers.values().filter_map(|server| server.tcp.deadline()).min()
+    }
+
+    /// Takes in a packet that is undamaged; returns what is answered.
+    pub fn input(&mut self, packet: &Packet, bytes: &[u8], now: Duration) -> Result<Vec<OwnedFrame>, Violation> {
+        let Route { source: peer, destination: target } = route_of(packet);
+        let back = Route { source: target, destination: peer };
+        let is_open = self.open.contains(&(packet.protocol, target));
+        match packet.protocol {
+            Protocol::Udp if is_open => {
+                Ok(udp::answer(back, &bytes[packet.payload..], &mut self.rng)?.into_iter().collect())
+            }
+            Protocol::Udp => Ok(Vec::new()),
+            Protocol::Tcp => {
+                let known = self.servers.get(&(target, peer)).filter(|server| !server.tcp.is_forgotten(now));
+                let begins = packet.flags.opens() && known.is_none_or(|server| server.tcp.gives_way_to(packet));
+                match (begins, known.is_some()) {
+                    (true, _) if is_open => Ok(self.accept(back, packet, bytes, now)),
+                    (false, true) => self.serve(back, packet, bytes, now),
+                    _ => Ok(refusal(back, packet).into_iter().collect()),
+                }
+            }
+        }
+    }
+
+    /// Lets every server send what is due.
+    pub fn poll(&mut self, now: Duration) -> Vec<OwnedFrame> {
+        self.servers.retain(|_, server| !server.tcp.is_forgotten(now));
+        let due = self.servers.values_mut().filter(|server| server.tcp.deadline().is_some_and(|at| at <= now));
+        due.flat_map(|server| server.tcp.poll(now)).collect()
+    }
+
+    fn accept(&mut self, back: Route, syn: &Packet, bytes: &[u8], now: Duration) -> Vec<OwnedFrame> {
+        let tcp = Tcp::answer(back, self.manner(), self.rng.fork(), syn, bytes);
+        let mut server = Server { tcp, plan: None, early: Vec::new(), read: 0, written: 0 };
+        let answer = server.tcp.poll(now);
+        self.servers.insert((back.source, back.destination), server);
+        answer
+    }
+
+    /// Any plan's: a server does not know yet whose connection this is.
+    fn manner(&mut self) -> Manner {
+        self.plans[self.rng.index(self.plans.len())].server
+    }
+
+    fn serve(&mut self, back: Route, packet: &Packet, bytes: &[u8], now: Duration) -> Result<Vec<OwnedFrame>, Violation> {
+        let Some(server) = self.servers.get_mut(&(back.source, back.destination)) else { return Ok(Vec::new()) };
+        server.tcp.input(packet, bytes, now);
+        server.read(&self.plans)?;
+        if let Some(plan) = &server.plan {
+            let received = self.received.entry(plan.id).or_default();
+            *received = server.read.max(*received);
+        }
+        if server.tcp.end_of_it().is_none() {
+            server.follow_plan();
+        }
+        Ok(server.tcp.poll(now))
+    }
+}
+
+impl Server {
+    /// Reads what has arrived. The first word says which connection this is.
+    fn read(&mut self, plans: &[Plan]) -> Result<(), Violation> {
+        self.early.extend(self.tcp.read());
+        if self.plan.is_none() && self.early.len() >= WORD {
+            let named = tag_in(&self.early).and_then(|tag| plans.iter().find(|plan| plan.id == tag.connection));
+            self.plan = named.cloned();
+        }
+        let Some(plan) = &self.plan else {
+            return if self.early.len() < WORD { Ok(()) } else { Err(Violation::nameless(&self.early)) };
+        };
+        let news = std::mem::take(&mut self.early);
+        let offset = std::mem::replace(&mut self.read, self.read + news.len());
+        bytes_in_order(plan.id, Way::Up, offset, &news)
+    }
+
+    fn follow_plan(&mut self) {
+        let client_has_closed = self.tcp.is_closed_by_peer();
+        let Some(plan) = &self.plan else {
+            if client_has_closed {
+                self.tcp.finish();
+            }
+            return;
+        };
+        let due = plan.answer_due(self.read, client_has_closed);
+        if due > self.written {
+            self.tcp.write(&piece(plan.id, Way::Down, self.written, due - self.written));
+            self.written = due;
+        }
+        let has_answered = self.written == plan.download;
+        if client_has_closed || has_answered && plan.behaviour == Behaviour::ServerClosesFirst {
+            self.tcp.finish();
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a worker says during one call, written down.
+
+use std::collections::VecDeque;
+
+use engine::{Egress, Event, HandOverFull, Output, Verdict, WorkerId};
+use topology::DeviceId;
+use wire::Frame;
+
+use crate::packet::OwnedFrame;
+
+/// A frame that leaves.
+#[derive(Clone, Debug)]
+pub struct Departure {
+    /// By which device.
+    pub device: DeviceId,
+    /// The frame.
+    pub frame: OwnedFrame,
+    /// The place in its batch of the frame that was forwarded; `None` for one that the worker has built.
+    pub slot: Option<usize>,
+}
+
+/// Everything that was said.
+#[derive(Default, Debug)]
+pub struct Said {
+    /// What leaves, in order.
+    pub departures: Vec<Departure>,
+    /// By slot.
+    pub verdicts: Vec<(usize, Verdict)>,
+    /// In order.
+    pub events: Vec<Event>,
+    /// Copies of what went to other workers.
+    pub handed_over: Vec<OwnedFrame>,
+}
+
+/// Frames as they were handed to a worker, and what it said about them.
+#[derive(Default, Debug)]
+pub struct Batch {
+    /// Where they came from; nowhere, for a turn without frames.
+    pub device: Option<DeviceId>,
+    /// The frames, as they came in.
+    pub frames: Vec<OwnedFrame>,
+    /// What was said.
+    pub said: Said,
+}
+
+impl Batch {
+    /// Whether anything in it may be rubbish; such a frame is always alone in its batch.
+    pub fn is_damaged(&self) -> bool {
+        self.frames.iter().any(|frame| frame.damaged)
+    }
+}
+
+/// Frames on their way from one worker to another. Bounded: what finds it full is dropped.
+#[derive(Default, Debug)]
+pub struct Ring {
+    frames: VecDeque<(DeviceId, OwnedFrame)>,
+    capacity: usize,
+}
+
+impl Ring {
+    /// A ring with room for this many frames.
+    pub fn new(capacity: usize) -> Self {
+        Self { frames: VecDeque::new(), capacity }
+    }
+
+    /// The oldest frame.
+    pub fn pop(&mut self) -> Option<(DeviceId, OwnedFrame)> {
+        self.frames.pop_front()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+}
+
+/// Listens to one call of a worker.
+pub struct Recorder<'a> {
+    rings: &'a mut [Ring],
+    /// Where each frame of the batch lies: a forwarded frame is known by its buffer.
+    buffers: Vec<*const u8>,
+    damaged: bool,
+    /// What was said so far.
+    pub said: Said,
+}
+
+impl<'a> Recorder<'a> {
+    /// Ready to listen while `frames` are worked on; `rings` lead to the workers.
+    pub fn new(rings: &'a mut [Ring], frames: &[Frame<'_>], damaged: bool) -> Self {
+        let buffers = frames.iter().map(|frame| frame.bytes.as_ptr()).collect();
+        Self { rings, buffers, damaged, said: Said::default() }
+    }
+}
+
+impl Output for Recorder<'_> {
+    fn forward(&mut self, frame: &mut Frame<'_>, Egress::Device(device): Egress) {
+        let slot = self.buffers.iter().position(|buffer| *buffer == frame.bytes.as_ptr());
+        self.said.departures.push(Departure { device, frame: OwnedFrame::copy(frame, self.damaged), slot });
+    }
+
+    fn emit(&mut self, frame: &mut Frame<'_>, Egress::Device(device): Egress) {
+        self.said.departures.push(Departure { device, frame: OwnedFrame::copy(frame, self.damaged), slot: None });
+    }
+
+    fn hand_over(&mut self, to: WorkerId, device: DeviceId, frame: &Frame<'_>) -> Result<(), HandOverFull> {
+        let ring = self.rings.get_mut(to.index()).filter(|ring| ring.frames.len() < ring.capacity);
+        let ring = ring.ok_or(HandOverFull)?;
+        let copy = OwnedFrame::copy(frame, self.damaged);
+        ring.frames.push_back((device, copy.clone()));
+        self.said.handed_over.push(copy);
+        Ok(())
+    }
+
+    fn verdict(&mut self, slot: usize, verdict: Verdict) {
+        self.said.verdicts.push((slot, verdict));
+    }
+
+    fn event(&mut self, event: Event) {
+        self.said.events.push(event);
+    }
+}

@@ -1,0 +1,136 @@
+//! Planted bugs: what a broken forwarder might do, put between the engine and the network. Each must be caught, by the
+//! invariant that is there for it.
+
+use engine::{Shared, View};
+use topology::DeviceId;
+use wire::{Packet, Protocol, parse};
+
+use crate::invariants::Invariant;
+use crate::ledger::{Ledger, Sight};
+use crate::packet::{mend_checksum, route_of};
+use crate::recorder::{Batch, Departure};
+use crate::stream::WORD;
+
+/// A planted bug.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sabotage {
+    /// A consumer's frame goes to another consumer, that has the same tuple in use.
+    Misdeliver,
+    /// Two bytes of a payload change places; the checksum is right.
+    SwapBytes,
+    /// A second flow to a target takes the first one's source port.
+    ShareAPort,
+    /// A frame's verdict is never said.
+    SwallowAVerdict,
+    /// A checksum is not brought up to date.
+    SpoilAChecksum,
+    /// What is answered to consumers is never sent.
+    SwallowAnswers,
+    /// A source port is taken and never given back.
+    LeakAPort,
+}
+
+impl Sabotage {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Misdeliver,
+        Self::SwapBytes,
+        Self::ShareAPort,
+        Self::SwallowAVerdict,
+        Self::SpoilAChecksum,
+        Self::SwallowAnswers,
+        Self::LeakAPort,
+    ];
+
+    /// The invariant that must notice.
+    pub const fn caught_by(self) -> Invariant {
+        match self {
+            Self::Misdeliver => Invariant::OwnSideOnly,
+            Self::SwapBytes => Invariant::BytesInOrder,
+            Self::ShareAPort => Invariant::PortsUnique,
+            Self::SwallowAVerdict => Invariant::OneVerdict,
+            Self::SpoilAChecksum => Invariant::FaithfulFrames,
+            Self::SwallowAnswers => Invariant::AllEndAsPlanned,
+            Self::LeakAPort => Invariant::NothingLeft,
+        }
+    }
+}
+
+/// Whoever commits a sabotage.
+pub struct Saboteur {
+    sabotage: Sabotage,
+    /// What a target has seen of the first flow.
+    first: Option<Sight>,
+}
+
+impl Saboteur {
+    /// Begins. Some things are best done before the first packet.
+    pub fn new(sabotage: Sabotage, shared: &Shared) -> Self {
+        if sabotage == Sabotage::LeakAPort {
+            let ports = shared.flows().ports();
+            let pool = View::pool_keys(shared.topology()).next().and_then(|key| ports.pool(&key));
+            pool.and_then(|pool| ports.take(pool, 0));
+        }
+        Self { sabotage, first: None }
+    }
+
+    /// Tampers with what a worker has said.
+    pub fn tamper(&mut self, batch: &mut Batch, ledger: &Ledger) {
+        match self.sabotage {
+            Sabotage::SwallowAVerdict => drop(batch.said.verdicts.pop()),
+            Sabotage::SwallowAnswers => batch.said.departures.retain(|departure| !goes_to_a_consumer(departure, ledger)),
+            _ => {}
+        }
+        for departure in batch.said.departures.iter_mut().filter(|departure| !departure.frame.damaged) {
+            if let Ok(packet) = parse(&departure.frame.bytes) {
+                self.tamper_with(departure, &packet, ledger);
+            }
+        }
+    }
+
+    fn tamper_with(&mut self, departure: &mut Departure, packet: &Packet, ledger: &Ledger) {
+        match self.sabotage {
+            Sabotage::Misdeliver => misdeliver(departure, packet, ledger),
+            Sabotage::SwapBytes => swap_bytes(departure, packet),
+            Sabotage::ShareAPort => self.share_a_port(departure, packet, ledger),
+            Sabotage::SpoilAChecksum => {
+                departure.frame.bytes[packet.transport + packet.protocol.checksum_offset()] ^= 1;
+            }
+            _ => {}
+        }
+    }
+
+    fn share_a_port(&mut self, departure: &mut Departure, packet: &Packet, ledger: &Ledger) {
+        let Some(sight) = ledger.sight_of(departure.device, packet) else { return };
+        let first = self.first.get_or_insert(sight);
+        if (first.protocol, first.target, first.node.ip()) == (sight.protocol, sight.target, sight.node.ip()) {
+            let port = first.node.port().to_be_bytes();
+            departure.frame.bytes[packet.transport..packet.transport + 2].copy_from_slice(&port);
+            mend_checksum(&mut departure.frame, packet);
+        }
+    }
+}
+
+fn goes_to_a_consumer(departure: &Departure, ledger: &Ledger) -> bool {
+    parse(&departure.frame.bytes).is_ok_and(|packet| ledger.sight_of(departure.device, &packet).is_none())
+}
+
+/// To another namespace where it looks right: only what it says gives it away.
+fn misdeliver(departure: &mut Departure, packet: &Packet, ledger: &Ledger) {
+    if packet.protocol == Protocol::Tcp && !packet.flags.ack() || ledger.sight_of(departure.device, packet).is_some() {
+        return;
+    }
+    let others = ledger.devices().filter(|device| *device != departure.device);
+    if let Some(other) = others.into_iter().find(|other| ledger.side_of(*other, packet).is_some()) {
+        departure.device = other;
+    }
+}
+
+/// Two bytes at the same place of two words: the sum does not change.
+fn swap_bytes(departure: &mut Departure, packet: &Packet) {
+    let payload = &mut departure.frame.bytes[packet.payload..];
+    let differ = (0..payload.len().saturating_sub(WORD)).find(|at| payload[*at] != payload[at + WORD]);
+    if let Some(at) = differ {
+        payload.swap(at, at + WORD);
+    }
+}
