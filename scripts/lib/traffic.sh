@@ -69,7 +69,7 @@ consumers_stay_apart() {
 # Whether the target has two connections from the node: target_sees_two FAMILY
 target_sees_two() {
     local peers
-    peers=$(at "$provider" ss --no-header --numeric --tcp state established "sport = :8080 and dst $(node "$1")")
+    peers=$(at "$provider" ss --no-header --numeric --tcp state established "sport = :8080 and dst $(bracketed "$(node "$1")")")
     (($(awk '{print $4}' <<<"$peers" | sort -u | wc -l) == 2))
 }
 
@@ -120,7 +120,7 @@ datagrams_echo() {
 
 # echoed_bytes FAMILY SIZE
 echoed_bytes() {
-    head -c "$2" /dev/zero | at "$consumer_a" socat -b 65536 -t 0.5 - "UDP:$(door nat "$1" echo)" | wc -c
+    head -c "$2" /dev/zero | at "$consumer_a" socat -b 65536 -t 1 - "UDP:$(door nat "$1" echo)" | wc -c
 }
 
 # A closed port at the target is a refusal at the endpoint, at once: refused_target_refuses PATH FAMILY

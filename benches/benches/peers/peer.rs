@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
 use crate::connect;
-use crate::lab::{CongestionControl, Lab, TARGET, Wiring};
+use crate::lab::{CongestionControl, Lab, Wiring};
 use crate::process::{Interrupt, Program};
 use crate::work::{BULK_PORT, REQUESTS_PORT};
 
@@ -75,12 +75,12 @@ impl Peer {
         }
     }
 
-    /// Builds its lab, starts the servers and the peer, and sees a first request through.
+    /// Builds its lab, starts the HTTP server and the peer, and sees a first request through.
     pub(crate) fn open(self, setting: &Setting) -> Result<Session> {
         let wiring = self.wiring();
         let lab = Lab::new(self.as_str(), wiring, setting.congestion, Arc::clone(&setting.interrupt))?;
-        let servers = [http_server(&lab)?, bulk_server(&lab)?];
-        let programs = self.start(&lab, &setting.sidegate)?.into_iter().chain(servers).collect();
+        let server = http_server(&lab)?;
+        let programs = self.start(&lab, &setting.sidegate)?.into_iter().chain([server]).collect();
         let session = Session { door: wiring.door(), _programs: programs, lab };
         session
             .try_the_door()
@@ -130,14 +130,6 @@ fn http_server(lab: &Lab) -> Result<Program> {
     let config = lab.write("nginx-target.conf", include_str!("../../peers/nginx-target.conf"))?;
     let mut server = lab.start(&lab.provider, "nginx-target", nginx(&config))?;
     server.until(|_| lab.provider.listens(&[REQUESTS_PORT]))?;
-    Ok(server)
-}
-
-fn bulk_server(lab: &Lab) -> Result<Program> {
-    let mut iperf3 = Command::new("iperf3");
-    iperf3.args(["--server", "--bind", &TARGET.to_string(), "--port", &BULK_PORT.to_string()]);
-    let mut server = lab.start(&lab.provider, "iperf3-server", iperf3)?;
-    server.until(|_| lab.provider.listens(&[BULK_PORT]))?;
     Ok(server)
 }
 

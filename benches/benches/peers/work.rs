@@ -9,6 +9,7 @@ use benches::report::Unit;
 use clap::ValueEnum;
 
 use crate::connect;
+use crate::lab::TARGET;
 use crate::peer::Session;
 
 /// Where iperf3's server listens.
@@ -75,11 +76,18 @@ impl Work {
 }
 
 fn bulk(session: &Session, length: Duration, how: &[&str]) -> Result<f64> {
-    let mut iperf3 = Command::new("iperf3");
-    iperf3.args(["--client", &session.door.to_string(), "--port", &BULK_PORT.to_string()]);
-    iperf3.args(["--time", &length.as_secs().to_string(), "--connect-timeout", "3000", "--json"]).args(how);
+    let port = BULK_PORT.to_string();
+    // A server for each run: one that still clears up after the run before would say that it is busy.
+    let mut server = Command::new("iperf3");
+    server.args(["--server", "--bind", &TARGET.to_string(), "--port", &port]);
+    let mut server = session.lab.start(&session.lab.provider, "iperf3-server", server)?;
+    server.until(|_| session.lab.provider.listens(&[BULK_PORT]))?;
+
+    let mut client = Command::new("iperf3");
+    client.args(["--client", &session.door.to_string(), "--port", &port, "--connect-timeout", "3000"]);
+    client.args(["--time", &length.as_secs().to_string(), "--json"]).args(how);
     let printed =
-        session.lab.start(&session.lab.consumer, "iperf3-client", iperf3)?.finish(length + GRACE)?;
+        session.lab.start(&session.lab.consumer, "iperf3-client", client)?.finish(length + GRACE)?;
     Ok(readings::iperf3(&printed)?)
 }
 

@@ -64,8 +64,8 @@ impl Namespace {
         &self.path
     }
 
-    /// Brings its loopback interface up and assigns addresses to it, usable at once. Each is local by itself, whatever its
-    /// prefix length.
+    /// Brings its loopback interface up and assigns addresses to it, usable at once. Each is local by itself,
+    /// whatever its prefix length.
     pub fn address(&self, addresses: &[(IpAddr, u8)]) -> Result<(), DeviceError> {
         let work = || -> io::Result<()> {
             let mut loopback = Link::find("lo")?;

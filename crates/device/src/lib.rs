@@ -52,10 +52,10 @@ pub struct DeviceSpec {
 
 /// One queue of one device, non-blocking.
 pub trait Queue: AsFd + Send {
-    /// Reads one packet into `buffer`, which wants to be [`wire::FRAME_CAPACITY`] long: of a packet that does not fit,
-    /// the end is lost. `Ok(None)` says that there is nothing to read now. An offload header that makes no sense is an
-    /// error of kind [`io::ErrorKind::InvalidData`]: that packet is gone, the queue is fine. Any other error means that
-    /// the device is gone or down.
+    /// Reads one packet into `buffer`, which wants to be [`wire::FRAME_CAPACITY`] long: of a packet that does not
+    /// fit, the end is lost. `Ok(None)` says that there is nothing to read now. An offload header that makes no
+    /// sense is an error of kind [`io::ErrorKind::InvalidData`]: that packet is gone, the queue is fine. Any other
+    /// error means that the device is gone or down.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<(usize, Offload)>>;
 
     /// Writes one packet. The kernel refuses a frame whose offload does not fit its bytes with

@@ -16,9 +16,9 @@ use rustix::net::netdevice;
 
 use crate::netlink::Netlink;
 
-/// How many packets a queue of the device holds. There is no backpressure: what does not fit is dropped, and the default
-/// of 500 is half a millisecond of small packets. With `noqueue` this sizes only the rings of the queues that are open,
-/// 80 KB each.
+/// How many packets a queue of the device holds. There is no backpressure: what does not fit is dropped, and the
+/// default of 500 is half a millisecond of small packets. With `noqueue` this sizes only the rings of the queues
+/// that are open, 80 KB each.
 const TX_QUEUE_LEN: u32 = 10_000;
 
 /// What `sysctl -w` needs to hear to enable IPv6 for the devices that are there and those to come.
@@ -39,8 +39,9 @@ impl Link {
         Ok(Self { netlink, index, name: name.into() })
     }
 
-    /// Takes away the queueing discipline. A multi-queue TUN has 256 transmit queues, and the default discipline gives each
-    /// of them rings as long as the device's queue: a hundred megabytes. So this comes first, while the device is down.
+    /// Takes away the queueing discipline. A multi-queue TUN has 256 transmit queues, and the default discipline
+    /// gives each of them rings as long as the device's queue: a hundred megabytes. So this comes first, while the
+    /// device is down.
     pub(crate) fn without_queueing(&mut self) -> io::Result<()> {
         let mut qdisc = TcMessage::with_index(self.index as i32);
         qdisc.header.parent = TcHandle::ROOT;

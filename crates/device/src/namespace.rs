@@ -15,8 +15,9 @@ use crate::DeviceError;
 /// Where `ip netns` keeps its names.
 pub(crate) const NAMED: &str = "/run/netns";
 
-/// Which namespace it is, whatever its name. The kernel gives no two live namespaces the same identity, and an open TUN
-/// queue keeps its namespace alive: if the file at the path now has another identity, the namespace was replaced.
+/// Which namespace it is, whatever its name. The kernel gives no two live namespaces the same identity, and an open
+/// TUN queue keeps its namespace alive: if the file at the path now has another identity, the namespace was
+/// replaced.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct NamespaceIdentity {
     device: u64,
@@ -31,7 +32,8 @@ impl NamespaceIdentity {
     }
 }
 
-/// Does `work` inside a namespace, on a thread of its own that ends with it. The caller's threads stay where they are.
+/// Does `work` inside a namespace, on a thread of its own that ends with it. The caller's threads stay where they
+/// are.
 pub fn inside<T: Send>(namespace: &Path, work: impl FnOnce() -> T + Send) -> Result<T, DeviceError> {
     visit(namespace, |_| work())
 }

@@ -1,5 +1,5 @@
-//! A blocking netlink socket: one request, its answers, and the kernel's yes or no. It belongs to the namespace of the
-//! thread that opens it.
+//! A blocking netlink socket: one request, its answers, and the kernel's yes or no. It belongs to the namespace of
+//! the thread that opens it.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};

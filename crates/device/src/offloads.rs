@@ -77,8 +77,8 @@ fn try_out(queues: &mut [TunQueue], offloads: Offloads) -> io::Result<()> {
     Ok(())
 }
 
-/// A super-packet of one and a half segments: kernels that go wrong do so over a short tail. Its IP header checksum is
-/// left wrong, so a kernel that accepts it drops it before anybody sees it.
+/// A super-packet of one and a half segments: kernels that go wrong do so over a short tail. Its IP header checksum
+/// is left wrong, so a kernel that accepts it drops it before anybody sees it.
 fn super_packet(kind: SegmentationKind) -> Vec<u8> {
     let transport: &[u8] = match kind {
         SegmentationKind::Udp => &[0, 9, 0, 9, 0x05, 0xe4, 0, 0],

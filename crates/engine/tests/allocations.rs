@@ -117,9 +117,8 @@ fn after_set_up_nothing_on_the_terminate_path_allocates() {
     let theirs = wire::parse(&syn_ack.1).unwrap().sequence.wrapping_add(1);
     let client = (CLIENT, 40_001);
     let interface = (INTERFACE, 8443);
-    let mut data: Vec<Vec<u8>> = (0..200u32)
-        .map(|n| tcp(client, interface, ACK, (2 + n * 100, theirs), &[7; 100]))
-        .collect();
+    let mut data: Vec<Vec<u8>> =
+        (0..200u32).map(|n| tcp(client, interface, ACK, (2 + n * 100, theirs), &[7; 100])).collect();
     let mut answers: Vec<Vec<u8>> = (0..200u32)
         .map(|n| tcp(target, node, ACK, (101 + n * 100, next.wrapping_add(n * 100)), &[8; 100]))
         .collect();

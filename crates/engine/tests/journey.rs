@@ -124,7 +124,13 @@ fn odd_sources_are_refused_and_told_apart() {
     let mut lab = Lab::new(1);
     let [consumer, _] = lab.consumers;
     let mut ask = |source| {
-        let syn = tcp((source, 40_000), (if source.contains(':') { "fd01::9:50" } else { INTERFACE }, 80), SYN, (1, 0), &[]);
+        let syn = tcp(
+            (source, 40_000),
+            (if source.contains(':') { "fd01::9:50" } else { INTERFACE }, 80),
+            SYN,
+            (1, 0),
+            &[],
+        );
         let said = lab.input(consumer, &syn);
         said.verdicts[0].reason
     };

@@ -9,7 +9,11 @@ use clap::{Parser, Subcommand};
 /// A private side door into someone else's network: what an application sends to an endpoint comes out at a provider's
 /// load-balanced service, one way only.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, after_help = "Exit status: 0 ok, 1 a mistake of yours, 2 the system refused.")]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "Exit status: 0 ok, 1 a mistake of yours, 2 the system refused."
+)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) verb: Verb,

@@ -17,7 +17,8 @@ pub(crate) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
         let verdict = judge(&topology);
         output::print(&verdict.lines)?;
         if verdict.broken > 0 {
-            let remark = format_args!("{} of these would not work; each line says what to do", verdict.broken);
+            let remark =
+                format_args!("{} of these would not work; each line says what to do", verdict.broken);
             return Err(Failure::system(remark));
         }
     }

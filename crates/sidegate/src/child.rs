@@ -17,10 +17,12 @@ impl Child {
     /// Starts it, with our own stdin, stdout and stderr.
     pub(crate) fn start(program: &OsString, arguments: &[OsString]) -> Result<Self, Failure> {
         // The service manager is told about us, not about the command.
-        Command::new(program).args(arguments).env_remove(ready::NOTIFY_SOCKET).spawn().map(Self).map_err(|error| {
-            let program = program.display();
-            Failure::mistake(format_args!("cannot run {program}: {error}; correct the command after --"))
-        })
+        Command::new(program).args(arguments).env_remove(ready::NOTIFY_SOCKET).spawn().map(Self).map_err(
+            |error| {
+                let program = program.display();
+                Failure::mistake(format_args!("cannot run {program}: {error}; correct the command after --"))
+            },
+        )
     }
 
     /// A way to send it signals, which reaches nobody else once it has ended.

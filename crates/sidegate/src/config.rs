@@ -11,8 +11,9 @@ use crate::Failure;
 /// Reads the file. All its mistakes go to stderr, a line for each.
 pub(crate) fn load(file: &Path) -> Result<Topology, Failure> {
     let name = file.display();
-    let unreadable =
-        |error| Failure::mistake(format_args!("cannot read {name}: {error}; give the operator's file with --config"));
+    let unreadable = |error| {
+        Failure::mistake(format_args!("cannot read {name}: {error}; give the operator's file with --config"))
+    };
     let origin = Origin::new(fs::canonicalize(file).map_err(unreadable)?);
     let text = fs::read_to_string(file).map_err(unreadable)?;
     Topology::parse(&text, &origin).map_err(|problems| {

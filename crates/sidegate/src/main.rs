@@ -13,7 +13,6 @@ mod status;
 mod table;
 mod units;
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;

@@ -91,7 +91,9 @@ impl Instance {
 fn opener(backend: DeviceBackend) -> Result<Arc<dyn Opener>, Failure> {
     match backend {
         DeviceBackend::Offload => Ok(Arc::new(OffloadOpener)),
-        DeviceBackend::Plain => Err(Failure::mistake("run.device: there is no plain backend yet; remove the key")),
+        DeviceBackend::Plain => {
+            Err(Failure::mistake("run.device: there is no plain backend yet; remove the key"))
+        }
     }
 }
 

@@ -38,7 +38,8 @@ fn socket(args: &StatusArgs) -> Result<PathBuf, Failure> {
 }
 
 fn the_only_one() -> Result<PathBuf, Failure> {
-    let unreadable = |error| Failure::system(format_args!("cannot look for instances in {DIRECTORY}: {error}"));
+    let unreadable =
+        |error| Failure::system(format_args!("cannot look for instances in {DIRECTORY}: {error}"));
     let mut instances = running(Path::new(DIRECTORY)).map_err(unreadable)?;
     match instances.len() {
         0 => Err(Failure::mistake(format_args!(

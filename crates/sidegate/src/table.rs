@@ -36,8 +36,12 @@ impl Table {
 
     /// How wide each column is: as its longest cell, or less where that would not fit.
     fn widths(&self) -> Vec<usize> {
-        let longest = |column| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| length(cell)).max();
-        let mut widths: Vec<usize> = (0..self.sides.len()).map(|column| longest(column).unwrap_or(0)).collect();
+        let mut widths = vec![0; self.sides.len()];
+        for row in &self.rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = length(cell).max(*width);
+            }
+        }
         let room = WIDTH - INDENT - GAP * self.sides.len().saturating_sub(1);
         while widths.iter().sum::<usize>() > room {
             match widths.iter_mut().max() {
@@ -53,7 +57,8 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let widths = self.widths();
         for row in &self.rows {
-            let cells: Vec<Vec<String>> = row.iter().zip(&widths).map(|(cell, width)| wrap(cell, *width)).collect();
+            let cells: Vec<Vec<String>> =
+                row.iter().zip(&widths).map(|(cell, width)| wrap(cell, *width)).collect();
             let height = cells.iter().map(Vec::len).max().unwrap_or(0);
             for line in 0..height {
                 let mut text = " ".repeat(INDENT);
@@ -115,7 +120,8 @@ mod tests {
     #[test]
     fn no_line_is_too_long_and_no_word_is_lost() {
         let mut table = Table::new([(Side::Left, "A"), (Side::Left, "B"), (Side::Right, "C")]);
-        let remedy = "the consumer's namespace has no address to send from: add one, or set `local` on it ".repeat(2);
+        let remedy =
+            "the consumer's namespace has no address to send from: add one, or set `local` on it ".repeat(2);
         table.row(["x".repeat(70), remedy.clone(), "12,345".into()]);
         let shown = table.to_string();
         assert!(shown.lines().all(|line| length(line) <= WIDTH), "{shown}");

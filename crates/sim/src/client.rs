@@ -105,7 +105,8 @@ impl Client {
             Session::Tcp(tcp) => {
                 tcp.input(packet, bytes, now);
                 let news = tcp.read();
-                let offset = std::mem::replace(&mut self.read, self.read + news.len());
+                let offset = self.read;
+                self.read += news.len();
                 bytes_in_order(self.plan.id, Way::Down, offset, &news)
             }
         }

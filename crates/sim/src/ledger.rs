@@ -88,6 +88,11 @@ impl Ledger {
         self.namespaces.get(device.index()).map_or("nowhere", String::as_str)
     }
 
+    /// Every device.
+    pub fn devices(&self) -> impl Iterator<Item = DeviceId> + use<> {
+        (0..self.namespaces.len() as u16).map(DeviceId)
+    }
+
     /// The device of the consumer whose connection this is.
     pub fn device_of(&self, connection: ConnectionId) -> Option<DeviceId> {
         self.owners.get(&connection).map(|tuple| tuple.device)

@@ -1,1 +1,117 @@
 //! The whole forwarder in a virtual network, from a seed.
+//!
+//! # Theory of operation
+//!
+//! A seed draws a [`scenario`]: the operator's file, how many workers there are, what the links do to frames, and a
+//! handful of connections, each with a [`plan`] that both of its ends know. The [`world`] then runs it: the real engine,
+//! on a virtual clock, between virtual hosts that speak a small [`tcp`] and [`udp`] of the simulator's own.
+//!
+//! ```text
+//!   client ──▶ link ──▶ queue of a worker ──▶ engine ──▶ (sabotage) ──▶ invariants ──▶ link ──▶ server
+//!   clients' and servers' own TCP             │  ▲
+//!                                             └──┘ rings between the workers
+//! ```
+//!
+//! After each step the [`invariants`] are asked. They rest on two things that owe nothing to the forwarder: streams whose
+//! every word says whose it is ([`stream`]), and a [`ledger`] of what the hosts have sent. That they notice anything at
+//! all is shown by planting bugs ([`sabotage`]).
+//!
+//! Everything random comes from the seed, and nothing depends on the order of a hash table, on threads or on the time of
+//! day: the same seed gives the same run, to the last byte.
+//!
+//! ```
+//! let report = sim::run(1).unwrap();
+//! assert_eq!(report.trace, sim::run(1).unwrap().trace);
+//! ```
+
+pub mod client;
+pub mod intruder;
+pub mod invariants;
+pub mod ledger;
+pub mod network;
+pub mod packet;
+pub mod plan;
+pub mod provider;
+pub mod recorder;
+pub mod rng;
+pub mod sabotage;
+pub mod scenario;
+pub mod stream;
+pub mod tcp;
+pub mod trace;
+pub mod udp;
+pub mod workers;
+pub mod world;
+
+use std::time::Duration;
+
+use engine::Reason;
+use thiserror::Error;
+
+use invariants::Violation;
+use rng::Rng;
+use sabotage::Sabotage;
+use scenario::Scenario;
+use world::World;
+
+/// A run in which every invariant held.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How many steps it had.
+    pub steps: u64,
+    /// How long it was, by the virtual clock.
+    pub lasted: Duration,
+    /// A digest of everything that the workers said.
+    pub trace: u64,
+    /// How many frames ended for each reason, in the order of [`Reason::ALL`].
+    pub reasons: [u64; Reason::COUNT],
+}
+
+/// A run in which an invariant was broken.
+#[derive(Clone, Debug, Error)]
+#[error(
+    "seed {seed}, step {step}, at {at:?}: broken: {}: {}\n{}",
+    violation.invariant, violation.message, replay(*seed)
+)]
+pub struct Failure {
+    /// The seed that repeats it.
+    pub seed: u64,
+    /// At which step.
+    pub step: u64,
+    /// At which moment of the virtual clock.
+    pub at: Duration,
+    /// What was broken.
+    pub violation: Violation,
+}
+
+/// How to see a seed's run again.
+pub fn replay(seed: u64) -> String {
+    format!("replay it with: SIDEGATE_SIM_SEED={seed} cargo test -p sim --test seeds")
+}
+
+/// Runs the scenario of a seed.
+pub fn run(seed: u64) -> Result<Report, Box<Failure>> {
+    run_with(seed, None)
+}
+
+/// Runs the scenario of a seed, with a planted bug if one is named.
+pub fn run_with(seed: u64, sabotage: Option<Sabotage>) -> Result<Report, Box<Failure>> {
+    let _named = NamedPanic(seed);
+    let mut rng = Rng::new(seed);
+    let scenario = Scenario::draw(&mut rng);
+    let fail = |step, at, violation| Box::new(Failure { seed, step, at, violation });
+    let mut world = World::new(scenario, sabotage, rng).map_err(|violation| fail(0, Duration::ZERO, violation))?;
+    world.run().map_err(|violation| fail(world.steps(), world.now(), violation))?;
+    Ok(Report { steps: world.steps(), lasted: world.now(), trace: world.trace(), reasons: *world.reasons() })
+}
+
+/// A panic in the forwarder must not leave without its seed.
+struct NamedPanic(u64);
+
+impl Drop for NamedPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("seed {}: panicked; {}", self.0, replay(self.0));
+        }
+    }
+}

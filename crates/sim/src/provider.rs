@@ -122,7 +122,8 @@ impl Server {
             return if self.early.len() < WORD { Ok(()) } else { Err(Violation::nameless(&self.early)) };
         };
         let news = std::mem::take(&mut self.early);
-        let offset = std::mem::replace(&mut self.read, self.read + news.len());
+        let offset = self.read;
+        self.read += news.len();
         bytes_in_order(plan.id, Way::Up, offset, &news)
     }
 

@@ -2,12 +2,11 @@
 //! invariant that is there for it.
 
 use engine::{Shared, View};
-use topology::DeviceId;
 use wire::{Packet, Protocol, parse};
 
 use crate::invariants::Invariant;
 use crate::ledger::{Ledger, Sight};
-use crate::packet::{mend_checksum, route_of};
+use crate::packet::mend_checksum;
 use crate::recorder::{Batch, Departure};
 use crate::stream::WORD;
 
@@ -120,8 +119,8 @@ fn misdeliver(departure: &mut Departure, packet: &Packet, ledger: &Ledger) {
     if packet.protocol == Protocol::Tcp && !packet.flags.ack() || ledger.sight_of(departure.device, packet).is_some() {
         return;
     }
-    let others = ledger.devices().filter(|device| *device != departure.device);
-    if let Some(other) = others.into_iter().find(|other| ledger.side_of(*other, packet).is_some()) {
+    let mut others = ledger.devices().filter(|device| *device != departure.device);
+    if let Some(other) = others.find(|other| ledger.side_of(*other, packet).is_some()) {
         departure.device = other;
     }
 }

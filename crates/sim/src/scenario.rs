@@ -206,7 +206,8 @@ fn draw_plan(id: ConnectionId, consumers: &[Consumer], earlier: &[Plan], rng: &m
 
 /// Few bytes or many, and at least the word that names the connection.
 fn draw_size(rng: &mut Rng) -> usize {
-    rng.between(8, [64, 3000, 40_000, 150_000][rng.index(4)]) as usize
+    let most = [64, 3000, 40_000, 150_000][rng.index(4)];
+    rng.between(8, most) as usize
 }
 
 fn draw_manner(rng: &mut Rng) -> Manner {

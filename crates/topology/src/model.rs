@@ -96,14 +96,6 @@ impl Family {
     pub const fn of(address: IpAddr) -> Self {
         if address.is_ipv4() { Self::V4 } else { Self::V6 }
     }
-
-    /// The one that this is not.
-    pub const fn other(self) -> Self {
-        match self {
-            Self::V4 => Self::V6,
-            Self::V6 => Self::V4,
-        }
-    }
 }
 
 impl fmt::Display for Family {

@@ -1,5 +1,5 @@
-//! nftables chains that drop forwarded packets unless a rule accepts them. (iptables, where it is the nftables one, makes
-//! such chains too.) Only the chains are read, never the rules: what comes of it is a warning.
+//! nftables chains that drop forwarded packets unless a rule accepts them. (iptables, where it is the nftables one,
+//! makes such chains too.) Only the chains are read, never the rules: what comes of it is a warning.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -144,4 +144,46 @@ fn hook_number(hook: &[u8]) -> Result<Option<u32>, DecodeError> {
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A base chain `inet guard fwd` on the forward hook, with policy drop, as the kernel describes it.
+    const FORWARD: &[u8] = &[
+        1, 0, 0, 0, // family inet
+        10, 0, 1, 0, b'g', b'u', b'a', b'r', b'd', 0, 0, 0, // table
+        8, 0, 3, 0, b'f', b'w', b'd', 0, // name
+        12, 0, 4, 0x80, 8, 0, 1, 0, 0, 0, 0, 2, // hook
+        8, 0, 5, 0, 0, 0, 0, 0, // policy
+    ];
+
+    fn parse(payload: &[u8]) -> Option<Chain> {
+        match Message::deserialize(&NetlinkHeader::default(), payload) {
+            Ok(Message::Chain(chain)) => Some(chain),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_chain_that_drops_what_is_forwarded_is_known() {
+        let chain = parse(FORWARD).unwrap();
+        assert!(chain.drops_forwarded());
+        assert_eq!(chain.to_string(), "inet guard fwd");
+        let mut accepts = FORWARD.to_vec();
+        *accepts.last_mut().unwrap() = 1;
+        assert!(!parse(&accepts).unwrap().drops_forwarded());
+        let mut input = FORWARD.to_vec();
+        input[35] = 1;
+        assert!(!parse(&input).unwrap().drops_forwarded());
+    }
+
+    #[test]
+    fn a_truncated_answer_is_survived() {
+        for length in 0..FORWARD.len() {
+            let dropping = parse(&FORWARD[..length]).is_some_and(|chain| chain.drops_forwarded());
+            assert!(!dropping, "{length}");
+        }
+    }
 }

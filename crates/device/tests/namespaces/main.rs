@@ -1,5 +1,5 @@
-//! Devices against the real kernel, in namespaces of the tests' own. Without privilege every trial is skipped, loudly, and
-//! none counts as passed; with `SIDEGATE_REQUIRE_PRIVILEGES=1` it fails instead.
+//! Devices against the real kernel, in namespaces of the tests' own. Without privilege every trial is skipped,
+//! loudly, and none counts as passed; with `SIDEGATE_REQUIRE_PRIVILEGES=1` it fails instead.
 
 mod devices;
 mod labs;
@@ -16,8 +16,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 type Named = (&'static str, fn() -> Result<(), Failed>);
 
 fn main() -> ExitCode {
-    // One at a time: a command that one trial starts holds the queues of all others between fork and exec, so that their
-    // devices outlive them.
+    // One at a time: a command that one trial starts holds the queues of all others between fork and exec, so that
+    // their devices outlive them.
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
     let lack = lab::privilege().err();
     if let Some(lack) = &lack {

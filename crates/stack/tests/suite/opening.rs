@@ -178,3 +178,19 @@ fn bytes_outlive_time_wait_until_they_are_read() {
     assert_eq!(world.ends[0].receive(&mut buffer), 11);
     assert_eq!(world.ends[0].state(), State::Closed);
 }
+
+#[test]
+fn the_last_acknowledgement_leaves_with_the_next_poll() {
+    let mut world = opened(V4);
+    world.ends[0].close();
+    world.run(|ends| ends[1].state() == State::HalfClosed);
+    world.ends[1].send(b"bytes and FIN in one segment");
+    world.ends[1].close();
+    world.run(|ends| {
+        ends[0].receive(&mut [0; 64]);
+        ends[0].state() == State::Closed
+    });
+    // Now the owner may drop it: what the peer still needs is on its way.
+    world.run_for(World::DELAY);
+    assert_eq!(world.ends[1].state(), State::Closed);
+}

@@ -43,7 +43,8 @@ struct Flying {
 }
 
 impl World {
-    const DELAY: Duration = Duration::from_millis(5);
+    /// How long a frame flies.
+    pub(crate) const DELAY: Duration = Duration::from_millis(5);
 
     /// One pair: end 0 dials, end 1 accepts.
     pub(crate) fn pair(addresses: [&str; 4], settings: Settings) -> Self {

@@ -1,7 +1,7 @@
 //! The file as a tree whose every node knows its place: tables, values, and the readers of plain types.
 //!
-//! A reader that cannot make its value reports why and returns [`Reported`], so that its
-//! caller can read on and find the other mistakes too.
+//! A reader that cannot make its value reports why and returns [`Reported`], so that its caller can read on and find
+//! the other mistakes too.
 
 use std::collections::HashMap;
 use std::fmt::Display;

@@ -1,0 +1,138 @@
+//! `sidegate demo`: the whole thing at work, in networks made for the occasion.
+//!
+//! Nothing is staged: the networks are namespaces, the file is an operator's, the forwarder is the one of
+//! `sidegate run`, and every claim that is printed was checked a moment before. Whatever ends the demo, dropping the
+//! network removes it.
+
+mod network;
+mod one_way;
+mod report;
+mod servers;
+mod traffic;
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::Failure;
+use network::{Network, PORT_NAT, PORT_TERMINATE};
+use report::{Measured, Report};
+use traffic::{Http, echo};
+
+/// How long each measurement takes.
+const MEASURED: Duration = Duration::from_secs(2);
+/// The source port that both consumers use, at once.
+const SAME_PORT: u16 = 40_000;
+
+/// Runs the demo. It succeeds only if all was as it should be.
+pub(crate) fn demo() -> Result<ExitCode, Failure> {
+    let stop = Stop::on_signals().map_err(Failure::system)?;
+    match show(&stop) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(_) if stop.is_asked() => Err(Failure::Interrupted),
+        Err(error) => Err(Failure::system(format_args!("{error:#}"))),
+    }
+}
+
+fn show(stop: &Stop) -> Result<()> {
+    let mut report = Report::new();
+    report.title("Two consumers with the same addresses, one provider, and sidegate between them.")?;
+    let network = Network::make()?;
+    report.step("network", &network.description())?;
+    servers::start(network.provider())?;
+    report.quote(network.file())?;
+    let forwarder = network.forward()?;
+    report.step("forwarder", "packets flow")?;
+
+    let paths = [("nat", network::door(PORT_NAT)), ("terminate", network::door(PORT_TERMINATE))];
+    for (path, door) in paths {
+        stop.check()?;
+        greet(&network, path, door, &mut report)?;
+    }
+    same_port(&network, &mut report)?;
+    stop.check()?;
+    one_way::show(&network, &forwarder, &mut report)?;
+
+    let mut measured = Vec::new();
+    for (path, door) in paths {
+        report.step("measuring", &format!("{path}: requests, then bulk, from both consumers"))?;
+        let requests = traffic::requests(network.consumers(), door, MEASURED, stop)?;
+        let bulk = traffic::bulk(network.consumers(), door, MEASURED, stop)?;
+        measured.push(Measured { path, requests, bulk: Some(bulk) });
+    }
+    report.step("measuring", "nat, UDP: datagrams there and back, from both consumers")?;
+    let echoes = traffic::datagrams(network.consumers(), network::echo_door(), MEASURED / 2, stop)?;
+    measured.push(Measured { path: "nat, UDP", requests: echoes, bulk: None });
+    report.summary(&measured, &forwarder.snapshot())?;
+    forwarder.stop();
+    drop(network);
+    report.step("done", "all as it should be; the forwarder has stopped and the networks are removed")
+}
+
+/// Each consumer asks, and is answered by the provider, which sees the load balancer's address.
+fn greet(network: &Network, path: &str, door: SocketAddr, report: &mut Report) -> Result<()> {
+    for consumer in network.consumers() {
+        let mut http = Http::connect(consumer, None, door)?;
+        let answer = http.hello(consumer.name)?;
+        ensure!(answer.name == consumer.name, "consumer {} got an answer to {}", consumer.name, answer.name);
+        ensure!(answer.peer.ip() == network::NODE, "the provider saw {} instead of the node", answer.peer);
+        http.verify_bytes()?;
+        let told = format!(
+            "consumer {} asks {door}; the provider answers {}; 8 MB arrive as they were sent",
+            consumer.name, answer.peer
+        );
+        report.step(path, &told)?;
+    }
+    Ok(())
+}
+
+/// Both consumers use the same source address and port at once. Over TCP and UDP each gets its own answers.
+fn same_port(network: &Network, report: &mut Report) -> Result<()> {
+    let source = SocketAddr::new(network::CONSUMER, SAME_PORT);
+    let door = network::door(PORT_NAT);
+    let mut open = Vec::new();
+    for consumer in network.consumers() {
+        open.push((consumer, Http::connect(consumer, Some(source), door)?));
+    }
+    for (consumer, http) in &mut open {
+        let answer = http.hello(consumer.name)?;
+        ensure!(answer.name == consumer.name, "consumer {} got an answer to {}", consumer.name, answer.name);
+        let datagram = format!("datagram of {}", consumer.name);
+        let echoed = echo(consumer, source, network::echo_door(), &datagram)?;
+        ensure!(echoed == datagram, "consumer {} sent {datagram:?} and got {echoed:?}", consumer.name);
+        let told = format!(
+            "consumer {} from {source}: its own answers over TCP ({}) and UDP",
+            consumer.name, answer.peer
+        );
+        report.step("same port", &told)?;
+    }
+    Ok(())
+}
+
+/// Whether the operator has had enough.
+pub(crate) struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    fn on_signals() -> std::io::Result<Self> {
+        let asked = Arc::new(AtomicBool::new(false));
+        flag::register(SIGINT, Arc::clone(&asked))?;
+        flag::register(SIGTERM, Arc::clone(&asked))?;
+        Ok(Self(asked))
+    }
+
+    fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// An error once it is asked for, which ends whatever is going on.
+    fn check(&self) -> Result<()> {
+        ensure!(!self.is_asked(), "interrupted");
+        Ok(())
+    }
+}

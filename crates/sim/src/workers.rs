@@ -1,0 +1,148 @@
+//! The virtual workers: the engine's own [`Worker`]s, each with its queues, its ring, and the moment of its next turn.
+//!
+//! A worker's turn is what a thread of the real forwarder does between two waits: frames that were handed over, frames
+//! from its queues in small batches, then whatever is due. When a turn ends, the worker sleeps until its own deadline or
+//! until a frame wakes it: nobody looks at its deadline again meanwhile.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{Message, Shared, Worker, WorkerId};
+use topology::DeviceId;
+use wire::Frame;
+
+use crate::packet::OwnedFrame;
+use crate::recorder::{Batch, Recorder, Ring};
+use crate::rng::Rng;
+
+const LARGEST_BATCH: u64 = 8;
+/// Flows that one turn looks at.
+const BUDGET: usize = 64;
+/// A worker with a deadline in the past comes round again this soon.
+const AGAIN: Duration = Duration::from_micros(10);
+/// One frame in this many goes to any worker, as if its flow had just been steered elsewhere.
+const ASTRAY_PER_MILLE: u32 = 100;
+
+/// All workers of one forwarder.
+pub struct Workers {
+    workers: Vec<Worker>,
+    desks: Vec<Desk>,
+    rings: Vec<Ring>,
+    stall: Duration,
+    rng: Rng,
+}
+
+/// What waits for one worker.
+#[derive(Default)]
+struct Desk {
+    frames: VecDeque<(DeviceId, OwnedFrame)>,
+    wakes: Option<Duration>,
+}
+
+impl Workers {
+    /// Workers that have every device, and what each said when it was told so.
+    pub fn start(shared: &Arc<Shared>, ring: usize, stall: Duration, mut rng: Rng) -> Self {
+        let count = shared.workers();
+        let mut rings: Vec<Ring> = (0..count).map(|_| Ring::new(ring)).collect();
+        let mut workers: Vec<Worker> = (0..count as u16)
+            .map(|id| Worker::new(Arc::clone(shared), WorkerId(id), rng.seeds()))
+            .collect();
+        for worker in &mut workers {
+            for device in 0..shared.topology().namespaces.len() as u16 {
+                let mut recorder = Recorder::new(&mut rings, &[], false);
+                worker.message(Message::Attach(DeviceId(device)), Duration::ZERO, &mut recorder);
+            }
+        }
+        let desks = workers.iter().map(|_| Desk::default()).collect();
+        Self { workers, desks, rings, stall, rng }
+    }
+
+    /// A frame arrives at a device: by the hash of its bytes' tuple at one worker's queue, mostly.
+    pub fn arrive(&mut self, device: DeviceId, frame: OwnedFrame, now: Duration) {
+        let astray = self.rng.per_mille(ASTRAY_PER_MILLE);
+        let worker = if astray { self.rng.index(self.workers.len()) } else { self.steer(&frame) };
+        self.desks[worker].frames.push_back((device, frame));
+        self.wake(worker, now);
+    }
+
+    /// When the next turn begins.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.desks.iter().filter_map(|desk| desk.wakes).min()
+    }
+
+    /// The turn that is due at `now`, as its batches; the last one has no frames.
+    pub fn turn(&mut self, now: Duration) -> Vec<Batch> {
+        let Some(worker) = self.desks.iter().position(|desk| desk.wakes.is_some_and(|at| at <= now)) else {
+            return Vec::new();
+        };
+        self.desks[worker].wakes = None;
+        let mut batches = Vec::new();
+        while let Some((device, frame)) = self.rings[worker].pop() {
+            batches.push(self.input(worker, device, vec![frame], now));
+        }
+        while let Some((device, frames)) = self.next_batch(worker) {
+            batches.push(self.input(worker, device, frames, now));
+        }
+        batches.push(self.expire(worker, now));
+        self.sleep(worker, now);
+        batches
+    }
+
+    /// Frames of one device. A damaged frame is alone in its batch, so that what comes of it is known to be its doing.
+    fn next_batch(&mut self, worker: usize) -> Option<(DeviceId, Vec<OwnedFrame>)> {
+        let most = self.rng.between(1, LARGEST_BATCH) as usize;
+        let waiting = &mut self.desks[worker].frames;
+        let (device, first) = waiting.pop_front()?;
+        let mut batch = vec![first];
+        while batch.len() < most
+            && !batch[0].damaged
+            && let Some(next) = waiting.pop_front_if(|(of, frame)| *of == device && !frame.damaged)
+        {
+            batch.push(next.1);
+        }
+        Some((device, batch))
+    }
+
+    fn input(&mut self, worker: usize, device: DeviceId, frames: Vec<OwnedFrame>, now: Duration) -> Batch {
+        let mut working = frames.clone();
+        let mut views: Vec<Frame<'_>> = working.iter_mut().map(OwnedFrame::borrow).collect();
+        let damaged = frames.iter().any(|frame| frame.damaged);
+        let mut recorder = Recorder::new(&mut self.rings, &views, damaged);
+        self.workers[worker].input(device, &mut views, now, &mut recorder);
+        Batch { device: Some(device), frames, said: recorder.said }
+    }
+
+    fn expire(&mut self, worker: usize, now: Duration) -> Batch {
+        let mut recorder = Recorder::new(&mut self.rings, &[], false);
+        self.workers[worker].expire(now, BUDGET, &mut recorder);
+        Batch { said: recorder.said, ..Batch::default() }
+    }
+
+    /// The turn ends: wakes whoever got frames, and notes when this one wants to be woken.
+    fn sleep(&mut self, worker: usize, now: Duration) {
+        for other in 0..self.rings.len() {
+            if !self.rings[other].is_empty() {
+                self.wake(other, now);
+            }
+        }
+        let deadline = self.workers[worker].next_deadline().map(|at| at.max(now + AGAIN));
+        let desk = &mut self.desks[worker];
+        desk.wakes = [mem::take(&mut desk.wakes), deadline].into_iter().flatten().min();
+    }
+
+    /// Sooner or later, as threads are: but never later than it would have woken anyway.
+    fn wake(&mut self, worker: usize, now: Duration) {
+        let at = now + self.rng.span(self.stall);
+        let wakes = &mut self.desks[worker].wakes;
+        *wakes = Some(wakes.map_or(at, |before| before.min(at)));
+    }
+
+    /// The queue that a device's own hash picks.
+    fn steer(&self, frame: &OwnedFrame) -> usize {
+        let Ok(packet) = wire::parse(&frame.bytes) else { return 0 };
+        let ports = u32::from(packet.source_port) * 31 + u32::from(packet.destination_port);
+        (ports as usize / 3) % self.workers.len()
+    }
+}

@@ -1,0 +1,50 @@
+//! The suite: seeds 0 to 199. `SIDEGATE_SIM_SEEDS` asks for another number, `SIDEGATE_SIM_SEED` for one seed alone.
+
+use std::env;
+
+use engine::Reason;
+
+fn number(variable: &str) -> Option<u64> {
+    env::var(variable).ok().map(|value| value.parse().expect("a number"))
+}
+
+#[test]
+fn every_invariant_holds_for_every_seed() {
+    let seeds = match number("SIDEGATE_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SIDEGATE_SIM_SEEDS").unwrap_or(200),
+    };
+    let is_suite = seeds.end - seeds.start >= 200;
+    let mut reasons = [0; Reason::COUNT];
+    for seed in seeds {
+        let report = sim::run(seed).unwrap_or_else(|failure| panic!("{failure}"));
+        reasons.iter_mut().zip(report.reasons).for_each(|(sum, own)| *sum += own);
+    }
+    let counted: Vec<String> =
+        Reason::ALL.iter().map(|reason| format!("{} {}", reason.as_str(), reasons[reason.index()])).collect();
+    println!("{}", counted.join(", "));
+    let expected = [
+        Reason::Forwarded,
+        Reason::Terminated,
+        Reason::NoFlowReset,
+        Reason::OneWayReset,
+        Reason::OneWay,
+        Reason::NoListener,
+        Reason::UnknownAddress,
+        Reason::Malformed,
+        Reason::BadChecksum,
+        Reason::HandOverFull,
+    ];
+    for reason in expected {
+        assert!(!is_suite || reasons[reason.index()] > 0, "no seed has met {}", reason.as_str());
+    }
+}
+
+#[test]
+fn a_seed_repeats_its_run() {
+    for seed in [3, 14, 15] {
+        let [first, second] = [(); 2].map(|()| sim::run(seed).unwrap());
+        assert_eq!((first.trace, first.steps, first.lasted), (second.trace, second.steps, second.lasted));
+    }
+    assert_ne!(sim::run(3).unwrap().trace, sim::run(14).unwrap().trace);
+}
