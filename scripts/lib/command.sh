@@ -3,10 +3,10 @@
 
 # `run -- CMD`: CMD runs while packets flow, and its status is ours.
 run_command_passes_status_on() {
-    exits 0 "$sidegate" run --config "$side_file" -- \
+    exits 0 briefly "$sidegate" run --config "$side_file" -- \
         ip netns exec "$consumer_a" "${curl[@]}" "http://$side_door/whoami"
     contains "the command's output" "$output" "$side_node "
-    exits 7 "$sidegate" run --config "$side_file" -- sh -c 'exit 7'
+    exits 7 briefly "$sidegate" run --config "$side_file" -- sh -c 'exit 7'
     side_is_gone || fail "a route or a device is still there"
 }
 
@@ -24,27 +24,27 @@ ready_fd_tells() {
 # Without privilege: exit 2, and what to do.
 privilege_is_asked_for() {
     cp "$sidegate" "$scratch/sidegate"
-    exits 2 setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all \
+    exits 2 briefly setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all \
         "$scratch/sidegate" run --config "$side_file"
     contains "the error" "$output" "sudo"
 }
 
 # Without /dev/net/tun: exit 2, and what to do.
 tun_device_is_asked_for() {
-    exits 2 unshare --mount sh -c 'mount -t tmpfs none /dev/net && exec "$@"' - \
+    exits 2 briefly unshare --mount sh -c 'mount -t tmpfs none /dev/net && exec "$@"' - \
         "$sidegate" run --config "$side_file"
     contains "the error" "$output" "/dev/net/tun" "modprobe tun"
 }
 
 # No file at all is the operator's mistake.
 usage_is_an_operators_mistake() {
-    exits 1 "$sidegate" run
-    exits 1 "$sidegate" run --config "$scratch/no-such-file"
+    exits 1 briefly "$sidegate" run
+    exits 1 briefly "$sidegate" run --config "$scratch/no-such-file"
     contains "the error" "$output" "no-such-file"
 }
 
 check_prints_topology() {
-    exits 0 "$sidegate" check --config "$shared_file"
+    exits 0 briefly "$sidegate" check --config "$shared_file"
     contains "the topology" "$output" orders orders-a orders-b 10.1.9.50 fd02:9::1 10.2.7.2 terminate "$provider"
 }
 
@@ -54,29 +54,34 @@ check_lists_every_error() {
     sed -e 's/port = 8443,/port = 0,   /' -e 's/forward = "dns"/forward = "dsn"/' -e 's/fd02:9::1/127.0.0.1/' \
         -e 's/^name       = "orders-b"/name       = "orders-a"/' -e '/^\[run\]/a colour = "red"' \
         "$shared_file" >"$broken"
-    exits 1 "$sidegate" check --config "$broken"
+    exits 1 briefly "$sidegate" check --config "$broken"
     contains "the errors" "$output" "broken.toml:" colour dsn 127.0.0.1 orders-a "port"
     (($(grep -c 'broken.toml:[0-9]' <<<"$output") >= 5)) || fail "fewer than five places are named"
 }
 
 # `check --live` judges the machine: as it is, without a namespace, and with forwarding off.
 check_live_judges_the_machine() {
-    exits 0 "$sidegate" check --live --config "$shared_file"
+    exits 0 briefly "$sidegate" check --live --config "$shared_file"
     sed "s/$consumer_b/$lab-none/" "$shared_file" >"$scratch/live.toml"
-    exits 2 "$sidegate" check --live --config "$scratch/live.toml"
+    exits 2 briefly "$sidegate" check --live --config "$scratch/live.toml"
     contains "the finding" "$output" "$lab-none" "ip netns add"
     forwarding 0
-    exits 2 "$sidegate" check --live --config "$shared_file"
+    exits 2 briefly "$sidegate" check --live --config "$shared_file"
     forwarding 1
     contains "the finding" "$output" 10.2.7.2 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 }
 
+# Devices, endpoints, offloads and counters, for people and for programs; on a socket that is its owner's alone.
 status_tells() {
-    local json
-    contains "status" "$("$sidegate" status --config "$shared_file")" "$(device_in "$provider")" forwarded
-    json=$("$sidegate" status --json --config "$shared_file")
-    jq --exit-status 'type == "object"' <<<"$json"
+    local text json before
+    text=$(briefly "$sidegate" status --config "$shared_file")
+    contains "status" "$text" "instance $lab," "$(device_in "$provider")" orders-a orders-b forwarded
+    json=$(briefly "$sidegate" status --json --config "$shared_file")
+    equal "the devices that are up" "$(jq '[.devices[] | select(.state == "up")] | length' <<<"$json")" 3
+    equal "the endpoints that are up" "$(jq '[.endpoints[] | select(.up)] | length' <<<"$json")" 2
+    equal "the socket's mode" "$(stat --format %a "/run/sidegate/$lab.sock")" 600
+    before=$(counted forwarded)
     whoami_at "$consumer_a" "$(door nat v4)"
-    counted_more forwarded "$(jq '[.. | objects | .forwarded? | numbers] | add // 0' <<<"$json")" ||
-        fail "a forwarded packet was not counted"
+    counted_more forwarded "$before" || fail "a forwarded packet was not counted"
+    note "$(jq --raw-output '.devices[0].offloads' <<<"$json")"
 }

@@ -45,7 +45,7 @@ ready_or_ended() {
 # counted REASON [FILE]: how many packets the forwarder has counted under that reason.
 counted() {
     "$sidegate" status --json --config "${2:-$shared_file}" |
-        jq --arg reason "$1" '[.. | objects | .[$reason]? | numbers] | add // 0'
+        jq --exit-status --arg reason "$1" '.verdicts[] | select(.reason == $reason) | .count'
 }
 
 # counted_more REASON BEFORE

@@ -84,7 +84,12 @@ forwarding() {
 
 # at NAMESPACE COMMAND…
 at() {
-    ip netns exec "$@"
+    briefly ip netns exec "$@"
+}
+
+# Nothing that a check waits for takes as long as this, unless it hangs: briefly COMMAND…
+briefly() {
+    timeout --foreground 60 "$@"
 }
 
 # start_at NAME NAMESPACE COMMAND…
@@ -99,7 +104,8 @@ start_at() {
 start() {
     local name=$1
     shift
-    "$@" >"$scratch/$name.log" 2>&1 </dev/null &
+    : >"$scratch/$name.log" # before anybody reads it: the program may start a little later
+    "$@" >>"$scratch/$name.log" 2>&1 </dev/null &
     started=$!
     children+=("$started")
 }
@@ -129,6 +135,10 @@ running() {
     local state
     state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null)
     [[ -n $state && $state != Z ]]
+}
+
+ended() {
+    ! running "$1"
 }
 
 # await SECONDS WHAT COMMAND…: until the command succeeds; at the deadline the check fails.

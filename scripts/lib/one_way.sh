@@ -84,6 +84,7 @@ converse() {
     mkfifo "$scratch/mouth"
     start_at conversation "$consumer_a" \
         socat -t 1 "OPEN:$scratch/mouth,rdonly!!CREATE:$scratch/heard" "$1:$2"
+    conversation=$started
     exec {mouth}>"$scratch/mouth"
     rm "$scratch/mouth"
 }

@@ -76,9 +76,19 @@ impl Cli {
     }
 }
 
-/// Exits 0 when every run succeeded; 1 when one failed (the table says which) or none could start.
-fn main() -> Result<ExitCode> {
-    let cli = Cli::parse();
+/// Exits 0 when every run succeeded, 1 when one failed (the table says which), 2 when there is no table.
+fn main() -> ExitCode {
+    match benchmark(&Cli::parse()) {
+        Ok(report) if report.is_clean() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench-peers: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn benchmark(cli: &Cli) -> Result<Report> {
     env::set_current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .context("the repository's root")?;
     if !rustix::process::geteuid().is_root() {
@@ -89,13 +99,13 @@ fn main() -> Result<ExitCode> {
         congestion: CongestionControl::choose()?,
         interrupt: Interrupt::install()?,
     };
-    let runs = measure(&cli, &setting)?;
-    let report = Report::new(facts(&cli, &setting)?, runs);
+    let runs = measure(cli, &setting)?;
+    let report = Report::new(facts(cli, &setting)?, runs);
     println!("{report}");
     if let Some(file) = &cli.json {
         fs::write(file, report.to_json()?).with_context(|| file.display().to_string())?;
     }
-    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(report)
 }
 
 /// Round after round: each kind of work, and for each every peer in turn. Who begins changes every time.

@@ -153,7 +153,7 @@ impl Tables<'_> {
 
     fn verdicts(&self) -> Table {
         let mut table =
-            Table::new([(Left, "PACKETS"), (Left, "WERE"), (Right, "COUNT"), (Left, "WHAT TO DO")]);
+            Table::new([(Left, "FRAMES"), (Left, "WERE"), (Right, "COUNT"), (Left, "WHAT TO DO")]);
         for verdict in self.snapshot.verdicts.iter().filter(|verdict| self.all || verdict.count > 0) {
             let VerdictCount { reason, outcome, count, remedy } = verdict;
             table.row([reason.clone(), outcome.clone(), units::count(*count), remedy.clone()]);
@@ -164,4 +164,84 @@ impl Tables<'_> {
 
 fn traffic(traffic: Traffic) -> String {
     format!("{} / {}", units::count(traffic.frames), units::bytes(traffic.bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use runtime::{EndpointStatus, FlowsStatus, WorkerStatus};
+
+    use super::*;
+    use crate::table::WIDTH;
+
+    fn device(namespace: &str, state: DeviceState) -> DeviceStatus {
+        DeviceStatus {
+            namespace: namespace.into(),
+            name: "sg-orders-3fa2b1".into(),
+            state,
+            offloads: "csum tso4 tso6 tso-ecn uso4 uso6".into(),
+            queues: 2,
+            received: Traffic { frames: 123_456_789, bytes: 5_000_000_000_000 },
+            sent: Traffic { frames: 123_456_789, bytes: 5_000_000_000_000 },
+            send_errors: 3,
+            receive_errors: 1,
+        }
+    }
+
+    fn verdict(reason: &str, outcome: &str, count: u64, remedy: &str) -> VerdictCount {
+        VerdictCount { reason: reason.into(), outcome: outcome.into(), count, remedy: remedy.into() }
+    }
+
+    fn snapshot() -> Snapshot {
+        Snapshot {
+            instance: "orders-3fa2b1c4".into(),
+            pid: 4711,
+            uptime: 192.3,
+            devices: vec![
+                device("/var/run/netns/a-consumer-with-a-rather-long-name", DeviceState::Up),
+                device("provider", DeviceState::Down("the namespace is gone".into())),
+            ],
+            endpoints: vec![EndpointStatus { name: "orders-a".into(), service: "orders".into(), up: false }],
+            workers: vec![WorkerStatus { frames: 1000, batches: 250, wakeups: 200, handed_over: 1 }],
+            flows: FlowsStatus {
+                live: 12,
+                capacity: 262_144,
+                opened: 345,
+                closed: [("finished".into(), 333), ("idle".into(), 0)].into(),
+                ports_in_use: 12,
+            },
+            verdicts: vec![
+                verdict("forwarded", "carried", 999, ""),
+                verdict("icmp", "dropped", 0, "the real service answers no ping; test with TCP or UDP"),
+                verdict(
+                    "one_way",
+                    "dropped",
+                    7,
+                    "the path is one way: only the consumer's side opens connections",
+                ),
+            ],
+        }
+    }
+
+    #[test]
+    fn tables_fit_and_say_what_matters() {
+        let shown = Tables { snapshot: &snapshot(), all: false }.to_string();
+        assert!(shown.lines().all(|line| line.chars().count() <= WIDTH), "{shown}");
+        for phrase in [
+            "instance orders-3fa2b1c4, pid 4711, up 3 min 12 s",
+            "provider is down: the namespace is gone",
+            "12 of 262,144 at most",
+            "closed: finished 333",
+            "one_way    dropped      7  the path is one way",
+        ] {
+            assert!(shown.contains(phrase), "{phrase} is not in\n{shown}");
+        }
+    }
+
+    #[test]
+    fn what_never_happened_is_shown_on_demand() {
+        let snapshot = snapshot();
+        let show = |all| Tables { snapshot: &snapshot, all }.to_string();
+        assert!(!show(false).contains("icmp") && !show(false).contains("idle"));
+        assert!(show(true).contains("icmp") && show(true).contains("idle 0"));
+    }
 }

@@ -68,7 +68,7 @@ impl Violation {
 }
 
 /// 1. A frame reaches only the side that it belongs to: it comes from an address of ours there, goes to somebody who has
-///    talked to that address, acknowledges what was sent from there, and carries that side's bytes.
+///    talked to that address, acknowledges nothing that only others have sent, and carries that side's bytes.
 pub fn frame_is_on_its_own_side(departure: &Departure, packet: &Packet, ledger: &Ledger) -> Result<(), Violation> {
     let crossed = |why: &str| {
         let route = route_of(packet);
@@ -76,15 +76,14 @@ pub fn frame_is_on_its_own_side(departure: &Departure, packet: &Packet, ledger: 
         let message = format!("{} > {} went to {to}: {why}", route.source, route.destination);
         Err(Violation::new(Invariant::OwnSideOnly, message))
     };
-    let side = ledger.side_of(departure.device, packet);
-    let (sent, own_way) = match side {
+    let own_way = match ledger.side_of(departure.device, packet) {
         None => return crossed("it comes from no address of ours there, or goes to nobody who talks to us"),
-        Some(Side::Consumer(_)) if packet.flags.opens() => return crossed("it opens a connection to a consumer"),
-        Some(Side::Consumer(sent)) => (sent, Way::Down),
-        Some(Side::Provider(sent)) => (sent, Way::Up),
+        Some(Side::Consumer) if packet.flags.opens() => return crossed("it opens a connection to a consumer"),
+        Some(Side::Consumer) => Way::Down,
+        Some(Side::Provider) => Way::Up,
     };
-    if packet.flags.ack() && !sent.includes(packet.acknowledgement) {
-        return crossed("it acknowledges what nobody there has sent");
+    if packet.flags.ack() && !ledger.may_hear(departure.device, packet.acknowledgement) {
+        return crossed("it acknowledges what somebody else has sent");
     }
     let Some(tag) = tag_in(&departure.frame.bytes[packet.payload..]) else { return Ok(()) };
     let is_own = match ledger.device_of(tag.connection) {

@@ -37,16 +37,17 @@ pub struct Sight {
 }
 
 /// Who a frame that leaves is for.
-pub enum Side<'a> {
-    /// A consumer, and what it has sent from this tuple.
-    Consumer(&'a Sent),
-    /// A provider's network, and what its hosts have sent.
-    Provider(&'a Sent),
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// A consumer.
+    Consumer,
+    /// A provider's network.
+    Provider,
 }
 
-/// The stretches of sequence numbers that were sent from one place, each from its SYN on: where it begins, how long it is.
+/// The stretches of sequence numbers that were sent from somewhere, each from its SYN on: where it begins, how long it is.
 #[derive(Default, Debug)]
-pub struct Sent(Vec<(u32, u32)>);
+struct Sent(Vec<(u32, u32)>);
 
 /// Everything that is known.
 #[derive(Default)]
@@ -55,8 +56,10 @@ pub struct Ledger {
     interfaces: BTreeSet<(DeviceId, IpAddr)>,
     nodes: BTreeSet<(DeviceId, IpAddr)>,
     owners: BTreeMap<ConnectionId, Tuple>,
-    from_consumers: BTreeMap<Tuple, Sent>,
-    from_providers: BTreeMap<DeviceId, Sent>,
+    /// By device: what its hosts have sent.
+    sent: BTreeMap<DeviceId, Sent>,
+    /// Consumers' hosts that have spoken to an interface.
+    clients: BTreeSet<Tuple>,
     /// Who may be spoken to on a provider's side: the targets, and whoever spoke first.
     listening: BTreeSet<(DeviceId, SocketAddr)>,
     ports: BTreeMap<Sight, Tuple>,
@@ -76,7 +79,6 @@ impl Ledger {
             ..Self::default()
         };
         for (_, service) in topology.services.iter() {
-            ledger.from_providers.entry(service.device).or_default();
             let targets = topology.targets.iter().map(|(_, target)| (target.address, target.port).into());
             ledger.listening.extend(targets.map(|target| (service.device, target)));
         }
@@ -100,12 +102,13 @@ impl Ledger {
 
     /// A host in the device's namespace has sent this.
     pub fn sent(&mut self, device: DeviceId, packet: &Packet) {
-        if let Some(tuple) = self.client_of(device, packet) {
-            self.from_consumers.entry(tuple).or_default().note(packet);
-        } else {
-            self.from_providers.entry(device).or_default().note(packet);
-            self.listening.insert((device, route_of(packet).source));
+        if packet.protocol == Protocol::Tcp {
+            self.sent.entry(device).or_default().note(packet);
         }
+        match self.client_of(device, packet) {
+            Some(client) => self.clients.insert(client),
+            None => self.listening.insert((device, route_of(packet).source)),
+        };
     }
 
     /// The tuple of a packet that a consumer has sent.
@@ -117,14 +120,22 @@ impl Ledger {
 
     /// Whom a frame is for that leaves by `device`: `None` if it does not come from an address of ours there, or goes to
     /// somebody who does not talk to us.
-    pub fn side_of(&self, device: DeviceId, packet: &Packet) -> Option<Side<'_>> {
+    pub fn side_of(&self, device: DeviceId, packet: &Packet) -> Option<Side> {
         let Route { source, destination } = route_of(packet);
         if self.interfaces.contains(&(device, source.ip())) {
             let tuple = Tuple { device, protocol: packet.protocol, client: destination, interface: source };
-            return self.from_consumers.get(&tuple).map(Side::Consumer);
+            return self.clients.contains(&tuple).then_some(Side::Consumer);
         }
         let is_known = self.nodes.contains(&(device, source.ip())) && self.listening.contains(&(device, destination));
-        self.from_providers.get(&device).filter(|_| is_known).map(Side::Provider)
+        is_known.then_some(Side::Provider)
+    }
+
+    /// Whether hosts behind a device may be told that this number has arrived: they have sent it, or at least nobody
+    /// else has. (A target that remembers an older connection answers a SYN from the same port with that one's numbers;
+    /// if it was a terminated one, they are the forwarder's own.)
+    pub fn may_hear(&self, device: DeviceId, acknowledgement: u32) -> bool {
+        let has_sent = |sent: &Sent| sent.includes(acknowledgement);
+        self.sent.get(&device).is_some_and(has_sent) || !self.sent.values().any(has_sent)
     }
 
     /// What a target sees of a packet that leaves by `device`, if it is a target's.
@@ -170,7 +181,7 @@ impl Ledger {
 
 impl Sent {
     /// Whether it was sent that this number acknowledges.
-    pub fn includes(&self, acknowledgement: u32) -> bool {
+    fn includes(&self, acknowledgement: u32) -> bool {
         self.0.iter().any(|(begin, len)| acknowledgement.wrapping_sub(*begin) <= *len)
     }
 

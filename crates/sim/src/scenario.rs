@@ -117,11 +117,11 @@ name      = "orders"
 namespace = "{PROVIDER}"
 nodes     = [{{ address = "10.2.9.1" }}, {{ address = "fd00:2::901" }}]
 listeners = [
-  {{ protocol = "tcp", port = 80,   forward = "web",    idle_timeout = 60 }},
-  {{ protocol = "tcp", port = 81,   forward = "closed", idle_timeout = 60 }},
-  {{ protocol = "tcp", port = 8443, forward = "web",    idle_timeout = 60, path = "terminate" }},
-  {{ protocol = "tcp", port = 8444, forward = "closed", idle_timeout = 60, path = "terminate" }},
-  {{ protocol = "udp", port = 53,   forward = "dns",    idle_timeout = 20 }},
+  {{ protocol = "tcp", port = 80,   forward = "web" }},
+  {{ protocol = "tcp", port = 81,   forward = "closed" }},
+  {{ protocol = "tcp", port = 8443, forward = "web", path = "terminate" }},
+  {{ protocol = "tcp", port = 8444, forward = "closed", path = "terminate" }},
+  {{ protocol = "udp", port = 53,   forward = "dns" }},
 ]
 
 [[target_group]]

@@ -207,7 +207,8 @@ impl Tcp {
             State::Dialling => self.hear_answer(packet, bytes, now),
             State::Answering | State::Open => self.hear(packet, bytes, now),
             State::Over(End::Finished) if packet.flags.rst() => self.forgotten = Some(now),
-            State::Over(End::Finished) => self.receiver.owes_ack = true,
+            // Bare acknowledgements are never answered: two ends that disagree would go on for ever.
+            State::Over(End::Finished) => self.receiver.owes_ack = packet.sequence_len() > 0,
             // A connection that is gone answers like a port where there never was one.
             State::Over(_) => self.out.extend(refusal(self.route, packet)),
         }
@@ -265,7 +266,7 @@ impl Tcp {
             if flags.ack() && self.state == State::Answering {
                 self.out.extend(refusal(self.route, packet));
             } else {
-                self.receiver.owes_ack = true;
+                self.receiver.owes_ack = packet.sequence_len() > 0;
             }
             return;
         }

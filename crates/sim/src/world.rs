@@ -132,6 +132,7 @@ impl World {
             return Ok(false);
         };
         self.steps += 1;
+        if std::env::var("DBG2").is_ok() && self.steps > 100000 { eprintln!("{:?} {:?} {:?} {:?}", self.now, clients, self.provider.deadline(), self.workers.deadline()); for c in &self.clients { eprintln!("{c:?}"); } std::process::exit(1); }
         self.now = self.now.max(next);
         match self.agenda.due(self.now) {
             Some(Happening::Arrives(device, frame)) => self.workers.arrive(device, frame, self.now),

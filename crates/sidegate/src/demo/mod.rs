@@ -23,7 +23,7 @@ use signal_hook::flag;
 use crate::Failure;
 use network::{Network, PORT_NAT, PORT_TERMINATE};
 use report::{Measured, Report};
-use traffic::{Http, echo};
+use traffic::{Echo, Http};
 
 /// How long each measurement takes.
 const MEASURED: Duration = Duration::from_secs(2);
@@ -41,7 +41,7 @@ pub(crate) fn demo() -> Result<ExitCode, Failure> {
 }
 
 fn show(stop: &Stop) -> Result<()> {
-    let mut report = Report::new();
+    let report = Report::new();
     report.title("Two consumers with the same addresses, one provider, and sidegate between them.")?;
     let network = Network::make()?;
     report.step("network", &network.description())?;
@@ -53,11 +53,11 @@ fn show(stop: &Stop) -> Result<()> {
     let paths = [("nat", network::door(PORT_NAT)), ("terminate", network::door(PORT_TERMINATE))];
     for (path, door) in paths {
         stop.check()?;
-        greet(&network, path, door, &mut report)?;
+        greet(&network, path, door, &report)?;
     }
-    same_port(&network, &mut report)?;
+    same_port(&network, &report)?;
     stop.check()?;
-    one_way::show(&network, &forwarder, &mut report)?;
+    one_way::show(&network, &forwarder, &report)?;
 
     let mut measured = Vec::new();
     for (path, door) in paths {
@@ -76,7 +76,7 @@ fn show(stop: &Stop) -> Result<()> {
 }
 
 /// Each consumer asks, and is answered by the provider, which sees the load balancer's address.
-fn greet(network: &Network, path: &str, door: SocketAddr, report: &mut Report) -> Result<()> {
+fn greet(network: &Network, path: &str, door: SocketAddr, report: &Report) -> Result<()> {
     for consumer in network.consumers() {
         let mut http = Http::connect(consumer, None, door)?;
         let answer = http.hello(consumer.name)?;
@@ -93,23 +93,21 @@ fn greet(network: &Network, path: &str, door: SocketAddr, report: &mut Report) -
 }
 
 /// Both consumers use the same source address and port at once. Over TCP and UDP each gets its own answers.
-fn same_port(network: &Network, report: &mut Report) -> Result<()> {
+fn same_port(network: &Network, report: &Report) -> Result<()> {
     let source = SocketAddr::new(network::CONSUMER, SAME_PORT);
-    let door = network::door(PORT_NAT);
     let mut open = Vec::new();
     for consumer in network.consumers() {
-        open.push((consumer, Http::connect(consumer, Some(source), door)?));
+        let http = Http::connect(consumer, Some(source), network::door(PORT_NAT))?;
+        let echo = Echo::connect(consumer, source, network::echo_door())?;
+        echo.send()?;
+        open.push((consumer.name, http, echo));
     }
-    for (consumer, http) in &mut open {
-        let answer = http.hello(consumer.name)?;
-        ensure!(answer.name == consumer.name, "consumer {} got an answer to {}", consumer.name, answer.name);
-        let datagram = format!("datagram of {}", consumer.name);
-        let echoed = echo(consumer, source, network::echo_door(), &datagram)?;
-        ensure!(echoed == datagram, "consumer {} sent {datagram:?} and got {echoed:?}", consumer.name);
-        let told = format!(
-            "consumer {} from {source}: its own answers over TCP ({}) and UDP",
-            consumer.name, answer.peer
-        );
+    for (name, http, echo) in &mut open {
+        let answer = http.hello(name)?;
+        ensure!(answer.name == *name, "consumer {name} got an answer to {}", answer.name);
+        echo.receive()?;
+        let told =
+            format!("consumer {name} from {source}: its own answers over TCP ({}) and UDP", answer.peer);
         report.step("same port", &told)?;
     }
     Ok(())

@@ -16,18 +16,16 @@ const IN_VAIN: Duration = Duration::from_millis(1200);
 
 /// Two attempts from the provider's side: to the consumer, and to the very port that a connection of the consumer's
 /// comes from.
-pub(super) fn show(network: &Network, forwarder: &Forwarder, report: &mut Report) -> Result<()> {
+pub(super) fn show(network: &Network, forwarder: &Forwarder, report: &Report) -> Result<()> {
     let consumer = &network.consumers()[0];
     let mut http = Http::connect(consumer, None, door(PORT_NAT))?;
     let live = http.hello(consumer.name)?.peer;
 
     let hidden = SocketAddr::new(CONSUMER, 22);
-    match dial(network.provider(), None, hidden, IN_VAIN)? {
-        Err(error) => {
-            report.step("one way", &format!("the provider tries the consumer, {hidden}: {error}"))?
-        }
-        Ok(_) => bail!("the provider has reached {hidden}"),
-    }
+    let Err(error) = dial(network.provider(), None, hidden, IN_VAIN)? else {
+        bail!("the provider has reached {hidden}");
+    };
+    report.step("one way", &format!("the provider tries the consumer, {hidden}: {error}"))?;
 
     let before = dropped(&forwarder.snapshot());
     let stranger = SocketAddr::new(TARGET, 0);

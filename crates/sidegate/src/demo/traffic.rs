@@ -12,7 +12,7 @@ use rustix::net::sockopt::{Timeout, set_socket_reuseaddr, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 use super::Stop;
-use super::network::Consumer;
+use super::network::{CONSUMER, Consumer};
 use super::servers::pattern;
 
 /// How long anything may take to be answered.
@@ -140,25 +140,31 @@ impl Http {
     }
 }
 
-/// Sends one datagram and waits for what comes back.
-pub(super) fn echo(
-    consumer: &Consumer,
-    source: SocketAddr,
-    to: SocketAddr,
-    datagram: &str,
-) -> Result<String> {
-    let socket = datagram_socket(consumer, source, to)?;
-    socket.send(datagram.as_bytes())?;
-    let mut buffer = [0; 2048];
-    let length = socket.recv(&mut buffer).with_context(|| format!("no answer over UDP from {to}"))?;
-    Ok(String::from_utf8_lossy(&buffer[..length]).into())
+/// A consumer's datagrams, which carry its name and ought to come back.
+pub(super) struct Echo {
+    name: &'static str,
+    socket: UdpSocket,
 }
 
-fn datagram_socket(consumer: &Consumer, source: SocketAddr, to: SocketAddr) -> Result<UdpSocket> {
-    let socket = device::inside(consumer.namespace(), || UdpSocket::bind(source))??;
-    socket.connect(to)?;
-    socket.set_read_timeout(Some(PATIENCE))?;
-    Ok(socket)
+impl Echo {
+    pub(super) fn connect(consumer: &Consumer, source: SocketAddr, to: SocketAddr) -> Result<Self> {
+        let socket = device::inside(consumer.namespace(), || UdpSocket::bind(source))??;
+        socket.connect(to)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self { name: consumer.name, socket })
+    }
+
+    pub(super) fn send(&self) -> Result<()> {
+        self.socket.send(self.name.as_bytes())?;
+        Ok(())
+    }
+
+    pub(super) fn receive(&self) -> Result<()> {
+        let mut buffer = [0; 64];
+        let length = self.socket.recv(&mut buffer).context("no answer over UDP")?;
+        ensure!(&buffer[..length] == self.name.as_bytes(), "consumer {} got an answer to another", self.name);
+        Ok(())
+    }
 }
 
 /// Requests and how long each took.
@@ -207,15 +213,8 @@ pub(super) fn datagrams(
 ) -> Result<Requests> {
     let clients: Vec<_> = consumers.iter().collect();
     measure_latencies(&clients, during, stop, |consumer| {
-        let any_port = SocketAddr::new(super::network::CONSUMER, 0);
-        let socket = datagram_socket(consumer, any_port, to)?;
-        let mut buffer = [0; 64];
-        Ok(move || {
-            socket.send(consumer.name.as_bytes())?;
-            let length = socket.recv(&mut buffer)?;
-            ensure!(&buffer[..length] == consumer.name.as_bytes(), "an answer to somebody else");
-            Ok(())
-        })
+        let echo = Echo::connect(consumer, SocketAddr::new(CONSUMER, 0), to)?;
+        Ok(move || echo.send().and_then(|()| echo.receive()))
     })
 }
 

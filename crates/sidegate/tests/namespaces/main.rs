@@ -1,0 +1,30 @@
+//! The built command against the real kernel, in namespaces of the tests' own. Without privilege every trial is
+//! skipped, loudly, and none counts as passed; with `SIDEGATE_REQUIRE_PRIVILEGES=1` it fails instead.
+
+mod command;
+mod lab;
+mod life;
+mod sight;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// A trial's name and what it does.
+type Named = (&'static str, fn() -> Result<(), Failed>);
+
+fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let lack = device::lab::privilege().err();
+    if let Some(lack) = &lack {
+        eprintln!("NAMESPACE TESTS NEED PRIVILEGE, AND THERE IS NONE: {lack}");
+    }
+    let trials = [life::TRIALS, command::TRIALS, sight::TRIALS].concat();
+    let trials = trials.into_iter().map(|(name, run)| {
+        let skipped = lack.is_some() && !device::lab::privilege_is_required();
+        let lack = lack.clone();
+        let runner = move || lack.map_or_else(run, |lack| Err(lack.into()));
+        Trial::test(name, runner).with_ignored_flag(skipped)
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}

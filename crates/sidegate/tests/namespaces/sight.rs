@@ -1,0 +1,53 @@
+//! What a running instance and the machine show: `status` and `check --live`.
+
+use libtest_mimic::Failed;
+
+use crate::Named;
+use crate::lab::{Lab, ensure, exited, sidegate};
+
+pub(crate) const TRIALS: &[Named] = &[
+    ("sight::status_tells_what_goes_on", status_tells_what_goes_on),
+    ("sight::status_is_for_scripts_too", status_is_for_scripts_too),
+    ("sight::check_judges_the_machine", check_judges_the_machine),
+];
+
+fn status_tells_what_goes_on() -> Result<(), Failed> {
+    let lab = Lab::new()?;
+    let _running = lab.start()?;
+    lab.talk()?;
+    for mut status in [lab.sidegate("status"), by_name(&lab)] {
+        let output = status.output()?;
+        exited(&output, 0, &["orders-a", "forwarded", lab.consumer.name(), lab.provider.name(), "up"])?;
+        let shown = String::from_utf8_lossy(&output.stdout);
+        ensure(!shown.contains("over_mtu"), || format!("what never happened is shown: {shown}"))?;
+    }
+    exited(&by_name(&lab).arg("--all").output()?, 0, &["over_mtu"])
+}
+
+fn by_name(lab: &Lab) -> std::process::Command {
+    let mut status = sidegate("status");
+    status.arg(&lab.instance);
+    status
+}
+
+fn status_is_for_scripts_too() -> Result<(), Failed> {
+    let lab = Lab::new()?;
+    let _running = lab.start()?;
+    lab.talk()?;
+    let output = lab.sidegate("status").arg("--json").output()?;
+    let snapshot: runtime::Snapshot = serde_json::from_slice(&output.stdout)?;
+    ensure(snapshot.instance == lab.instance, || format!("{} answers", snapshot.instance))?;
+    let forwarded = snapshot.verdicts.iter().find(|verdict| verdict.reason == "forwarded");
+    ensure(forwarded.is_some_and(|verdict| verdict.count > 0), || "nothing was counted".into())
+}
+
+/// With and without an instance that has the routes already.
+fn check_judges_the_machine() -> Result<(), Failed> {
+    let lab = Lab::new()?;
+    let fine = ["10.2.9.1 -> 10.2.0.2", "delivered there", "orders.toml: ok"];
+    exited(&lab.sidegate("check").arg("--live").output()?, 0, &fine)?;
+    ensure(!lab.has_device()?, || "a device is left".into())?;
+    let _running = lab.start()?;
+    exited(&lab.sidegate("check").arg("--live").output()?, 0, &fine)?;
+    ensure(lab.talk()? == "10.2.9.1", || "the running instance is disturbed".into())
+}
