@@ -45,17 +45,17 @@ usage_is_an_operators_mistake() {
 
 check_prints_topology() {
     exits 0 briefly "$sidegate" check --config "$shared_file"
-    contains "the topology" "$output" orders orders-a orders-b 10.1.9.50 fd02:9::1 10.2.7.2 terminate "$provider"
+    contains "the topology" "$output" orders-v4 orders-v6 a-v4 b-v6 10.1.9.50 fd02:9::1 10.2.7.2 terminate "$provider"
 }
 
 # Every mistake at once, each with its line.
 check_lists_every_error() {
     local broken="$scratch/broken.toml"
-    sed -e 's/port = 8443,/port = 0,   /' -e 's/forward = "dns"/forward = "dsn"/' -e 's/fd02:9::1/127.0.0.1/' \
-        -e 's/^name       = "orders-b"/name       = "orders-a"/' -e '/^\[run\]/a colour = "red"' \
+    sed -e 's/port = 8443,/port = 0,   /' -e 's/forward = "dns-v4"/forward = "dsn"/' -e 's/fd02:9::1/127.0.0.1/' \
+        -e 's/^name       = "b-v6"/name       = "a-v6"/' -e '/^\[run\]/a colour = "red"' \
         "$shared_file" >"$broken"
     exits 1 briefly "$sidegate" check --config "$broken"
-    contains "the errors" "$output" "broken.toml:" colour dsn 127.0.0.1 orders-a "port"
+    contains "the errors" "$output" "broken.toml:" colour dsn 127.0.0.1 a-v6 port
     (($(grep -c 'broken.toml:[0-9]' <<<"$output") >= 5)) || fail "fewer than five places are named"
 }
 
@@ -75,10 +75,10 @@ check_live_judges_the_machine() {
 status_tells() {
     local text json before
     text=$(briefly "$sidegate" status --config "$shared_file")
-    contains "status" "$text" "instance $lab," "$(device_in "$provider")" orders-a orders-b forwarded
+    contains "status" "$text" "instance $lab," "$(device_in "$provider")" a-v4 b-v6 forwarded
     json=$(briefly "$sidegate" status --json --config "$shared_file")
     equal "the devices that are up" "$(jq '[.devices[] | select(.state == "up")] | length' <<<"$json")" 3
-    equal "the endpoints that are up" "$(jq '[.endpoints[] | select(.up)] | length' <<<"$json")" 2
+    equal "the endpoints that are up" "$(jq '[.endpoints[] | select(.up)] | length' <<<"$json")" 4
     equal "the socket's mode" "$(stat --format %a "/run/sidegate/$lab.sock")" 600
     before=$(counted forwarded)
     whoami_at "$consumer_a" "$(door nat v4)"

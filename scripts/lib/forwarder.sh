@@ -94,62 +94,67 @@ host_of() {
     sed -E 's/:[0-9]+$//; s/^\[(.*)\]$/\1/' <<<"$1"
 }
 
-# operators_file NAME DOOR_V4 DOOR_V6 NODE_V4 NODE_V6
+# operators_file NAME DOOR_V4 DOOR_V6 NODE_V4 NODE_V6: a service for each family, the same in all but addresses.
 operators_file() {
-    cat <<END
-[run]
-name = "$1"
-
-[[service]]
-name      = "orders"
-namespace = "$provider"
-nodes     = [{ zone = "a", address = "$4" }, { zone = "a", address = "$5" }]
-listeners = [
-  { protocol = "tcp", port = 80,   forward = "web" },
-  { protocol = "tcp", port = 8443, forward = "web", path = "terminate" },
-  { protocol = "tcp", port = 5201, forward = "bulk" },
-  { protocol = "tcp", port = 5202, forward = "bulk", path = "terminate" },
-  { protocol = "tcp", port = 7,    forward = "echo" },
-  { protocol = "tcp", port = 77,   forward = "echo", path = "terminate" },
-  { protocol = "tcp", port = 9,    forward = "digest" },
-  { protocol = "tcp", port = 99,   forward = "digest", path = "terminate" },
-  { protocol = "tcp", port = 82,   forward = "closed" },
-  { protocol = "tcp", port = 83,   forward = "closed", path = "terminate" },
-  { protocol = "tcp", port = 90,   forward = "far" },
-  { protocol = "tcp", port = 91,   forward = "far", path = "terminate" },
-  { protocol = "udp", port = 7,    forward = "echo" },
-  { protocol = "udp", port = 53,   forward = "dns" },
-]
-$(target_group web 8080 10.2.0.2 fd02::2)
-$(target_group bulk 5201 10.2.0.2 fd02::2)
-$(target_group echo 7007 10.2.0.2 fd02::2)
-$(target_group digest 7009 10.2.0.2 fd02::2)
-$(target_group closed 9 10.2.0.2 fd02::2)
-$(target_group far 8080 10.2.7.2 fd02:7::2)
-$(target_group dns 5353 10.2.0.2 fd02::2)
-$(endpoint orders-a "$consumer_a" "$2" "$3")
-$(endpoint orders-b "$consumer_b" "$2" "$3")
-END
+    printf '[run]\nname = "%s"\n' "$1"
+    service v4 "$2" "$4" 10.2.0.2 10.2.7.2
+    service v6 "$3" "$5" fd02::2 fd02:7::2
 }
 
-# target_group NAME PORT ADDRESS_V4 ADDRESS_V6
+# service FAMILY DOOR NODE TARGET FAR_TARGET
+service() {
+    cat <<END
+
+[[service]]
+name      = "orders-$1"
+namespace = "$provider"
+nodes     = [{ zone = "a", address = "$3" }]
+listeners = [
+  { protocol = "tcp", port = 80,   forward = "web-$1" },
+  { protocol = "tcp", port = 8443, forward = "web-$1", path = "terminate" },
+  { protocol = "tcp", port = 5201, forward = "bulk-$1" },
+  { protocol = "tcp", port = 5202, forward = "bulk-$1", path = "terminate" },
+  { protocol = "tcp", port = 7,    forward = "echo-$1" },
+  { protocol = "tcp", port = 77,   forward = "echo-$1", path = "terminate" },
+  { protocol = "tcp", port = 9,    forward = "digest-$1" },
+  { protocol = "tcp", port = 99,   forward = "digest-$1", path = "terminate" },
+  { protocol = "tcp", port = 82,   forward = "closed-$1" },
+  { protocol = "tcp", port = 83,   forward = "closed-$1", path = "terminate" },
+  { protocol = "tcp", port = 90,   forward = "far-$1" },
+  { protocol = "tcp", port = 91,   forward = "far-$1", path = "terminate" },
+  { protocol = "udp", port = 7,    forward = "echo-$1" },
+  { protocol = "udp", port = 53,   forward = "dns-$1" },
+]
+END
+    target_group "web-$1" "$4" 8080
+    target_group "bulk-$1" "$4" 5201
+    target_group "echo-$1" "$4" 7007
+    target_group "digest-$1" "$4" 7009
+    target_group "closed-$1" "$4" 9
+    target_group "far-$1" "$5" 8080
+    target_group "dns-$1" "$4" 5353
+    endpoint "a-$1" "orders-$1" "$consumer_a" "$2"
+    endpoint "b-$1" "orders-$1" "$consumer_b" "$2"
+}
+
+# target_group NAME ADDRESS PORT
 target_group() {
     cat <<END
 
 [[target_group]]
 name    = "$1"
-targets = [{ address = "$3", port = $2 }, { address = "$4", port = $2 }]
+targets = [{ address = "$2", port = $3 }]
 END
 }
 
-# endpoint NAME NAMESPACE ADDRESS_V4 ADDRESS_V6
+# endpoint NAME SERVICE NAMESPACE ADDRESS
 endpoint() {
     cat <<END
 
 [[endpoint]]
 name       = "$1"
-service    = "orders"
-namespace  = "$2"
-interfaces = [{ zone = "a", address = "$3" }, { zone = "a", address = "$4" }]
+service    = "$2"
+namespace  = "$3"
+interfaces = [{ zone = "a", address = "$4" }]
 END
 }

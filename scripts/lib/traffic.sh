@@ -91,13 +91,23 @@ iperf3_rate() {
         jq '.end.sum_received.bits_per_second / 1e6 | floor'
 }
 
-# 64 connections at once, thousands of requests, no error: wrk_is_served PATH
+# 64 requests at a time on connections that stay open, then on one connection each, and no error: wrk_is_served PATH
 wrk_is_served() {
-    local report
-    report=$(at "$consumer_a" wrk --threads 2 --connections 64 --duration 2s "http://$(door "$1" v4)/whoami")
-    echo "$report"
-    ! grep -E 'Socket errors|Non-2xx' <<<"$report" || fail "wrk counts errors: $(grep -E 'errors|Non-2xx' <<<"$report")"
-    note "$(awk '/Requests\/sec/ {printf "%d requests/s", $2}' <<<"$report")"
+    local kept opened
+    kept=$(wrk_rate "$1")
+    opened=$(wrk_rate "$1" --header 'Connection: close')
+    note "$kept requests/s, $opened connections/s"
+}
+
+# wrk_rate PATH [OPTION…]: per second
+wrk_rate() {
+    local report url
+    url="http://$(door "$1" v4)/whoami"
+    shift
+    report=$(at "$consumer_a" wrk --threads 2 --connections 64 --duration 2s "$@" "$url")
+    echo "$report" >&2
+    ! grep -qE 'Socket errors|Non-2xx' <<<"$report" || fail "wrk counts errors: $(grep -E 'errors|Non-2xx' <<<"$report")"
+    awk '/Requests\/sec/ {printf "%d\n", $2}' <<<"$report"
 }
 
 # A name server over UDP: dig_resolves FAMILY

@@ -16,7 +16,7 @@ use tracing::warn;
 
 use crate::ClaimError;
 
-/// The sole right to run an instance. Dropping it gives the right back and removes the socket.
+/// The sole right to run an instance. Dropping it gives the right back.
 #[derive(Debug)]
 pub struct Claim {
     socket: PathBuf,

@@ -54,7 +54,7 @@ pub enum ClaimError {
 #[derive(Debug, Error)]
 pub enum AskError {
     /// Nobody answers there.
-    #[error("no sidegate answers at {}; is it running? Start it with `sidegate run --config FILE`", socket.display())]
+    #[error("no sidegate answers at {}; start it with `sidegate run --config FILE`, or say with --socket where it answers", socket.display())]
     NotRunning {
         /// The socket.
         socket: PathBuf,

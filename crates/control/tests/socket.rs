@@ -1,5 +1,7 @@
 //! A server and its clients on a real socket.
 
+#![cfg(test)]
+
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;

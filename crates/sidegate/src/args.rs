@@ -41,8 +41,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
 
-    /// Write `ready` to this open file descriptor, too, and close it
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..))]
+    /// Write `ready` to this open file descriptor (3 or above), too, and close it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(RawFd).range(3..))]
     pub(crate) ready_fd: Option<RawFd>,
 
     /// Run this once packets flow, stop when it ends, and exit with its status

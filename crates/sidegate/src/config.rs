@@ -14,8 +14,9 @@ pub(crate) fn load(file: &Path) -> Result<Topology, Failure> {
     let unreadable = |error| {
         Failure::mistake(format_args!("cannot read {name}: {error}; give the operator's file with --config"))
     };
-    let origin = Origin::new(fs::canonicalize(file).map_err(unreadable)?);
     let text = fs::read_to_string(file).map_err(unreadable)?;
+    // A pipe can be read, and has no canonical path.
+    let origin = Origin::new(fs::canonicalize(file).unwrap_or_else(|_| file.into()));
     Topology::parse(&text, &origin).map_err(|problems| {
         for problem in &problems {
             // Where stderr is closed, the exit status is all there is to say.

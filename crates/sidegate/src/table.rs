@@ -83,25 +83,24 @@ fn length(text: &str) -> usize {
 
 /// Breaks a text at its spaces, and a word where it is longer than the line.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
-    let width = width.max(1);
     let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let mut rest: Vec<char> = word.chars().collect();
-        while !rest.is_empty() {
-            let last = lines.last_mut().map_or(0, |line| length(line));
-            let space = usize::from(last > 0);
-            if last + space + rest.len() <= width || last == 0 {
-                let piece: String = rest.drain(..rest.len().min(width)).collect();
-                if let Some(line) = lines.last_mut() {
-                    line.extend(" ".repeat(space).chars().chain(piece.chars()));
-                }
+    for piece in text.split_whitespace().flat_map(|word| cut(word, width.max(1))) {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(&piece),
+            Some(line) if length(line) + 1 + length(&piece) <= width => {
+                line.push(' ');
+                line.push_str(&piece);
             }
-            if !rest.is_empty() {
-                lines.push(String::new());
-            }
+            _ => lines.push(piece),
         }
     }
     lines
+}
+
+/// A word in pieces that fit.
+fn cut(word: &str, width: usize) -> Vec<String> {
+    let letters: Vec<char> = word.chars().collect();
+    letters.chunks(width).map(|piece| piece.iter().collect()).collect()
 }
 
 #[cfg(test)]

@@ -57,12 +57,12 @@ fn usage_errors_exit_with_1() {
         &["run"],
         &["check"],
         &["demo", "now"],
-        &["run", "--config", "f", "--ready-fd", "-1"],
+        &["run", "--config", "f", "--ready-fd", "1"],
         &["status", "orders", "--socket", "s"],
         &["status", "--json", "--all"],
     ] {
         let (stdout, stderr) = exits(1, wrong);
-        assert!(stdout.is_empty() && stderr.contains("Usage"), "{wrong:?}: {stdout}{stderr}");
+        assert!(stdout.is_empty() && stderr.contains("--help"), "{wrong:?}: {stdout}{stderr}");
     }
 }
 

@@ -107,11 +107,9 @@ pub fn bytes_in_order(connection: ConnectionId, way: Way, offset: usize, bytes: 
     Err(Violation::new(Invariant::BytesInOrder, message))
 }
 
-/// 3. A port of a node belongs to one client's tuple at a time, as the target sees it.
+/// 3. A port of a node belongs to one flow at a time, as the target sees it.
 pub fn port_has_one_owner(seen: Sight, owner: Tuple, ledger: &mut Ledger) -> Result<(), Violation> {
-    let Some(other) = ledger.take_port(seen, owner).filter(|other| ledger.has_live_flow(other)) else {
-        return Ok(());
-    };
+    let Some(other) = ledger.take_port(seen, owner) else { return Ok(()) };
     let Sight { protocol, node, target } = seen;
     let message = format!("{target} sees {protocol} from {node} for {owner:?}, and {other:?} still has that port");
     Err(Violation::new(Invariant::PortsUnique, message))

@@ -62,7 +62,8 @@ pub struct Ledger {
     clients: BTreeSet<Tuple>,
     /// Who may be spoken to on a provider's side: the targets, and whoever spoke first.
     listening: BTreeSet<(DeviceId, SocketAddr)>,
-    ports: BTreeMap<Sight, Tuple>,
+    /// In whose name, and for which flow, a target has seen a port last.
+    ports: BTreeMap<Sight, (Tuple, FlowId)>,
     flows: BTreeMap<Tuple, FlowId>,
     /// Asked only whether it has a flow: the order of a hash set never shows.
     live: HashSet<FlowId>,
@@ -150,9 +151,17 @@ impl Ledger {
         self.owners.get(&tag_in(payload)?.connection).copied()
     }
 
-    /// A target sees a node's port in `owner`'s name. Returns in whose name it saw it before, if that was another.
+    /// A target sees a node's port in `owner`'s name. Returns in whose name it saw it before, if that was another flow
+    /// and is one still.
     pub fn take_port(&mut self, seen: Sight, owner: Tuple) -> Option<Tuple> {
-        self.ports.insert(seen, owner).filter(|before| *before != owner)
+        let flow = *self.flows.get(&owner)?;
+        let (other, before) = self.ports.insert(seen, (owner, flow))?;
+        (before != flow && self.live.contains(&before)).then_some(other)
+    }
+
+    /// Whether a target's port belongs to a flow that still is one.
+    pub fn is_held(&self, seen: &Sight) -> bool {
+        self.ports.get(seen).is_some_and(|(_, flow)| self.live.contains(flow))
     }
 
     /// Every port that a target has seen.
@@ -171,11 +180,6 @@ impl Ledger {
     /// A client's packet went by this flow.
     pub fn went_by(&mut self, client: Tuple, flow: FlowId) {
         self.flows.insert(client, flow);
-    }
-
-    /// Whether a client's flow is still known to the engine.
-    pub fn has_live_flow(&self, client: &Tuple) -> bool {
-        self.flows.get(client).is_some_and(|flow| self.live.contains(flow))
     }
 }
 

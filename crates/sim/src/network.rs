@@ -53,9 +53,9 @@ impl Link {
 
     /// Changes one byte, perhaps. Only in a frame with a complete checksum: that is what lets the receiver notice. A
     /// partial one is a promise that the frame has not been on any wire yet, and a UDP checksum of 0 means that nobody
-    /// asked to notice.
+    /// asked to notice. And only once: a one's complement sum notices every single byte, but two may cancel out.
     fn damage(&mut self, mut frame: OwnedFrame) -> OwnedFrame {
-        if self.rng.per_mille(self.impairment.corruption) && is_checked(&frame) {
+        if self.rng.per_mille(self.impairment.corruption) && !frame.damaged && is_checked(&frame) {
             let at = self.rng.index(frame.bytes.len());
             frame.bytes[at] ^= self.rng.between(1, 255) as u8;
             frame.damaged = true;

@@ -15,7 +15,7 @@ use crate::stream::WORD;
 pub enum Sabotage {
     /// A consumer's frame goes to another consumer, that has the same tuple in use.
     Misdeliver,
-    /// Two bytes of a payload change places; the checksum is right.
+    /// Two bytes of a payload that was relayed change places; the checksum is right.
     SwapBytes,
     /// A second flow to a target takes the first one's source port.
     ShareAPort,
@@ -90,7 +90,7 @@ impl Saboteur {
     fn tamper_with(&mut self, departure: &mut Departure, packet: &Packet, ledger: &Ledger) {
         match self.sabotage {
             Sabotage::Misdeliver => misdeliver(departure, packet, ledger),
-            Sabotage::SwapBytes => swap_bytes(departure, packet),
+            Sabotage::SwapBytes if departure.slot.is_none() => swap_bytes(departure, packet),
             Sabotage::ShareAPort => self.share_a_port(departure, packet, ledger),
             Sabotage::SpoilAChecksum => {
                 departure.frame.bytes[packet.transport + packet.protocol.checksum_offset()] ^= 1;
@@ -101,8 +101,10 @@ impl Saboteur {
 
     fn share_a_port(&mut self, departure: &mut Departure, packet: &Packet, ledger: &Ledger) {
         let Some(sight) = ledger.sight_of(departure.device, packet) else { return };
-        let first = self.first.get_or_insert(sight);
-        if (first.protocol, first.target, first.node.ip()) == (sight.protocol, sight.target, sight.node.ip()) {
+        let first = *self.first.get_or_insert(sight);
+        if !ledger.is_held(&first) {
+            self.first = Some(sight);
+        } else if (first.protocol, first.target, first.node.ip()) == (sight.protocol, sight.target, sight.node.ip()) {
             let port = first.node.port().to_be_bytes();
             departure.frame.bytes[packet.transport..packet.transport + 2].copy_from_slice(&port);
             mend_checksum(&mut departure.frame, packet);

@@ -84,7 +84,7 @@ fn greet(network: &Network, path: &str, door: SocketAddr, report: &Report) -> Re
         ensure!(answer.peer.ip() == network::NODE, "the provider saw {} instead of the node", answer.peer);
         http.verify_bytes()?;
         let told = format!(
-            "consumer {} asks {door}; the provider answers {}; 8 MB arrive as they were sent",
+            "consumer {} asks {door}; the provider answers {}; 8 MB arrive intact",
             consumer.name, answer.peer
         );
         report.step(path, &told)?;

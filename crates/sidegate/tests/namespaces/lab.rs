@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -110,6 +111,15 @@ impl Lab {
     }
 }
 
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // What a killed instance could not remove; mostly there is nothing.
+        let socket = control::socket_of(&self.instance);
+        let _ = fs::remove_file(socket.with_extension("lock"));
+        let _ = fs::remove_file(socket);
+    }
+}
+
 /// `sidegate VERB`.
 pub(crate) fn sidegate(verb: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidegate"));
@@ -117,19 +127,19 @@ pub(crate) fn sidegate(verb: &str) -> Command {
     command
 }
 
-/// The same command run by nobody, in a place that nobody can get at.
-pub(crate) fn as_nobody(lab: &Lab, command: &mut Command) -> Result<(), Failed> {
-    // The binary and the file may be where only root gets at them.
-    let (binary, config) = (lab.scratch("sidegate"), lab.config());
-    fs::copy(env!("CARGO_BIN_EXE_sidegate"), &binary)?;
-    for path in [lab.directory.path(), &binary, &config] {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+/// The same command run by nobody, who may do as he likes in the lab's folder.
+pub(crate) fn as_nobody(lab: &Lab, command: &Command) -> Result<Command, Failed> {
+    // The build's own folder may be where only root gets at it.
+    let binary = lab.scratch("sidegate");
+    if !binary.exists() {
+        fs::copy(command.get_program(), &binary)?;
     }
-    let arguments: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-    *command = Command::new(binary);
-    command.args(arguments).uid(NOBODY).gid(NOBODY);
-    Ok(())
+    for path in [lab.directory.path(), &binary, &lab.config()] {
+        chown(path, Some(NOBODY), Some(NOBODY))?;
+    }
+    let mut by_nobody = Command::new(binary);
+    by_nobody.args(command.get_args()).uid(NOBODY).gid(NOBODY);
+    Ok(by_nobody)
 }
 
 /// A server that says who connects, for as long as the process lasts.

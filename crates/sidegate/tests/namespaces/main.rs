@@ -14,7 +14,9 @@ use libtest_mimic::{Arguments, Failed, Trial};
 type Named = (&'static str, fn() -> Result<(), Failed>);
 
 fn main() -> ExitCode {
-    let arguments = Arguments::from_args();
+    // One at a time: a program that one trial has just copied cannot be run while a command that another trial starts
+    // holds it open, between fork and exec.
+    let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
     let lack = device::lab::privilege().err();
     if let Some(lack) = &lack {
         eprintln!("NAMESPACE TESTS NEED PRIVILEGE, AND THERE IS NONE: {lack}");
