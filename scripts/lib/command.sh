@@ -78,7 +78,7 @@ status_tells() {
     contains "status" "$text" "instance $lab," "$(device_in "$provider")" a-v4 b-v6 forwarded
     json=$(briefly "$sidegate" status --json --config "$shared_file")
     equal "the devices that are up" "$(jq '[.devices[] | select(.state == "up")] | length' <<<"$json")" 3
-    equal "the endpoints that are up" "$(jq '[.endpoints[] | select(.up)] | length' <<<"$json")" 4
+    equal "the endpoints that are up" "$(jq '[.endpoints[] | select(.up)] | length' <<<"$json")" 5
     equal "the socket's mode" "$(stat --format %a "/run/sidegate/$lab.sock")" 600
     before=$(counted forwarded)
     whoami_at "$consumer_a" "$(door nat v4)"

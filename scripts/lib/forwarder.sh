@@ -12,7 +12,10 @@ forwarder=
 # Starts the shared forwarder, unless it runs.
 ensure_forwarder() {
     [[ -z $forwarder ]] || ! running "$forwarder" || return 0
-    operators_file "$lab" 10.1.9.50 fd01:9::50 10.2.9.1 fd02:9::1 >"$shared_file"
+    {
+        operators_file "$lab" 10.1.9.50 fd01:9::50 10.2.9.1 fd02:9::1
+        translating_service
+    } >"$shared_file"
     operators_file "$lab-side" "$side_door" fd01:9::51 "$side_node" fd02:9::2 >"$side_file"
     start forwarder "$sidegate" run --config "$shared_file"
     forwarder=$started
@@ -135,6 +138,19 @@ END
     target_group "dns-$1" "$4" 5353
     endpoint "a-$1" "orders-$1" "$consumer_a" "$2"
     endpoint "b-$1" "orders-$1" "$consumer_b" "$2"
+}
+
+# A consumer on IPv6 in front of targets on IPv4.
+translating_service() {
+    cat <<END
+
+[[service]]
+name      = "translating"
+namespace = "$provider"
+nodes     = [{ zone = "a", address = "10.2.9.3" }]
+listeners = [{ protocol = "tcp", port = 80, forward = "web-v4", path = "terminate" }]
+END
+    endpoint translating translating "$consumer_a" fd01:9::53
 }
 
 # target_group NAME ADDRESS PORT

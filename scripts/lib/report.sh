@@ -29,11 +29,16 @@ run_check() {
             ;;
         130) exit 130 ;;
         *)
-            failed=$((failed + 1))
-            echo "FAIL $name: $(cat "$scratch/why" 2>/dev/null || echo "it ended early")"
+            failed_check "$name" "$(cat "$scratch/why" 2>/dev/null || echo "it ended early")"
             show_log "what the check printed" "$scratch/check.log"
             ;;
     esac
+}
+
+# failed_check NAME WHY
+failed_check() {
+    failed=$((failed + 1))
+    echo "FAIL $1: $2"
 }
 
 # The line that ends a report; false when something failed.

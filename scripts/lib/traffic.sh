@@ -22,6 +22,13 @@ curl_answers() {
     equal "the client that the target sees" "${answer%% *}" "$(node "$2")"
 }
 
+# The terminate path may change the family on the way.
+curl_changes_family() {
+    local answer
+    answer=$(whoami_at "$consumer_a" "[fd01:9::53]:80")
+    equal "the client that the target sees" "${answer%% *}" 10.2.9.3
+}
+
 # A target behind a router of the provider's: curl_reaches_second_hop PATH FAMILY
 curl_reaches_second_hop() {
     local url

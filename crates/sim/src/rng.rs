@@ -31,9 +31,9 @@ impl Rng {
         low + self.draw() % (high - low + 1)
     }
 
-    /// An index into something of this length.
+    /// An index into something of this length; 0 if it is empty.
     pub fn index(&mut self, len: usize) -> usize {
-        (self.draw() % len as u64) as usize
+        (self.draw() % len.max(1) as u64) as usize
     }
 
     /// True this often in a thousand.

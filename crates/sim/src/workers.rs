@@ -55,7 +55,7 @@ impl Workers {
                 worker.message(Message::Attach(DeviceId(device)), Duration::ZERO, &mut recorder);
             }
         }
-        let desks = workers.iter().map(|_| Desk::default()).collect();
+        let desks = workers.iter().map(|_| Desk { wakes: Some(Duration::ZERO), ..Desk::default() }).collect();
         Self { workers, desks, rings, stall, rng }
     }
 
@@ -72,7 +72,7 @@ impl Workers {
         self.desks.iter().filter_map(|desk| desk.wakes).min()
     }
 
-    /// The turn that is due at `now`, as its batches; the last one has no frames.
+    /// The turn that is due at `now`, as its batches; what a timer has brought about is a batch without frames.
     pub fn turn(&mut self, now: Duration) -> Vec<Batch> {
         let Some(worker) = self.desks.iter().position(|desk| desk.wakes.is_some_and(|at| at <= now)) else {
             return Vec::new();
@@ -85,7 +85,9 @@ impl Workers {
         while let Some((device, frames)) = self.next_batch(worker) {
             batches.push(self.input(worker, device, frames, now));
         }
-        batches.push(self.expire(worker, now));
+        if self.workers[worker].next_deadline().is_some_and(|at| at <= now) {
+            batches.push(self.expire(worker, now));
+        }
         self.sleep(worker, now);
         batches
     }

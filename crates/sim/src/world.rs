@@ -127,10 +127,12 @@ impl World {
     /// Goes on to the next moment at which something happens, and lets it happen. `false` when nothing ever will.
     fn step(&mut self) -> Result<bool, Violation> {
         let clients = self.clients.iter().filter_map(Client::deadline).min();
-        let next = [self.agenda.next(), clients, self.provider.deadline(), self.workers.deadline()];
-        let Some(next) = next.into_iter().flatten().min().filter(|next| *next < LONGEST) else {
+        let outside = [self.agenda.next(), clients, self.provider.deadline()].into_iter().flatten().min();
+        if outside.is_none() && self.shared.flows().is_quiet() {
             return Ok(false);
-        };
+        }
+        let next = [outside, self.workers.deadline()].into_iter().flatten().min();
+        let Some(next) = next.filter(|next| *next < LONGEST) else { return Ok(false) };
         self.steps += 1;
         if std::env::var("DBG2").is_ok() && self.steps > 100000 { eprintln!("{:?} {:?} {:?} {:?}", self.now, clients, self.provider.deadline(), self.workers.deadline()); for c in &self.clients { eprintln!("{c:?}"); } std::process::exit(1); }
         self.now = self.now.max(next);

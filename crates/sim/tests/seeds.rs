@@ -16,10 +16,14 @@ fn every_invariant_holds_for_every_seed() {
     };
     let is_suite = seeds.end - seeds.start >= 200;
     let mut reasons = [0; Reason::COUNT];
+    let mut failures = Vec::new();
     for seed in seeds {
-        let report = sim::run(seed).unwrap_or_else(|failure| panic!("{failure}"));
-        reasons.iter_mut().zip(report.reasons).for_each(|(sum, own)| *sum += own);
+        match sim::run(seed) {
+            Ok(report) => reasons.iter_mut().zip(report.reasons).for_each(|(sum, own)| *sum += own),
+            Err(failure) => failures.push(failure.to_string()),
+        }
     }
+    assert!(failures.is_empty(), "{} seeds failed:\n{}", failures.len(), failures.join("\n"));
     let counted: Vec<String> =
         Reason::ALL.iter().map(|reason| format!("{} {}", reason.as_str(), reasons[reason.index()])).collect();
     println!("{}", counted.join(", "));
