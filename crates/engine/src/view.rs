@@ -81,6 +81,7 @@ impl View {
         let mut doors = HashMap::with_hasher(hasher);
         for (id, interface, listener_id, listener) in doorways(topology) {
             let candidates = routes(topology, interface, listener)
+                .into_iter()
                 .filter_map(|(node, target)| candidate(topology, ports, listener, node, target))
                 .collect();
             let door = Door {
@@ -105,6 +106,7 @@ impl View {
     pub fn pool_keys(topology: &Topology) -> impl Iterator<Item = PoolKey> {
         doorways(topology).flat_map(move |(_, interface, _, listener)| {
             routes(topology, interface, listener)
+                .into_iter()
                 .map(move |(node, target)| pool_key(topology, listener, node, target))
         })
     }
@@ -151,19 +153,20 @@ fn doorways(topology: &Topology) -> impl Iterator<Item = (InterfaceId, &Interfac
     })
 }
 
-/// The targets that a listener has for an interface, each with the node that speaks to it. On nat a packet keeps its
-/// family; a terminated connection's second half may have another.
-fn routes<'a>(
-    topology: &'a Topology,
-    interface: &'a Interface,
-    listener: &'a Listener,
-) -> impl Iterator<Item = (NodeId, TargetId)> + 'a {
-    let own = Family::of(interface.address);
-    let other = if own == Family::V4 { Family::V6 } else { Family::V4 };
-    let families = [own, other].into_iter().take(if listener.path == Path::Nat { 1 } else { 2 });
-    families.filter_map(move |family| topology.node_for(interface, family)).flat_map(move |node| {
-        topology.eligible_targets(listener, node).into_iter().map(move |target| (node, target))
-    })
+/// The targets that a listener has for an interface, each with the node that speaks to it: those of the interface's own
+/// family. A terminated connection's second half may have another, if there is no target of its own.
+fn routes(topology: &Topology, interface: &Interface, listener: &Listener) -> Vec<(NodeId, TargetId)> {
+    let of_family = |family| {
+        let node = topology.node_for(interface, family)?;
+        let targets = topology.eligible_targets(listener, node).into_iter();
+        Some(targets.map(|target| (node, target)).collect::<Vec<_>>()).filter(|routes| !routes.is_empty())
+    };
+    let (own, other) = match Family::of(interface.address) {
+        Family::V4 => (Family::V4, Family::V6),
+        Family::V6 => (Family::V6, Family::V4),
+    };
+    let across = || of_family(other).filter(|_| listener.path == Path::Terminate);
+    of_family(own).or_else(across).unwrap_or_default()
 }
 
 fn pool_key(topology: &Topology, listener: &Listener, node: NodeId, target: TargetId) -> PoolKey {

@@ -2,7 +2,7 @@
 //! takes its port here: a nat flow, a terminated one.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use topology::NodeId;
 use wire::{Addr, Protocol};
@@ -64,15 +64,21 @@ impl Ports {
         self.pools[pool.0 as usize].give_back(port);
     }
 
+    /// How much of a pool is in use, in hundredths.
+    pub(crate) fn used(&self, pool: PoolId) -> usize {
+        self.pools[pool.0 as usize].in_use.load(Ordering::Relaxed) * 100 / PORTS_PER_POOL
+    }
+
     /// Ports in use, over all pools.
     pub fn in_use(&self) -> usize {
-        self.pools.iter().map(Pool::in_use).sum()
+        self.pools.iter().map(|pool| pool.in_use.load(Ordering::Relaxed)).sum()
     }
 }
 
 /// A bit per port, set while it is in use.
 struct Pool {
     taken: Box<[AtomicU64]>,
+    in_use: AtomicUsize,
 }
 
 const WORD: usize = u64::BITS as usize;
@@ -84,7 +90,7 @@ impl Pool {
         if let Some(last) = taken.last() {
             last.store(!0 << (PORTS_PER_POOL % WORD), Ordering::Relaxed);
         }
-        Self { taken }
+        Self { taken, in_use: AtomicUsize::new(0) }
     }
 
     fn take(&self, preference: u64) -> Option<u16> {
@@ -93,7 +99,9 @@ impl Pool {
         // From the preferred bit up, then every word once around, ending with the first one's lower bits.
         let words = (0..=self.taken.len()).map(|step| (first + step) % self.taken.len());
         let masks = std::iter::once(!0 << bit).chain(std::iter::repeat(!0));
-        words.zip(masks).find_map(|(word, mask)| self.take_in(word, mask))
+        let port = words.zip(masks).find_map(|(word, mask)| self.take_in(word, mask))?;
+        self.in_use.fetch_add(1, Ordering::Relaxed);
+        Some(port)
     }
 
     /// Takes the lowest free bit of a word, within `mask`.
@@ -120,11 +128,7 @@ impl Pool {
     fn give_back(&self, port: u16) {
         let index = usize::from(port - FIRST_PORT);
         self.taken[index / WORD].fetch_and(!(1 << (index % WORD)), Ordering::AcqRel);
-    }
-
-    fn in_use(&self) -> usize {
-        let bits: u32 = self.taken.iter().map(|word| word.load(Ordering::Relaxed).count_ones()).sum();
-        bits as usize - (self.taken.len() * WORD - PORTS_PER_POOL)
+        self.in_use.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -142,7 +146,7 @@ mod tests {
         assert_eq!(ports.len(), PORTS_PER_POOL);
         assert_eq!((ports[0], ports[PORTS_PER_POOL - 1]), (FIRST_PORT, u16::MAX));
         pool.give_back(40_000);
-        assert_eq!(pool.in_use(), PORTS_PER_POOL - 1);
+        assert_eq!(pool.in_use.load(Ordering::Relaxed), PORTS_PER_POOL - 1);
         assert_eq!(pool.take(0), Some(40_000));
     }
 

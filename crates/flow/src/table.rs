@@ -14,7 +14,7 @@ use crate::key::{Direction, Key};
 use crate::ports::{PoolId, Ports};
 use crate::slab::{Filling, FlowId, FlowPath, Slot};
 use crate::tick::Tick;
-use crate::track::{ANSWER_WITHIN, Cause, LINGER, Phase, Track};
+use crate::track::{ANSWER_WITHIN, Cause, Phase, Track, linger};
 use crate::turns::Turns;
 
 /// All flows of all workers.
@@ -170,6 +170,11 @@ impl Table {
     /// Slots that have ever been used: what a sweep has to look at.
     pub fn high_water(&self) -> usize {
         (self.fresh.load(Ordering::Relaxed) as usize).min(self.slots.len())
+    }
+
+    /// How full the table is, or this pool if that is fuller, in hundredths.
+    fn used(&self, pool: PoolId) -> usize {
+        (self.len() * 100 / self.capacity()).max(self.ports.used(pool))
     }
 
     #[inline]
@@ -337,7 +342,7 @@ impl Turn<'_> {
         let (since, limit) = match state.track().phase() {
             Phase::Opening => (found.started(), Tick::of(ANSWER_WITHIN)),
             Phase::Established => (found.last_seen(), found.idle()),
-            Phase::Closing => (found.last_seen(), Tick::of(LINGER)),
+            Phase::Closing => (found.last_seen(), Tick::of(linger(self.table.used(found.port().0)))),
         };
         if now.since(since) < limit.0 {
             return None;

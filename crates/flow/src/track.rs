@@ -4,7 +4,7 @@
 //! ```text
 //!   SYN          SYN-ACK back, then anything forward        FIN both ways, or a RST
 //!  Opening ─────────────────────────────▶ Established ─────────────────────▶ Closing ──▶ gone
-//!     │ 30 s without an answer                 │ idle time-out                  │ 10 s of silence
+//!     │ 30 s without an answer                 │ idle time-out                  │ 60 s of silence, less under pressure
 //!     ▼                                        ▼                                ▼
 //! ```
 //!
@@ -60,8 +60,17 @@ impl Cause {
 
 /// How long the target may take to answer.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// How long a closing flow is remembered, for late retransmits.
-pub(crate) const LINGER: Duration = Duration::from_secs(10);
+/// How long a closed flow is remembered: for late retransmits, and so that its source port stays quiet for as long as the
+/// target's TIME-WAIT. To anybody else's SYN from that port the target might not listen; to the same client's it does, and
+/// gives it the same port again, because the flow is still there to be opened. What runs short is given back sooner:
+/// `used` is the fuller one of the table and the port's pool, in hundredths.
+pub(crate) const fn linger(used: usize) -> Duration {
+    match used {
+        0..50 => Duration::from_secs(60),
+        50..75 => Duration::from_secs(10),
+        _ => Duration::from_secs(1),
+    }
+}
 
 /// What the tracker remembers, in one byte of the slot's state word.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

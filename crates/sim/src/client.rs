@@ -51,7 +51,9 @@ impl Client {
 
     /// The connection that it follows is over.
     pub fn follow(&mut self, now: Duration) {
-        if let (Session::Waiting(begins @ None), Start::After(_, pause)) = (&mut self.session, self.plan.start) {
+        if let (Session::Waiting(begins @ None), Start::After(_, pause)) =
+            (&mut self.session, self.plan.start)
+        {
             *begins = Some(now + pause);
         }
     }
@@ -66,9 +68,9 @@ impl Client {
         match &self.session {
             Session::Waiting(_) => None,
             Session::Udp(asker) => asker.is_done().then_some(Ended::AsPlanned),
-            Session::Tcp(tcp) => tcp.end_of_it().map(|end| {
-                if self.is_planned(end, tcp) { Ended::AsPlanned } else { Ended::Otherwise(end) }
-            }),
+            Session::Tcp(tcp) => tcp
+                .end_of_it()
+                .map(|end| if self.is_planned(end, tcp) { Ended::AsPlanned } else { Ended::Otherwise(end) }),
         }
     }
 

@@ -35,9 +35,14 @@ fn from_the_provider(topology: &Topology, ledger: &Ledger, rng: &mut Rng) -> Opt
 /// From a consumer's host, where no connection is open.
 fn from_a_consumer(topology: &Topology, rng: &mut Rng) -> Option<(DeviceId, OwnedFrame)> {
     let (_, interface) = topology.interfaces.iter().nth(rng.index(topology.interfaces.len()))?;
-    let host = if interface.address.is_ipv4() { [10, 1, 0, 66].into() } else { [0xfd00, 1, 0, 0, 0, 0, 0, 66].into() };
+    let host = if interface.address.is_ipv4() {
+        [10, 1, 0, 66].into()
+    } else {
+        [0xfd00, 1, 0, 0, 0, 0, 0, 66].into()
+    };
     let port = [80, 8443, 53, 7][rng.index(4)];
-    let route = Route { source: SocketAddr::new(host, OWN_PORT), destination: (interface.address, port).into() };
+    let route =
+        Route { source: SocketAddr::new(host, OWN_PORT), destination: (interface.address, port).into() };
     let header = TcpHeader { sequence: rng.draw() as u32, flags: TcpFlags::ACK, ..TcpHeader::default() };
     Some((interface.device, tcp(route, &header, &[], Shape::Plain)))
 }
@@ -51,7 +56,11 @@ fn speak(route: Route, rng: &mut Rng) -> OwnedFrame {
         flags,
         ..TcpHeader::default()
     };
-    if rng.per_mille(300) { udp(route, &payload, Shape::Plain) } else { tcp(route, &header, &payload, Shape::Plain) }
+    if rng.per_mille(300) {
+        udp(route, &payload, Shape::Plain)
+    } else {
+        tcp(route, &header, &payload, Shape::Plain)
+    }
 }
 
 /// Any bytes, most of them shaped a little like a packet.

@@ -63,13 +63,20 @@ impl Violation {
     /// A stream whose first word names no connection.
     pub fn nameless(beginning: &[u8]) -> Self {
         let shown = &beginning[..beginning.len().min(16)];
-        Self::new(Invariant::BytesInOrder, format!("a stream begins with {shown:02x?}, which names no connection"))
+        Self::new(
+            Invariant::BytesInOrder,
+            format!("a stream begins with {shown:02x?}, which names no connection"),
+        )
     }
 }
 
 /// 1. A frame reaches only the side that it belongs to: it comes from an address of ours there, goes to somebody who has
 ///    talked to that address, acknowledges nothing that only others have sent, and carries that side's bytes.
-pub fn frame_is_on_its_own_side(departure: &Departure, packet: &Packet, ledger: &Ledger) -> Result<(), Violation> {
+pub fn frame_is_on_its_own_side(
+    departure: &Departure,
+    packet: &Packet,
+    ledger: &Ledger,
+) -> Result<(), Violation> {
     let crossed = |why: &str| {
         let route = route_of(packet);
         let to = ledger.namespace(departure.device);
@@ -78,7 +85,9 @@ pub fn frame_is_on_its_own_side(departure: &Departure, packet: &Packet, ledger: 
     };
     let own_way = match ledger.side_of(departure.device, packet) {
         None => return crossed("it comes from no address of ours there, or goes to nobody who talks to us"),
-        Some(Side::Consumer) if packet.flags.opens() => return crossed("it opens a connection to a consumer"),
+        Some(Side::Consumer) if packet.flags.opens() => {
+            return crossed("it opens a connection to a consumer");
+        }
         Some(Side::Consumer) => Way::Down,
         Some(Side::Provider) => Way::Up,
     };
@@ -97,13 +106,22 @@ pub fn frame_is_on_its_own_side(departure: &Departure, packet: &Packet, ledger: 
 }
 
 /// 2. Bytes that have arrived at `offset` of a stream are that stream's.
-pub fn bytes_in_order(connection: ConnectionId, way: Way, offset: usize, bytes: &[u8]) -> Result<(), Violation> {
+pub fn bytes_in_order(
+    connection: ConnectionId,
+    way: Way,
+    offset: usize,
+    bytes: &[u8],
+) -> Result<(), Violation> {
     let expected = piece(connection, way, offset, bytes.len());
     let Some(at) = bytes.iter().zip(&expected).position(|(found, expected)| found != expected) else {
         return Ok(());
     };
-    let message =
-        format!("{connection:?} {way:?}: byte {} is {:#04x}, not {:#04x}", offset + at, bytes[at], expected[at]);
+    let message = format!(
+        "{connection:?} {way:?}: byte {} is {:#04x}, not {:#04x}",
+        offset + at,
+        bytes[at],
+        expected[at]
+    );
     Err(Violation::new(Invariant::BytesInOrder, message))
 }
 
@@ -111,7 +129,16 @@ pub fn bytes_in_order(connection: ConnectionId, way: Way, offset: usize, bytes: 
 pub fn port_has_one_owner(seen: Sight, owner: Tuple, ledger: &mut Ledger) -> Result<(), Violation> {
     let Some(other) = ledger.take_port(seen, owner) else { return Ok(()) };
     let Sight { protocol, node, target } = seen;
-    let message = format!("{target} sees {protocol} from {node} for {owner:?}, and {other:?} still has that port");
+    let message =
+        format!("{target} sees {protocol} from {node} for {owner:?}, and {other:?} still has that port");
+    Err(Violation::new(Invariant::PortsUnique, message))
+}
+
+/// 3, for a connection that the forwarder opens by itself: its port belongs to no flow.
+pub fn port_is_free(seen: Sight, ledger: &Ledger) -> Result<(), Violation> {
+    let Some(other) = ledger.holder_of(&seen) else { return Ok(()) };
+    let Sight { node, target, .. } = seen;
+    let message = format!("{target} sees a new connection from {node}, and {other:?} still has that port");
     Err(Violation::new(Invariant::PortsUnique, message))
 }
 
@@ -130,7 +157,8 @@ pub fn one_verdict_each(batch: &Batch) -> Result<(), Violation> {
         let handed_over = batch.said.handed_over.len();
         return broken(format!("{} frames have no verdict, {handed_over} were handed over", silent.len()));
     }
-    let strange = batch.said.handed_over.iter().any(|handed| !silent.iter().any(|frame| frame.bytes == handed.bytes));
+    let strange =
+        batch.said.handed_over.iter().any(|handed| !silent.iter().any(|frame| frame.bytes == handed.bytes));
     if strange { broken("a frame was changed before it was handed over".into()) } else { Ok(()) }
 }
 
@@ -154,7 +182,11 @@ pub fn frame_is_faithful(
         return unfaithful(format!("its MSS is above {ceiling}"));
     }
     let Some(before) = came_in else {
-        return if packet.ttl >= 32 { Ok(()) } else { unfaithful(format!("built with a TTL of {}", packet.ttl)) };
+        return if packet.ttl >= 32 {
+            Ok(())
+        } else {
+            unfaithful(format!("built with a TTL of {}", packet.ttl))
+        };
     };
     let Ok(original) = parse(&before.bytes) else {
         return unfaithful("it was forwarded, and is no packet".into());
@@ -192,5 +224,8 @@ pub fn nothing_is_left(flows: usize, ports: usize) -> Result<(), Violation> {
     if (flows, ports) == (0, 0) {
         return Ok(());
     }
-    Err(Violation::new(Invariant::NothingLeft, format!("{flows} flows and {ports} source ports are still in use")))
+    Err(Violation::new(
+        Invariant::NothingLeft,
+        format!("{flows} flows and {ports} source ports are still in use"),
+    ))
 }

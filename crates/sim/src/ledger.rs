@@ -127,7 +127,8 @@ impl Ledger {
             let tuple = Tuple { device, protocol: packet.protocol, client: destination, interface: source };
             return self.clients.contains(&tuple).then_some(Side::Consumer);
         }
-        let is_known = self.nodes.contains(&(device, source.ip())) && self.listening.contains(&(device, destination));
+        let is_known =
+            self.nodes.contains(&(device, source.ip())) && self.listening.contains(&(device, destination));
         is_known.then_some(Side::Provider)
     }
 
@@ -159,9 +160,9 @@ impl Ledger {
         (before != flow && self.live.contains(&before)).then_some(other)
     }
 
-    /// Whether a target's port belongs to a flow that still is one.
-    pub fn is_held(&self, seen: &Sight) -> bool {
-        self.ports.get(seen).is_some_and(|(_, flow)| self.live.contains(flow))
+    /// In whose name a target has seen a port last, if that flow still is one.
+    pub fn holder_of(&self, seen: &Sight) -> Option<Tuple> {
+        self.ports.get(seen).filter(|(_, flow)| self.live.contains(flow)).map(|(owner, _)| *owner)
     }
 
     /// Every port that a target has seen.
@@ -191,9 +192,12 @@ impl Sent {
 
     fn note(&mut self, packet: &Packet) {
         let of = |(begin, len): &(u32, u32)| packet.sequence.wrapping_sub(*begin) <= *len;
-        let known = if packet.flags.syn() { None } else { self.0.iter_mut().rev().find(|stretch| of(stretch)) };
+        let known =
+            if packet.flags.syn() { None } else { self.0.iter_mut().rev().find(|stretch| of(stretch)) };
         match known {
-            Some((begin, len)) => *len = (*len).max(packet.sequence.wrapping_sub(*begin) + packet.sequence_len()),
+            Some((begin, len)) => {
+                *len = (*len).max(packet.sequence.wrapping_sub(*begin) + packet.sequence_len());
+            }
             None => self.0.push((packet.sequence, packet.sequence_len())),
         }
     }

@@ -36,6 +36,7 @@ pub mod recorder;
 pub mod rng;
 pub mod sabotage;
 pub mod scenario;
+pub mod story;
 pub mod stream;
 pub mod tcp;
 pub mod trace;
@@ -70,7 +71,7 @@ pub struct Report {
 /// A run in which an invariant was broken.
 #[derive(Clone, Debug, Error)]
 #[error(
-    "seed {seed}, step {step}, at {at:?}: broken: {}: {}\n{}",
+    "seed {seed}, step {step}, at {at:?}: broken: {}: {}\n{}\nbefore that:\n{story}",
     violation.invariant, violation.message, replay(*seed)
 )]
 pub struct Failure {
@@ -82,6 +83,8 @@ pub struct Failure {
     pub at: Duration,
     /// What was broken.
     pub violation: Violation,
+    /// The last things that the workers said.
+    pub story: String,
 }
 
 /// How to see a seed's run again.
@@ -99,9 +102,12 @@ pub fn run_with(seed: u64, sabotage: Option<Sabotage>) -> Result<Report, Box<Fai
     let _named = NamedPanic(seed);
     let mut rng = Rng::new(seed);
     let scenario = Scenario::draw(&mut rng);
-    let fail = |step, at, violation| Box::new(Failure { seed, step, at, violation });
-    let mut world = World::new(scenario, sabotage, rng).map_err(|violation| fail(0, Duration::ZERO, violation))?;
-    world.run().map_err(|violation| fail(world.steps(), world.now(), violation))?;
+    let fail = |step, at, violation, story| Box::new(Failure { seed, step, at, violation, story });
+    let mut world = World::new(scenario, sabotage, rng)
+        .map_err(|violation| fail(0, Duration::ZERO, violation, String::new()))?;
+    world
+        .run()
+        .map_err(|violation| fail(world.steps(), world.now(), violation, world.story().to_string()))?;
     Ok(Report { steps: world.steps(), lasted: world.now(), trace: world.trace(), reasons: *world.reasons() })
 }
 

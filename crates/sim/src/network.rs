@@ -36,7 +36,7 @@ impl Link {
     }
 
     /// What arrives of a frame, and how much later.
-    pub fn carry(&mut self, frame: OwnedFrame) -> Vec<(Duration, OwnedFrame)> {
+    pub fn carry(&mut self, frame: &OwnedFrame) -> Vec<(Duration, OwnedFrame)> {
         let Impairment { loss, duplication, .. } = self.impairment;
         let copies = match (self.rng.per_mille(loss), self.rng.per_mille(duplication)) {
             (true, _) => 0,
@@ -48,7 +48,8 @@ impl Link {
 
     fn delay(&mut self) -> Duration {
         let late = self.rng.per_mille(self.impairment.reordering);
-        self.impairment.latency + if late { self.rng.span(self.impairment.latency * 5) } else { Duration::ZERO }
+        self.impairment.latency
+            + if late { self.rng.span(self.impairment.latency * 5) } else { Duration::ZERO }
     }
 
     /// Changes one byte, perhaps. Only in a frame with a complete checksum: that is what lets the receiver notice. A
@@ -110,5 +111,42 @@ impl<T> Agenda<T> {
 impl<T> Default for Agenda<T> {
     fn default() -> Self {
         Self { entries: BTreeMap::new(), noted: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::{Route, Shape, checksums_are_right, udp};
+
+    const CLEAN: Impairment = Impairment {
+        latency: Duration::from_millis(1),
+        loss: 0,
+        duplication: 0,
+        reordering: 0,
+        corruption: 0,
+    };
+
+    fn frame(shape: Shape) -> OwnedFrame {
+        let route = Route { source: ([10, 0, 0, 1], 1).into(), destination: ([10, 0, 0, 2], 2).into() };
+        udp(route, &[7; 100], shape)
+    }
+
+    #[test]
+    fn a_clean_link_changes_nothing() {
+        let carried = Link::new(CLEAN, Rng::new(1)).carry(&frame(Shape::Plain));
+        assert_eq!(carried.len(), 1);
+        assert_eq!((carried[0].0, &carried[0].1.bytes), (CLEAN.latency, &frame(Shape::Plain).bytes));
+    }
+
+    #[test]
+    fn damage_is_always_to_be_noticed() {
+        let mut link = Link::new(Impairment { corruption: 1000, ..CLEAN }, Rng::new(1));
+        for _ in 0..1000 {
+            let (_, damaged) = link.carry(&frame(Shape::Plain)).remove(0);
+            let noticed = parse(&damaged.bytes).is_ok_and(|packet| checksums_are_right(&damaged, &packet));
+            assert!(damaged.damaged && !noticed);
+            assert!(!link.carry(&frame(Shape::Partial)).remove(0).1.damaged, "nobody could notice");
+        }
     }
 }

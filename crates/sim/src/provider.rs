@@ -54,7 +54,12 @@ impl Provider {
     }
 
     /// Takes in a packet that is undamaged; returns what is answered.
-    pub fn input(&mut self, packet: &Packet, bytes: &[u8], now: Duration) -> Result<Vec<OwnedFrame>, Violation> {
+    pub fn input(
+        &mut self,
+        packet: &Packet,
+        bytes: &[u8],
+        now: Duration,
+    ) -> Result<Vec<OwnedFrame>, Violation> {
         let Route { source: peer, destination: target } = route_of(packet);
         let back = Route { source: target, destination: peer };
         let is_open = self.open.contains(&(packet.protocol, target));
@@ -65,7 +70,8 @@ impl Provider {
             Protocol::Udp => Ok(Vec::new()),
             Protocol::Tcp => {
                 let known = self.servers.get(&(target, peer)).filter(|server| !server.tcp.is_forgotten(now));
-                let begins = packet.flags.opens() && known.is_none_or(|server| server.tcp.gives_way_to(packet));
+                let begins =
+                    packet.flags.opens() && known.is_none_or(|server| server.tcp.gives_way_to(packet));
                 match (begins, known.is_some()) {
                     (true, _) if is_open => Ok(self.accept(back, packet, bytes, now)),
                     (false, true) => self.serve(back, packet, bytes, now),
@@ -78,7 +84,8 @@ impl Provider {
     /// Lets every server send what is due.
     pub fn poll(&mut self, now: Duration) -> Vec<OwnedFrame> {
         self.servers.retain(|_, server| !server.tcp.is_forgotten(now));
-        let due = self.servers.values_mut().filter(|server| server.tcp.deadline().is_some_and(|at| at <= now));
+        let due =
+            self.servers.values_mut().filter(|server| server.tcp.deadline().is_some_and(|at| at <= now));
         due.flat_map(|server| server.tcp.poll(now)).collect()
     }
 
@@ -95,8 +102,16 @@ impl Provider {
         self.plans[self.rng.index(self.plans.len())].server
     }
 
-    fn serve(&mut self, back: Route, packet: &Packet, bytes: &[u8], now: Duration) -> Result<Vec<OwnedFrame>, Violation> {
-        let Some(server) = self.servers.get_mut(&(back.source, back.destination)) else { return Ok(Vec::new()) };
+    fn serve(
+        &mut self,
+        back: Route,
+        packet: &Packet,
+        bytes: &[u8],
+        now: Duration,
+    ) -> Result<Vec<OwnedFrame>, Violation> {
+        let Some(server) = self.servers.get_mut(&(back.source, back.destination)) else {
+            return Ok(Vec::new());
+        };
         server.tcp.input(packet, bytes, now);
         server.read(&self.plans)?;
         if let Some(plan) = &server.plan {
@@ -115,7 +130,8 @@ impl Server {
     fn read(&mut self, plans: &[Plan]) -> Result<(), Violation> {
         self.early.extend(self.tcp.read());
         if self.plan.is_none() && self.early.len() >= WORD {
-            let named = tag_in(&self.early).and_then(|tag| plans.iter().find(|plan| plan.id == tag.connection));
+            let named =
+                tag_in(&self.early).and_then(|tag| plans.iter().find(|plan| plan.id == tag.connection));
             self.plan = named.cloned();
         }
         let Some(plan) = &self.plan else {

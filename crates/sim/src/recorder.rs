@@ -99,7 +99,11 @@ impl Output for Recorder<'_> {
     }
 
     fn emit(&mut self, frame: &mut Frame<'_>, Egress::Device(device): Egress) {
-        self.said.departures.push(Departure { device, frame: OwnedFrame::copy(frame, self.damaged), slot: None });
+        self.said.departures.push(Departure {
+            device,
+            frame: OwnedFrame::copy(frame, self.damaged),
+            slot: None,
+        });
     }
 
     fn hand_over(&mut self, to: WorkerId, device: DeviceId, frame: &Frame<'_>) -> Result<(), HandOverFull> {

@@ -77,7 +77,9 @@ impl Saboteur {
     pub fn tamper(&mut self, batch: &mut Batch, ledger: &Ledger) {
         match self.sabotage {
             Sabotage::SwallowAVerdict => drop(batch.said.verdicts.pop()),
-            Sabotage::SwallowAnswers => batch.said.departures.retain(|departure| !goes_to_a_consumer(departure, ledger)),
+            Sabotage::SwallowAnswers => {
+                batch.said.departures.retain(|departure| !goes_to_a_consumer(departure, ledger));
+            }
             _ => {}
         }
         for departure in batch.said.departures.iter_mut().filter(|departure| !departure.frame.damaged) {
@@ -102,9 +104,11 @@ impl Saboteur {
     fn share_a_port(&mut self, departure: &mut Departure, packet: &Packet, ledger: &Ledger) {
         let Some(sight) = ledger.sight_of(departure.device, packet) else { return };
         let first = *self.first.get_or_insert(sight);
-        if !ledger.is_held(&first) {
+        if ledger.holder_of(&first).is_none() {
             self.first = Some(sight);
-        } else if (first.protocol, first.target, first.node.ip()) == (sight.protocol, sight.target, sight.node.ip()) {
+        } else if (first.protocol, first.target, first.node.ip())
+            == (sight.protocol, sight.target, sight.node.ip())
+        {
             let port = first.node.port().to_be_bytes();
             departure.frame.bytes[packet.transport..packet.transport + 2].copy_from_slice(&port);
             mend_checksum(&mut departure.frame, packet);
@@ -118,7 +122,9 @@ fn goes_to_a_consumer(departure: &Departure, ledger: &Ledger) -> bool {
 
 /// To another namespace where it looks right: only what it says gives it away.
 fn misdeliver(departure: &mut Departure, packet: &Packet, ledger: &Ledger) {
-    if packet.protocol == Protocol::Tcp && !packet.flags.ack() || ledger.sight_of(departure.device, packet).is_some() {
+    if packet.protocol == Protocol::Tcp && !packet.flags.ack()
+        || ledger.sight_of(departure.device, packet).is_some()
+    {
         return;
     }
     let mut others = ledger.devices().filter(|device| *device != departure.device);

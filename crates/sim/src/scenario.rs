@@ -40,9 +40,21 @@ const fn v6(network: u16, host: u16) -> IpAddr {
 
 /// Two consumers with the same addresses, and one that lives beside the targets.
 const CONSUMERS: [Consumer; 3] = [
-    Consumer { namespace: "consumer-a", v4: [v4([10, 1, 0, 5]), v4([10, 1, 9, 50])], v6: [v6(1, 5), v6(1, 0x50)] },
-    Consumer { namespace: "consumer-b", v4: [v4([10, 1, 0, 5]), v4([10, 1, 9, 50])], v6: [v6(1, 5), v6(1, 0x50)] },
-    Consumer { namespace: PROVIDER, v4: [v4([10, 2, 0, 9]), v4([10, 2, 9, 50])], v6: [v6(2, 9), v6(2, 0x50)] },
+    Consumer {
+        namespace: "consumer-a",
+        v4: [v4([10, 1, 0, 5]), v4([10, 1, 9, 50])],
+        v6: [v6(1, 5), v6(1, 0x50)],
+    },
+    Consumer {
+        namespace: "consumer-b",
+        v4: [v4([10, 1, 0, 5]), v4([10, 1, 9, 50])],
+        v6: [v6(1, 5), v6(1, 0x50)],
+    },
+    Consumer {
+        namespace: PROVIDER,
+        v4: [v4([10, 2, 0, 9]), v4([10, 2, 9, 50])],
+        v6: [v6(2, 9), v6(2, 0x50)],
+    },
 ];
 const WEB: [(IpAddr, u16); 3] = [(v4([10, 2, 0, 2]), 8080), (v4([10, 2, 0, 3]), 8080), (v6(2, 2), 8080)];
 const DNS: [(IpAddr, u16); 2] = [(v4([10, 2, 0, 2]), 5353), (v6(2, 2), 5353)];
@@ -185,7 +197,8 @@ fn draw_plan(id: ConnectionId, consumers: &[Consumer], earlier: &[Plan], rng: &m
         Behaviour::Refused => REFUSING_PORTS[rng.index(2)],
         _ => TCP_PORTS[rng.index(2)],
     };
-    let [client, interface] = if rng.per_mille(500) { consumers[consumer].v4 } else { consumers[consumer].v6 };
+    let [client, interface] =
+        if rng.per_mille(500) { consumers[consumer].v4 } else { consumers[consumer].v6 };
     let source = SocketAddr::new(client, rng.between(*CLIENT_PORTS.start(), *CLIENT_PORTS.end()) as u16);
     let route = Route { source, destination: SocketAddr::new(interface, port) };
     // Whoever wants a tuple that is taken waits until it is free.

@@ -3,13 +3,18 @@
 //!
 //! Numbers are kept relative to the initial one: SYN is 0, data begins at 1, FIN follows the data.
 
-use std::collections::BTreeMap;
+mod receiver;
+mod sender;
+
 use std::time::Duration;
 
-use wire::{Packet, TcpFlags, mss_of};
+use wire::{Packet, TcpFlags};
 
 use crate::packet::{OwnedFrame, Route, Shape, TcpHeader, tcp};
 use crate::rng::Rng;
+
+use receiver::Receiver;
+use sender::Sender;
 
 const FIRST_TIMEOUT: Duration = Duration::from_millis(250);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -74,33 +79,6 @@ pub struct Tcp {
     out: Vec<OwnedFrame>,
 }
 
-#[derive(Debug)]
-struct Sender {
-    initial: u32,
-    data: Vec<u8>,
-    closing: bool,
-    /// Everything below is acknowledged.
-    acknowledged: u32,
-    next: u32,
-    /// The highest `next` ever: going back lowers `next`.
-    highest: u32,
-    window: u32,
-    mss: usize,
-}
-
-#[derive(Debug, Default)]
-struct Receiver {
-    initial: u32,
-    /// The relative number that is expected next.
-    next: u32,
-    early: BTreeMap<u32, Vec<u8>>,
-    fin_at: Option<u32>,
-    closed: bool,
-    /// In order, and not yet read.
-    unread: Vec<u8>,
-    owes_ack: bool,
-}
-
 impl Tcp {
     /// Opens a connection.
     pub fn dial(route: Route, manner: Manner, rng: Rng) -> Self {
@@ -116,16 +94,7 @@ impl Tcp {
     }
 
     fn new(route: Route, manner: Manner, mut rng: Rng, state: State) -> Self {
-        let sender = Sender {
-            initial: rng.draw() as u32,
-            data: Vec::new(),
-            closing: false,
-            acknowledged: 0,
-            next: 0,
-            highest: 0,
-            window: 1,
-            mss: 536,
-        };
+        let sender = Sender::new(rng.draw() as u32);
         Self {
             route,
             manner,
@@ -231,7 +200,8 @@ impl Tcp {
     }
 
     fn hear_answer(&mut self, packet: &Packet, bytes: &[u8], now: Duration) {
-        let acknowledges = packet.flags.ack() && packet.acknowledgement == self.sender.initial.wrapping_add(1);
+        let acknowledges =
+            packet.flags.ack() && packet.acknowledgement == self.sender.initial.wrapping_add(1);
         match (packet.flags.rst(), packet.flags.syn(), acknowledges) {
             (true, _, true) => self.end(End::Refused, now),
             (true, _, false) => {}
@@ -275,10 +245,8 @@ impl Tcp {
             self.sender.next = self.sender.next.max(acknowledged);
             self.open();
         }
-        self.sender.window = u32::from(u16::from_be_bytes([
-            bytes[packet.transport + 14],
-            bytes[packet.transport + 15],
-        ]));
+        self.sender.window =
+            u32::from(u16::from_be_bytes([bytes[packet.transport + 14], bytes[packet.transport + 15]]));
         self.receiver.take(packet, &bytes[packet.payload..], self.manner.window);
         if self.receiver.closed && self.sender.is_done() {
             self.end(End::Finished, now);
@@ -326,7 +294,11 @@ impl Tcp {
             State::Answering if next == 0 => self.send(TcpFlags::SYN | TcpFlags::ACK, 0, &[]),
             State::Open if next < finish => {
                 let room = self.sender.room(self.tries > 0);
-                let wanted = if self.manner.offloads && self.rng.per_mille(500) { LARGEST_SUPER } else { self.sender.mss };
+                let wanted = if self.manner.offloads && self.rng.per_mille(500) {
+                    LARGEST_SUPER
+                } else {
+                    self.sender.mss
+                };
                 let len = room.min(wanted).min((finish - next) as usize);
                 if len == 0 {
                     return false;
@@ -378,88 +350,6 @@ impl Tcp {
     }
 }
 
-impl Sender {
-    /// Reads the other side's SYN.
-    fn hear(&mut self, syn: &Packet, bytes: &[u8]) {
-        self.mss = usize::from(mss_of(bytes, syn).unwrap_or(536));
-        self.window = u32::from(u16::from_be_bytes([bytes[syn.transport + 14], bytes[syn.transport + 15]]));
-        if syn.flags.ack() {
-            self.acknowledged = 1;
-        }
-    }
-
-    /// The relative number that follows the data.
-    fn finish(&self) -> u32 {
-        self.data.len() as u32 + 1
-    }
-
-    /// How much may be sent now. A window without room is probed with one byte.
-    fn room(&self, probing: bool) -> usize {
-        let room = (self.acknowledged + self.window).saturating_sub(self.next);
-        room.max(u32::from(probing && self.next == self.acknowledged)) as usize
-    }
-
-    fn has_unsent(&self) -> bool {
-        self.next < self.finish() || (self.closing && self.next == self.finish())
-    }
-
-    /// Whether our FIN is acknowledged.
-    fn is_done(&self) -> bool {
-        self.closing && self.acknowledged > self.finish()
-    }
-}
-
-impl Receiver {
-    fn begin(&mut self, syn: &Packet) {
-        self.initial = syn.sequence;
-        self.next = 1;
-    }
-
-    /// The sequence number that is expected next.
-    fn expected(&self) -> u32 {
-        self.initial.wrapping_add(self.next)
-    }
-
-    /// Takes a segment's bytes and FIN, where they fall into the window.
-    fn take(&mut self, packet: &Packet, payload: &[u8], window: u16) {
-        if packet.sequence_len() == 0 {
-            return;
-        }
-        self.owes_ack = true;
-        let ahead = packet.sequence.wrapping_sub(self.expected()) as i32;
-        let begin = i64::from(self.next) + i64::from(ahead);
-        if begin < 1 || ahead > i32::from(window) {
-            return; // an older connection's, or beyond the window
-        }
-        let begin = begin as u32;
-        if !payload.is_empty() {
-            let known = self.early.get(&begin).map_or(0, Vec::len);
-            if payload.len() > known {
-                self.early.insert(begin, payload.to_vec());
-            }
-        }
-        if packet.flags.fin() {
-            self.fin_at = Some(begin + payload.len() as u32);
-        }
-        self.put_in_order();
-    }
-
-    fn put_in_order(&mut self) {
-        while let Some(piece) = self.early.first_entry().filter(|piece| *piece.key() <= self.next) {
-            let (begin, bytes) = piece.remove_entry();
-            let known = (self.next - begin) as usize;
-            if let Some(news) = bytes.get(known..) {
-                self.unread.extend(news);
-                self.next += news.len() as u32;
-            }
-        }
-        if self.fin_at == Some(self.next) && !self.closed {
-            self.next += 1;
-            self.closed = true;
-        }
-    }
-}
-
 /// The RST that a host answers with where there is no connection.
 pub fn refusal(route: Route, packet: &Packet) -> Option<OwnedFrame> {
     if packet.flags.rst() {
@@ -476,3 +366,6 @@ pub fn refusal(route: Route, packet: &Packet) -> Option<OwnedFrame> {
     };
     Some(tcp(route, &header, &[], Shape::Plain))
 }
+
+#[cfg(test)]
+mod tests;

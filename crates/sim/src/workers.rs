@@ -46,9 +46,8 @@ impl Workers {
     pub fn start(shared: &Arc<Shared>, ring: usize, stall: Duration, mut rng: Rng) -> Self {
         let count = shared.workers();
         let mut rings: Vec<Ring> = (0..count).map(|_| Ring::new(ring)).collect();
-        let mut workers: Vec<Worker> = (0..count as u16)
-            .map(|id| Worker::new(Arc::clone(shared), WorkerId(id), rng.seeds()))
-            .collect();
+        let mut workers: Vec<Worker> =
+            (0..count as u16).map(|id| Worker::new(Arc::clone(shared), WorkerId(id), rng.seeds())).collect();
         for worker in &mut workers {
             for device in 0..shared.topology().namespaces.len() as u16 {
                 let mut recorder = Recorder::new(&mut rings, &[], false);
@@ -98,11 +97,11 @@ impl Workers {
         let waiting = &mut self.desks[worker].frames;
         let (device, first) = waiting.pop_front()?;
         let mut batch = vec![first];
-        while batch.len() < most
-            && !batch[0].damaged
-            && let Some(next) = waiting.pop_front_if(|(of, frame)| *of == device && !frame.damaged)
-        {
-            batch.push(next.1);
+        let may_join = |next: Option<&(DeviceId, OwnedFrame)>| {
+            next.is_some_and(|(of, frame)| *of == device && !frame.damaged)
+        };
+        while batch.len() < most && !batch[0].damaged && may_join(waiting.front()) {
+            batch.extend(waiting.pop_front().map(|(_, frame)| frame));
         }
         Some((device, batch))
     }

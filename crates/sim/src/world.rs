@@ -21,6 +21,7 @@ use crate::recorder::{Batch, Departure};
 use crate::rng::Rng;
 use crate::sabotage::{Sabotage, Saboteur};
 use crate::scenario::{PROVIDER, Scenario};
+use crate::story::Story;
 use crate::trace::Trace;
 use crate::workers::Workers;
 
@@ -46,6 +47,7 @@ pub struct World {
     ledger: Ledger,
     saboteur: Option<Saboteur>,
     trace: Trace,
+    story: Story,
     reasons: [u64; Reason::COUNT],
 }
 
@@ -62,9 +64,10 @@ enum Happening {
 impl World {
     /// The world of a scenario, before its first moment.
     pub fn new(scenario: Scenario, sabotage: Option<Sabotage>, mut rng: Rng) -> Result<Self, Violation> {
-        let topology = Topology::parse(&scenario.file, &Origin::new("simulated.toml")).map_err(|problems| {
-            Violation::new(Invariant::SoundScenario, format!("{problems:?}\n{}", scenario.file))
-        })?;
+        let topology =
+            Topology::parse(&scenario.file, &Origin::new("simulated.toml")).map_err(|problems| {
+                Violation::new(Invariant::SoundScenario, format!("{problems:?}\n{}", scenario.file))
+            })?;
         let topology = Arc::new(topology);
         let shared = Arc::new(Shared::new(Arc::clone(&topology), scenario.workers, rng.seeds()));
         let device = |namespace: &str| device_of(&topology, namespace);
@@ -92,6 +95,7 @@ impl World {
             saboteur: sabotage.map(|sabotage| Saboteur::new(sabotage, &shared)),
             shared,
             trace: Trace::default(),
+            story: Story::default(),
             reasons: [0; Reason::COUNT],
             rng,
         })
@@ -119,6 +123,11 @@ impl World {
         self.trace.digest()
     }
 
+    /// The last things that were said.
+    pub fn story(&self) -> &Story {
+        &self.story
+    }
+
     /// How many frames ended for each reason.
     pub fn reasons(&self) -> &[u64; Reason::COUNT] {
         &self.reasons
@@ -134,7 +143,6 @@ impl World {
         let next = [outside, self.workers.deadline()].into_iter().flatten().min();
         let Some(next) = next.filter(|next| *next < LONGEST) else { return Ok(false) };
         self.steps += 1;
-        if std::env::var("DBG2").is_ok() && self.steps > 100000 { eprintln!("{:?} {:?} {:?} {:?}", self.now, clients, self.provider.deadline(), self.workers.deadline()); for c in &self.clients { eprintln!("{c:?}"); } std::process::exit(1); }
         self.now = self.now.max(next);
         match self.agenda.due(self.now) {
             Some(Happening::Arrives(device, frame)) => self.workers.arrive(device, frame, self.now),
@@ -178,11 +186,11 @@ impl World {
             if let Ok(packet) = parse(&frame.bytes) {
                 self.ledger.sent(device, &packet);
             }
-            self.carry_in(device, frame);
+            self.carry_in(device, &frame);
         }
     }
 
-    fn carry_in(&mut self, device: DeviceId, frame: OwnedFrame) {
+    fn carry_in(&mut self, device: DeviceId, frame: &OwnedFrame) {
         for (delay, frame) in self.links[device.index()][0].carry(frame) {
             self.agenda.note(self.now + delay, Happening::Arrives(device, frame));
         }
@@ -190,7 +198,7 @@ impl World {
 
     fn intrusion(&mut self) {
         match intrude(self.shared.topology(), &self.ledger, &mut self.rng) {
-            Some((device, frame)) if frame.damaged => self.carry_in(device, frame),
+            Some((device, frame)) if frame.damaged => self.carry_in(device, &frame),
             Some((device, frame)) => self.send(device, vec![frame]),
             None => {}
         }
@@ -220,34 +228,31 @@ impl World {
         Ok(())
     }
 
-    /// Checks what a worker has said, and lets what it has sent go its way.
+    /// Takes in what a worker has said: checks it, and lets what it has sent go its way.
     fn settle(&mut self, mut batch: Batch) -> Result<(), Violation> {
         if let Some(saboteur) = &mut self.saboteur {
             saboteur.tamper(&mut batch, &self.ledger);
         }
         self.trace.batch(self.now, &batch);
-        if std::env::var("DBG").is_ok() {
-            let show = |f: &OwnedFrame| match parse(&f.bytes) { Ok(p) => format!("{}:{}>{}:{} {:02x} seq {} ack {} len {}{}", p.source, p.source_port, p.destination, p.destination_port, p.flags.bits(), p.sequence, p.acknowledgement, p.payload_len(), if f.damaged {" DAMAGED"} else {""}), Err(e) => format!("{e:?}") };
-            for (i, f) in batch.frames.iter().enumerate() { eprintln!("{:?} IN {:?}[{i}] {}", self.now, batch.device, show(f)); }
-            for d in &batch.said.departures { eprintln!("   OUT {:?} {:?} {}", d.device, d.slot, show(&d.frame)); }
-            for v in &batch.said.verdicts { eprintln!("   {:?}", v); }
-            for v in &batch.said.events { eprintln!("   {:?}", v); }
-        }
         self.learn(&batch);
-        invariants::one_verdict_each(&batch)?;
-        let damaged = batch.is_damaged();
-        for departure in &batch.said.departures {
-            if !damaged {
-                self.check(departure, &batch)?;
-            }
-        }
-        for Departure { device, frame, .. } in batch.said.departures {
+        let judged = self.judge(&batch);
+        for Departure { device, frame, .. } in &batch.said.departures {
             let Some([_, link]) = self.links.get_mut(device.index()) else { continue };
             for (delay, frame) in link.carry(frame) {
-                self.agenda.note(self.now + delay, Happening::Reaches(device, frame));
+                self.agenda.note(self.now + delay, Happening::Reaches(*device, frame));
             }
         }
-        Ok(())
+        self.story.add(self.now, batch);
+        judged
+    }
+
+    fn judge(&mut self, batch: &Batch) -> Result<(), Violation> {
+        invariants::one_verdict_each(batch)?;
+        // What comes of a damaged frame is damaged too, and is nobody's.
+        if batch.is_damaged() {
+            return Ok(());
+        }
+        batch.said.departures.iter().try_for_each(|departure| self.check(departure, batch))
     }
 
     /// Notes which flows there are, and whose they are.
@@ -272,10 +277,12 @@ impl World {
         let owner = self
             .client_at(batch, departure.slot)
             .or_else(|| self.ledger.owner_of(&departure.frame.bytes[packet.payload..]));
-        if let (Some(seen), Some(owner)) = (self.ledger.sight_of(departure.device, &packet), owner) {
-            invariants::port_has_one_owner(seen, owner, &mut self.ledger)?;
+        match (self.ledger.sight_of(departure.device, &packet), owner) {
+            (Some(seen), Some(owner)) => invariants::port_has_one_owner(seen, owner, &mut self.ledger),
+            // The forwarder's own SYN: in whose name is not known yet, but the port must be free.
+            (Some(seen), None) if packet.flags.opens() => invariants::port_is_free(seen, &self.ledger),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// The client that has sent the frame at a slot of a batch, if it was one.
@@ -307,7 +314,8 @@ impl World {
 }
 
 fn owner(plan: &Plan, device: DeviceId) -> Tuple {
-    let protocol = if plan.behaviour == Behaviour::Datagrams { wire::Protocol::Udp } else { wire::Protocol::Tcp };
+    let protocol =
+        if plan.behaviour == Behaviour::Datagrams { wire::Protocol::Udp } else { wire::Protocol::Tcp };
     Tuple { device, protocol, client: plan.route.source, interface: plan.route.destination }
 }
 

@@ -8,7 +8,8 @@ const SEEDS: std::ops::Range<u64> = 0..20;
 fn caught(sabotage: Sabotage) {
     let mut times = 0;
     for seed in SEEDS {
-        sim::run(seed).unwrap_or_else(|failure| panic!("without sabotage: {failure}"));
+        let clean = sim::run(seed);
+        assert!(clean.is_ok(), "without sabotage: {clean:?}");
         let Err(failure) = sim::run_with(seed, Some(sabotage)) else { continue };
         assert_eq!(failure.violation.invariant, sabotage.caught_by(), "{failure}");
         assert!(failure.to_string().contains(&format!("SIDEGATE_SIM_SEED={seed}")), "{failure}");

@@ -4,12 +4,9 @@ use std::env;
 
 use engine::Reason;
 
-fn number(variable: &str) -> Option<u64> {
-    env::var(variable).ok().map(|value| value.parse().expect("a number"))
-}
-
 #[test]
 fn every_invariant_holds_for_every_seed() {
+    let number = |variable| env::var(variable).ok().map(|value| value.parse().expect("a number"));
     let seeds = match number("SIDEGATE_SIM_SEED") {
         Some(seed) => seed..seed + 1,
         None => 0..number("SIDEGATE_SIM_SEEDS").unwrap_or(200),

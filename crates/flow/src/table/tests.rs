@@ -132,8 +132,33 @@ fn time_runs_out_as_the_phase_says() {
     assert_eq!(life(2, &open), (350, Cause::Idle));
     assert_eq!(life(3, &[&open[..], &[(Forward, fin | ack)]].concat()), (350, Cause::Idle));
     let closed = [&open[..], &[(Forward, fin | ack), (Reply, fin | ack)]].concat();
-    assert_eq!(life(4, &closed), (10, Cause::Finished));
-    assert_eq!(life(5, &[(Forward, syn), (Reply, rst | ack)]), (10, Cause::Reset));
+    assert_eq!(life(4, &closed), (60, Cause::Finished));
+    assert_eq!(life(5, &[(Forward, syn), (Reply, rst | ack)]), (60, Cause::Reset));
+}
+
+/// A closed flow keeps its port quiet for as long as nobody is short of ports or slots.
+#[test]
+fn what_runs_short_is_given_back_sooner() {
+    let table = table(100, 1);
+    let turn = table.turn(0);
+    for (flows, remembered) in [(40, 60), (60, 10), (80, 1)] {
+        let flows: Vec<_> = (0..flows)
+            .map(|client| {
+                let new = new_flow(&table, original(0, client));
+                let flow = turn.insert(&new, secs(0)).unwrap();
+                let found = turn.find(&new.reply).unwrap();
+                turn.observe(&found, TcpFlags::new(TcpFlags::RST), 40, secs(0));
+                flow
+            })
+            .collect();
+        let slot = flows[0].slot as usize;
+        assert_eq!(turn.expire(slot, secs(remembered) - Tick::LEN), None);
+        assert!(turn.expire(slot, secs(remembered)).is_some());
+        drop(flows.into_iter().map(|flow| turn.release(flow)).collect::<Vec<_>>());
+        table.turns.end(0);
+        turn.recycle(100);
+        table.turns.begin(0);
+    }
 }
 
 #[test]

@@ -1,0 +1,57 @@
+use wire::parse;
+
+use super::*;
+
+const MANNER: Manner = Manner { mss: 1440, window: 20_000, offloads: true };
+
+/// Carries what `from` says to `to`, but for every `lost`th frame.
+fn carry(from: &mut Tcp, to: &mut Tcp, now: Duration, lost: usize, count: &mut usize) {
+    for frame in from.poll(now) {
+        *count += 1;
+        if !count.is_multiple_of(lost) {
+            to.input(&parse(&frame.bytes).unwrap(), &frame.bytes, now);
+        }
+    }
+}
+
+#[test]
+fn bytes_arrive_both_ways_whatever_is_lost() {
+    for lost in [usize::MAX, 7, 3] {
+        let there = Route { source: ([10, 0, 0, 1], 1).into(), destination: ([10, 0, 0, 2], 2).into() };
+        let back = Route { source: there.destination, destination: there.source };
+        let mut client = Tcp::dial(there, MANNER, Rng::new(1));
+        let syn = client.poll(Duration::ZERO).remove(0).bytes;
+        let mut server = Tcp::answer(back, MANNER, Rng::new(2), &parse(&syn).unwrap(), &syn);
+        let [question, answer] = [100_000, 50_000].map(|len| (0..len).map(|n| n as u8).collect::<Vec<_>>());
+        client.write(&question);
+        client.finish();
+        let (mut count, mut heard, mut got) = (0, Vec::new(), Vec::new());
+        for now in (0..100_000).map(Duration::from_millis) {
+            carry(&mut client, &mut server, now, lost, &mut count);
+            heard.extend(server.read());
+            if server.is_closed_by_peer() && !server.is_finishing() {
+                server.write(&answer);
+                server.finish();
+            }
+            carry(&mut server, &mut client, now, lost, &mut count);
+            got.extend(client.read());
+        }
+        assert!(heard == question && got == answer, "{} and {} bytes", heard.len(), got.len());
+        assert_eq!((client.end_of_it(), server.end_of_it()), (Some(End::Finished), Some(End::Finished)));
+    }
+}
+
+#[test]
+fn a_refusal_is_told_from_a_stray_reset() {
+    let there = Route { source: ([10, 0, 0, 1], 1).into(), destination: ([10, 0, 0, 2], 2).into() };
+    let back = Route { source: there.destination, destination: there.source };
+    let mut client = Tcp::dial(there, MANNER, Rng::new(1));
+    let syn = parse(&client.poll(Duration::ZERO)[0].bytes).unwrap();
+    let mut hear = |syn: &Packet| {
+        let rst = refusal(back, syn).unwrap();
+        client.input(&parse(&rst.bytes).unwrap(), &rst.bytes, Duration::ZERO);
+        client.end_of_it()
+    };
+    assert_eq!(hear(&Packet { sequence: syn.sequence.wrapping_add(1), ..syn }), None);
+    assert_eq!(hear(&syn), Some(End::Refused));
+}
