@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use flow::{Direction, FlowId, FlowPath, Found, Key, NewFlow, Phase, Place, Refused, Turn};
 use topology::{DeviceId, InterfaceId, Path};
-use wire::{Frame, Packet, Protocol, Rewrite};
+use wire::{Checksum, Frame, Packet, Protocol, Rewrite, checksum_is_valid};
 
 use crate::admit::{Admission, Tuple, admit};
 use crate::contract::{Egress, Event, Output};
@@ -71,7 +71,11 @@ impl<O: Output> Journey<'_, O> {
             remote_port: packet.source_port,
         };
         match self.turn.find(&key) {
-            Some(found) if !self.opens_again(&found, &packet) => self.known(frame, &packet, &found, trail),
+            Some(found) if !self.needs_new_flow(&found, &packet) => self.known(frame, &packet, &found, trail),
+            // A damaged packet opens nothing and is not answered. (One of a known flow is the receiver's to notice.)
+            _ if frame.checksum() == Checksum::Complete && !checksum_is_valid(frame.bytes, &packet) => {
+                Err(Reason::BadChecksum)
+            }
             _ => match place {
                 Place::Interface(interface) => self.newcomer(frame, &packet, &key, interface, trail),
                 Place::Node(_) => Err(self.one_way(&packet)),
@@ -219,9 +223,9 @@ impl<O: Output> Journey<'_, O> {
         }
     }
 
-    /// Whether a SYN re-uses the tuple of a flow that has closed. If it would go to the same target, the flow simply opens
-    /// again, with the port that the target knows; otherwise it makes room for a new one.
-    fn opens_again(&mut self, found: &Found, packet: &Packet) -> bool {
+    /// Whether a SYN needs a new flow although its tuple has one: that one has closed. If the SYN would go to the same
+    /// target, the old flow simply opens again, with the port that the target knows; otherwise it makes room.
+    fn needs_new_flow(&mut self, found: &Found, packet: &Packet) -> bool {
         if found.phase != Phase::Closing || !packet.flags.opens() || found.direction != Direction::Forward {
             return false;
         }
@@ -229,11 +233,15 @@ impl<O: Output> Journey<'_, O> {
         let tuple = Tuple::of(self.device, packet);
         let target = admit(&shared.view, &shared.health, &shared.choice, &tuple)
             .map(|admission| admission.candidate.target);
-        if found.path == FlowPath::Nat && target == Ok(found.target) {
-            return !self.turn.reopen(found.flow, self.now);
-        }
         // A terminated flow's owner clears it away itself; until then its own TCP answers.
-        found.path == FlowPath::Nat && self.turn.release(found.flow).is_some()
+        if found.path != FlowPath::Nat {
+            return false;
+        }
+        if target == Ok(found.target) && self.turn.reopen(found.flow, self.now) {
+            return false;
+        }
+        close(&self.turn, found.flow, self.out);
+        true
     }
 
     /// Answers with a RST, within the rate; a RST itself is never answered.

@@ -115,7 +115,7 @@ reasons! {
     HandOverFull = "hand_over_full", Dropped, "the machine is overloaded";
     /// The device on the other side is gone.
     EgressDown = "egress_down", Dropped, "the namespace on the other side is gone; sidegate re-attaches when it is back";
-    /// A terminated flow's packet with a wrong checksum.
+    /// A wrong checksum, on a packet that we would have to answer or act upon.
     BadChecksum = "bad_checksum", Dropped, "something corrupts packets on the way";
 }
 

@@ -93,12 +93,17 @@ impl Worker {
         }
     }
 
-    /// When [`Worker::expire`] should be called next, if nothing else happens.
+    /// When [`Worker::expire`] should be called next, if nothing else happens. A worker that sleeps would not learn that
+    /// another one has filled a slot which is its own to sweep: so there is always a next time, if only in a second.
     pub fn next_deadline(&self) -> Option<Duration> {
-        let sweep = (!self.shared.flows.is_quiet()).then_some(self.sweep.due);
-        [sweep, self.own.terminator.next_deadline()].into_iter().flatten().min()
+        let quiet = self.shared.flows.is_quiet();
+        let sweep = self.sweep.due + if quiet { QUIET } else { Duration::ZERO };
+        Some(self.own.terminator.next_deadline().map_or(sweep, |due| due.min(sweep)))
     }
 }
+
+/// How much later the next look is while there are no flows.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// Ends a terminated flow that is over, and says so.
 pub(crate) fn close<O: Output>(turn: &Turn<'_>, flow: flow::FlowId, out: &mut O) {

@@ -129,8 +129,9 @@ pub fn bytes_in_order(
 pub fn port_has_one_owner(seen: Sight, owner: Tuple, ledger: &mut Ledger) -> Result<(), Violation> {
     let Some(other) = ledger.take_port(seen, owner) else { return Ok(()) };
     let Sight { protocol, node, target } = seen;
-    let message =
-        format!("{target} sees {protocol} from {node} for {owner:?}, and {other:?} still has that port");
+    let message = format!(
+        "{target} sees {protocol} from {node} for {owner:?}, and {other:?} has not been said to be closed"
+    );
     Err(Violation::new(Invariant::PortsUnique, message))
 }
 
@@ -138,7 +139,8 @@ pub fn port_has_one_owner(seen: Sight, owner: Tuple, ledger: &mut Ledger) -> Res
 pub fn port_is_free(seen: Sight, ledger: &Ledger) -> Result<(), Violation> {
     let Some(other) = ledger.holder_of(&seen) else { return Ok(()) };
     let Sight { node, target, .. } = seen;
-    let message = format!("{target} sees a new connection from {node}, and {other:?} still has that port");
+    let message =
+        format!("{target} sees a new connection from {node}, and {other:?} has not been said to be closed");
     Err(Violation::new(Invariant::PortsUnique, message))
 }
 
@@ -219,13 +221,13 @@ fn untouched(frame: &OwnedFrame, packet: &Packet) -> Vec<u8> {
     bytes
 }
 
-/// 5. When all is over: the flow table is empty, and every source port is back.
-pub fn nothing_is_left(flows: usize, ports: usize) -> Result<(), Violation> {
-    if (flows, ports) == (0, 0) {
+/// 5. When all is over: the flow table is empty, every source port is back, and every flow's end has been told.
+pub fn nothing_is_left(flows: usize, ports: usize, untold: usize) -> Result<(), Violation> {
+    if (flows, ports, untold) == (0, 0, 0) {
         return Ok(());
     }
-    Err(Violation::new(
-        Invariant::NothingLeft,
-        format!("{flows} flows and {ports} source ports are still in use"),
-    ))
+    let message = format!(
+        "{flows} flows and {ports} source ports are still in use, and of {untold} flows nobody has said that they are closed"
+    );
+    Err(Violation::new(Invariant::NothingLeft, message))
 }

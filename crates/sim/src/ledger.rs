@@ -178,6 +178,11 @@ impl Ledger {
         };
     }
 
+    /// How many flows the engine has opened and not closed.
+    pub fn live_flows(&self) -> usize {
+        self.live.len()
+    }
+
     /// A client's packet went by this flow.
     pub fn went_by(&mut self, client: Tuple, flow: FlowId) {
         self.flows.insert(client, flow);

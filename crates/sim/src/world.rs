@@ -105,7 +105,8 @@ impl World {
     pub fn run(&mut self) -> Result<(), Violation> {
         while self.steps < MOST_STEPS && self.step()? {}
         self.all_ended_as_planned()?;
-        invariants::nothing_is_left(self.shared.flows().len(), self.shared.flows().ports().in_use())
+        let flows = self.shared.flows();
+        invariants::nothing_is_left(flows.len(), flows.ports().in_use(), self.ledger.live_flows())
     }
 
     /// The virtual time.
