@@ -66,7 +66,7 @@ pub struct Admission<'a> {
 }
 
 /// Decides about a packet that belongs to no flow. `keys` key the choice among targets.
-pub fn admit<'a>(
+pub(crate) fn admit<'a>(
     view: &'a View,
     health: &Health,
     keys: &RandomState,
@@ -86,7 +86,7 @@ pub fn admit<'a>(
 }
 
 /// Sources that no consumer can rightly have. An address of ours elsewhere is no matter: networks may overlap.
-fn check_source(view: &View, device: DeviceId, source: Addr) -> Result<(), Reason> {
+pub(crate) fn check_source(view: &View, device: DeviceId, source: Addr) -> Result<(), Reason> {
     let ip = source.ip();
     let broadcast = source.is_v4() && source.v4_octets() == [255; 4];
     if ip.is_unspecified() {

@@ -16,12 +16,12 @@ use flow::{Direction, FlowId, FlowPath, Found, Key, NewFlow, Phase, Place, Refus
 use topology::{DeviceId, InterfaceId, Path};
 use wire::{Checksum, Frame, Packet, Protocol, Rewrite, checksum_is_valid};
 
-use crate::admit::{Admission, Tuple, admit};
+use crate::admit::{Admission, Tuple, check_source};
 use crate::contract::{Egress, Event, Output};
 use crate::shared::Shared;
 use crate::terminate::Opening;
 use crate::verdict::{Reason, Verdict};
-use crate::worker::{Own, close};
+use crate::worker::{Own, close, closed_event};
 
 /// One batch's journey: what the worker has at hand while it carries frames.
 pub(crate) struct Journey<'a, O> {
@@ -71,13 +71,12 @@ impl<O: Output> Journey<'_, O> {
             remote_port: packet.source_port,
         };
         match self.turn.find(&key) {
-            Some(found) if !self.needs_new_flow(&found, &packet) => self.known(frame, &packet, &found, trail),
+            Some(found) if !reuses_closed(&found, &packet) => self.known(frame, &packet, &found, trail),
             // A damaged packet opens nothing and is not answered. (One of a known flow is the receiver's to notice.)
-            _ if frame.checksum() == Checksum::Complete && !checksum_is_valid(frame.bytes, &packet) => {
-                Err(Reason::BadChecksum)
-            }
-            _ => match place {
-                Place::Interface(interface) => self.newcomer(frame, &packet, &key, interface, trail),
+            _ if is_damaged(frame, &packet) => Err(Reason::BadChecksum),
+            Some(closed) => self.reuse(frame, &packet, &key, &closed, trail),
+            None => match place {
+                Place::Interface(_) => self.newcomer(frame, &packet, &key, trail),
                 Place::Node(_) => Err(self.one_way(&packet)),
             },
         }
@@ -96,13 +95,17 @@ impl<O: Output> Journey<'_, O> {
         if let Place::Interface(interface) = found.onward.place {
             trail.interface = Some(interface);
         }
+        // A target answers; it opens nothing, not even on a tuple that a flow has.
+        if found.direction == Direction::Reply && packet.flags.opens() {
+            return Err(Reason::OneWay);
+        }
         match found.path {
             FlowPath::Nat => self.rewrite(frame, packet, found).map(Some),
             FlowPath::Terminated { worker, relay } if worker == self.own.id.0 => {
                 self.turn.observe(found, packet.flags, packet.len, self.now);
                 let taken = self.own.terminator.input(relay, found, frame, self.now, self.out);
                 if let Some(flow) = taken.over {
-                    close(&self.turn, flow, self.out);
+                    close(self.turn.finish(flow), self.out);
                 }
                 Ok(Some(taken.reason))
             }
@@ -146,34 +149,57 @@ impl<O: Output> Journey<'_, O> {
         frame: &mut Frame<'_>,
         packet: &Packet,
         key: &Key,
-        interface: InterfaceId,
         trail: &mut Trail,
     ) -> Result<Option<Reason>, Reason> {
-        let shared = self.shared;
-        let tuple = Tuple::of(self.device, packet);
-        let admission = admit(&shared.view, &shared.health, &shared.choice, &tuple)?;
+        let admission = self.shared.admit(&Tuple::of(self.device, packet))?;
         if packet.protocol == Protocol::Tcp && !packet.flags.opens() {
             return Err(self.reset(packet, Reason::NoFlowReset));
+        }
+        let egress = self.shared.view.locate(Place::Node(admission.candidate.node)).device;
+        if !self.own.is_attached(egress) {
+            return Err(Reason::EgressDown);
         }
         let opened = match admission.door.path {
             Path::Nat => self.open(key, &admission, FlowPath::Nat),
             Path::Terminate => self.open_terminated(key, &admission),
         };
-        // Of two workers that meet the same new flow at once, the later one uses the earlier one's.
-        let flow = match opened {
-            Err(Reason::Raced) => None,
-            opened => Some(opened?),
+        let found = match opened {
+            Ok(found) => {
+                self.say_opened(&found, admission.interface);
+                found
+            }
+            // Another worker meets the same flow at this moment: its one is used, if it is there already.
+            Err(Reason::Raced) => self.turn.find(key).ok_or(Reason::Raced)?,
+            Err(reason) => return Err(reason),
         };
-        let found = self.turn.find(key).ok_or(Reason::Raced)?;
-        if let Some(flow) = flow {
-            let target = admission.candidate.target;
-            self.out.event(Event::FlowOpened { flow, interface, target, path: found.path });
-        }
         self.known(frame, packet, &found, trail)
     }
 
+    /// A SYN from the tuple of a flow that has closed. If it is to go to the same target, the flow simply opens again, with
+    /// the port that the target knows; otherwise it makes room for a new one.
+    fn reuse(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        key: &Key,
+        closed: &Found,
+        trail: &mut Trail,
+    ) -> Result<Option<Reason>, Reason> {
+        let admission = self.shared.admit(&Tuple::of(self.device, packet))?;
+        if admission.candidate.target == closed.target
+            && let Some(ended) = self.turn.reopen(closed.flow, self.now)
+        {
+            self.out.event(closed_event(&ended));
+            self.say_opened(closed, admission.interface);
+            let open = Found { phase: Phase::Opening, ..*closed };
+            return self.known(frame, packet, &open, trail);
+        }
+        close(self.turn.release(closed.flow), self.out);
+        self.newcomer(frame, packet, key, trail)
+    }
+
     /// Takes a source port and makes the flow.
-    fn open(&mut self, key: &Key, admission: &Admission<'_>, path: FlowPath) -> Result<FlowId, Reason> {
+    fn open(&mut self, key: &Key, admission: &Admission<'_>, path: FlowPath) -> Result<Found, Reason> {
         let candidate = admission.candidate;
         let client = (key.remote.to_bits(), key.remote_port, admission.interface, candidate.target);
         let preference = self.shared.preference.hash_one(client);
@@ -202,46 +228,35 @@ impl<O: Output> Journey<'_, O> {
     }
 
     /// As [`Journey::open`], and gives the flow a pair of connections in this worker's own TCP.
-    fn open_terminated(&mut self, key: &Key, admission: &Admission<'_>) -> Result<FlowId, Reason> {
+    fn open_terminated(&mut self, key: &Key, admission: &Admission<'_>) -> Result<Found, Reason> {
         let relay = self.own.terminator.vacancy().ok_or(Reason::TerminateFull)?;
         let path = FlowPath::Terminated { worker: self.own.id.0, relay };
-        let flow = self.open(key, admission, path)?;
-        let reply = self.turn.find(key).ok_or(Reason::Raced)?.onward;
-        let view = &self.shared.view;
-        let idle_timeout = admission.door.idle_timeout;
-        let opening = Opening { flow, original: key, reply: &reply, view, idle_timeout };
+        let found = self.open(key, admission, path)?;
+        let opening = Opening {
+            flow: found.flow,
+            original: key,
+            reply: &found.onward,
+            view: &self.shared.view,
+            idle_timeout: admission.door.idle_timeout,
+        };
         self.own.terminator.open(relay, &opening, self.now);
-        Ok(flow)
+        Ok(found)
+    }
+
+    fn say_opened(&mut self, found: &Found, interface: InterfaceId) {
+        let Found { flow, target, path, .. } = *found;
+        self.out.event(Event::FlowOpened { flow, interface, target, path });
     }
 
     /// A packet to a node's address that belongs to no flow: somebody on the provider's side wants in.
     fn one_way(&mut self, packet: &Packet) -> Reason {
-        if packet.protocol == Protocol::Tcp && !packet.flags.opens() {
-            self.reset(packet, Reason::OneWayReset)
-        } else {
-            Reason::OneWay
+        if packet.protocol != Protocol::Tcp || packet.flags.opens() {
+            return Reason::OneWay;
         }
-    }
-
-    /// Whether a SYN needs a new flow although its tuple has one: that one has closed. If the SYN would go to the same
-    /// target, the old flow simply opens again, with the port that the target knows; otherwise it makes room.
-    fn needs_new_flow(&mut self, found: &Found, packet: &Packet) -> bool {
-        if found.phase != Phase::Closing || !packet.flags.opens() || found.direction != Direction::Forward {
-            return false;
+        match check_source(&self.shared.view, self.device, packet.source) {
+            Ok(()) => self.reset(packet, Reason::OneWayReset),
+            Err(reason) => reason,
         }
-        let shared = self.shared;
-        let tuple = Tuple::of(self.device, packet);
-        let target = admit(&shared.view, &shared.health, &shared.choice, &tuple)
-            .map(|admission| admission.candidate.target);
-        // A terminated flow's owner clears it away itself; until then its own TCP answers.
-        if found.path != FlowPath::Nat {
-            return false;
-        }
-        if target == Ok(found.target) && self.turn.reopen(found.flow, self.now) {
-            return false;
-        }
-        close(&self.turn, found.flow, self.out);
-        true
     }
 
     /// Answers with a RST, within the rate; a RST itself is never answered.
@@ -257,4 +272,18 @@ impl<O: Output> Journey<'_, O> {
             None => Reason::ResetLimited,
         }
     }
+}
+
+/// Whether a SYN comes from the tuple of a flow that has closed. (A terminated flow's owner clears it away itself; until then
+/// its own TCP answers.)
+fn reuses_closed(found: &Found, packet: &Packet) -> bool {
+    found.phase == Phase::Closing
+        && found.direction == Direction::Forward
+        && found.path == FlowPath::Nat
+        && packet.flags.opens()
+}
+
+/// Whether a checksum that nobody has verified is wrong.
+fn is_damaged(frame: &Frame<'_>, packet: &Packet) -> bool {
+    frame.checksum() == Checksum::Complete && !checksum_is_valid(frame.bytes, packet)
 }

@@ -16,9 +16,9 @@ mod verdict;
 mod view;
 mod worker;
 
-pub use admit::{Admission, Tuple, admit};
+pub use admit::{Admission, Tuple};
 pub use contract::{Egress, Event, HandOverFull, Message, Output, WorkerId};
 pub use shared::Shared;
 pub use verdict::{Outcome, Reason, Verdict};
-pub use view::View;
+pub use view::{Candidate, Door};
 pub use worker::Worker;

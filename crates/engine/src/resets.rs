@@ -28,12 +28,14 @@ impl Resets {
     }
 
     fn refill(&mut self, now: Duration) {
-        let elapsed = now.saturating_sub(self.filled);
-        let earned = (elapsed.as_secs_f64() * f64::from(PER_SECOND)) as u32;
-        if earned > 0 {
-            self.tokens = self.tokens.saturating_add(earned).min(PER_SECOND);
+        // A token is a millisecond; what is less than one is left for the next time.
+        let earned = now.saturating_sub(self.filled).as_millis().min(u128::from(PER_SECOND)) as u32;
+        if earned == PER_SECOND {
             self.filled = now;
+        } else {
+            self.filled += Duration::from_millis(u64::from(earned));
         }
+        self.tokens = (self.tokens + earned).min(PER_SECOND);
     }
 }
 

@@ -7,6 +7,8 @@ use balance::Health;
 use flow::{Ports, Table};
 use topology::Topology;
 
+use crate::admit::{Admission, Tuple, admit};
+use crate::verdict::Reason;
 use crate::view::View;
 
 /// Flow table, ports, topology and health: one for all workers.
@@ -16,7 +18,7 @@ pub struct Shared {
     pub(crate) health: Health,
     pub(crate) flows: Table,
     /// Keys the choice of targets.
-    pub(crate) choice: RandomState,
+    choice: RandomState,
     /// Keys the preferred source port of a client's tuple.
     pub(crate) preference: RandomState,
 }
@@ -35,6 +37,11 @@ impl Shared {
             view,
             topology,
         }
+    }
+
+    /// Decides about a packet that belongs to no flow, and has no side effect: whoever wants to explain asks here too.
+    pub fn admit(&self, tuple: &Tuple) -> Result<Admission<'_>, Reason> {
+        admit(&self.view, &self.health, &self.choice, tuple)
     }
 
     /// How many workers there are.

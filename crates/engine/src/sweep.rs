@@ -1,5 +1,5 @@
 //! The sweep for flows whose time is up: each worker looks at every so-many-th slot, all of them once a second, in ten
-//! steps. It costs no memory per flow, and nothing while there are none.
+//! steps. It costs no memory per flow.
 
 use std::time::Duration;
 

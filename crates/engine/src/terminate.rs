@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use flow::{Direction, FlowId, Found, Key};
-use stack::{Connection, Settings, Stack, State};
+use stack::{Connection, InputError, Settings, Stack, State};
 use topology::{DeviceId, Topology};
 use wire::Frame;
 
@@ -119,7 +119,6 @@ impl Terminator {
         if relay.flow != found.flow {
             return Taken { reason: Reason::NoFlow, over: None };
         }
-        relay.heard = now;
         let half = match found.direction {
             Direction::Forward => &mut relay.consumer,
             Direction::Reply => &mut relay.target,
@@ -127,8 +126,13 @@ impl Terminator {
         let device = half.device;
         let mut emit = |frame: &mut Frame<'_>| out.emit(frame, Egress::Device(device));
         let reason = match half.connection.input(&mut self.stack, frame, now, &mut emit) {
-            Ok(()) => Reason::Terminated,
-            Err(_) => Reason::BadChecksum,
+            Ok(()) => {
+                relay.heard = now;
+                Reason::Terminated
+            }
+            // No sign of life: whoever sends it may know nothing of this relay.
+            Err(InputError::LateSyn) => Reason::Terminated,
+            Err(InputError::Stray | InputError::Checksum) => Reason::BadChecksum,
         };
         Taken { reason, over: self.attend(place, now, out) }
     }

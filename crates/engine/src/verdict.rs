@@ -105,7 +105,7 @@ reasons! {
     PortsExhausted = "ports_exhausted", Dropped, "55,000 connections per node and target is the limit: add targets or nodes";
     /// The flow table is at its capacity.
     TableFull = "table_full", Dropped, "raise `flows.capacity`";
-    /// Two workers met the same new flow at the same moment; the sender tries again.
+    /// Two workers met the same new flow at the same moment and gave way to each other; the sender tries again.
     Raced = "raced", Dropped, "";
     /// No more TCP connections can be terminated.
     TerminateFull = "terminate_full", Dropped, "use path = \"nat\" for this listener, or more workers";

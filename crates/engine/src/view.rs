@@ -12,23 +12,23 @@ use topology::{
 use wire::{Addr, Protocol};
 
 /// The compiled topology.
-pub struct View {
+pub(crate) struct View {
     places: HashMap<(DeviceId, Addr), Place, RandomState>,
     interfaces: Vec<Located>,
     nodes: Vec<Located>,
     doors: HashMap<(InterfaceId, Protocol, u16), Door, RandomState>,
     /// The largest packet that the path carries.
-    pub mtu: usize,
+    pub(crate) mtu: usize,
     mss_ceiling: u16,
 }
 
 /// An address of ours, and the device that it is routed to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Located {
+pub(crate) struct Located {
     /// The device.
-    pub device: DeviceId,
+    pub(crate) device: DeviceId,
     /// The address.
-    pub address: Addr,
+    pub(crate) address: Addr,
 }
 
 /// What stands behind one port of an interface.
@@ -61,7 +61,7 @@ pub struct Candidate {
 
 impl View {
     /// Compiles a topology; `ports` must have been made of its [`View::pool_keys`].
-    pub fn new(topology: &Topology, ports: &Ports) -> Self {
+    pub(crate) fn new(topology: &Topology, ports: &Ports) -> Self {
         let interfaces: Vec<Located> =
             topology.interfaces.iter().map(|(_, own)| located(own.device, own.address)).collect();
         let nodes: Vec<Located> =
@@ -103,7 +103,7 @@ impl View {
     }
 
     /// The source-port pools that a topology needs.
-    pub fn pool_keys(topology: &Topology) -> impl Iterator<Item = PoolKey> {
+    pub(crate) fn pool_keys(topology: &Topology) -> impl Iterator<Item = PoolKey> {
         doorways(topology).flat_map(move |(_, interface, _, listener)| {
             routes(topology, interface, listener)
                 .into_iter()
@@ -113,13 +113,13 @@ impl View {
 
     /// What `address` means to packets from `device`.
     #[inline]
-    pub fn place(&self, device: DeviceId, address: Addr) -> Option<Place> {
+    pub(crate) fn place(&self, device: DeviceId, address: Addr) -> Option<Place> {
         self.places.get(&(device, address)).copied()
     }
 
     /// Where a place is.
     #[inline]
-    pub fn locate(&self, place: Place) -> Located {
+    pub(crate) fn locate(&self, place: Place) -> Located {
         match place {
             Place::Interface(id) => self.interfaces[id.index()],
             Place::Node(id) => self.nodes[id.index()],
@@ -128,12 +128,12 @@ impl View {
 
     /// What stands behind a port of an interface.
     #[inline]
-    pub fn door(&self, interface: InterfaceId, protocol: Protocol, port: u16) -> Option<&Door> {
+    pub(crate) fn door(&self, interface: InterfaceId, protocol: Protocol, port: u16) -> Option<&Door> {
         self.doors.get(&(interface, protocol, port))
     }
 
     /// The largest MSS that a SYN may carry. An IPv6 header is 20 bytes longer than an IPv4 one.
-    pub fn mss_ceiling(&self, address: Addr) -> u16 {
+    pub(crate) fn mss_ceiling(&self, address: Addr) -> u16 {
         if address.is_v4() { self.mss_ceiling } else { self.mss_ceiling - 20 }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow::{Ended, Turn};
+use flow::Ended;
 use topology::DeviceId;
 use wire::Frame;
 
@@ -71,13 +71,11 @@ impl Worker {
     /// Does what is due at `now`: timers of terminated flows, and a look at up to `budget` flows whose time may be up.
     pub fn expire<O: Output>(&mut self, now: Duration, budget: usize, out: &mut O) {
         let turn = self.shared.flows.turn(self.own.id.index());
-        self.own.terminator.expire(now, out, &mut |flow, out| close(&turn, flow, out));
+        self.own.terminator.expire(now, out, &mut |flow, out| close(turn.finish(flow), out));
         turn.recycle(budget);
         let workers = self.shared.workers();
         for slot in self.sweep.next_slots(now, budget, self.own.id, workers, self.shared.flows.high_water()) {
-            if let Some(ended) = turn.expire(slot, now) {
-                out.event(closed(&ended));
-            }
+            close(turn.expire(slot, now), out);
         }
     }
 
@@ -95,25 +93,25 @@ impl Worker {
 
     /// When [`Worker::expire`] should be called next, if nothing else happens. A worker that sleeps would not learn that
     /// another one has filled a slot which is its own to sweep: so there is always a next time, if only in a second.
-    pub fn next_deadline(&self) -> Option<Duration> {
+    pub fn next_deadline(&self) -> Duration {
         let quiet = self.shared.flows.is_quiet();
         let sweep = self.sweep.due + if quiet { QUIET } else { Duration::ZERO };
-        Some(self.own.terminator.next_deadline().map_or(sweep, |due| due.min(sweep)))
+        self.own.terminator.next_deadline().map_or(sweep, |due| due.min(sweep))
     }
 }
 
 /// How much later the next look is while there are no flows.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// Ends a terminated flow that is over, and says so.
-pub(crate) fn close<O: Output>(turn: &Turn<'_>, flow: flow::FlowId, out: &mut O) {
-    if let Some(ended) = turn.release(flow) {
-        out.event(closed(&ended));
+/// Says that a flow is no more, if somebody else has not said it already.
+pub(crate) fn close<O: Output>(ended: Option<Ended>, out: &mut O) {
+    if let Some(ended) = ended {
+        out.event(closed_event(&ended));
     }
 }
 
 /// What is said about a flow that is no more.
-pub(crate) fn closed(ended: &Ended) -> Event {
+pub(crate) fn closed_event(ended: &Ended) -> Event {
     Event::FlowClosed {
         flow: ended.flow,
         cause: ended.cause,

@@ -87,6 +87,8 @@ fn the_path_is_one_way() {
     let provider = lab.provider;
     // … but not from another port of its own, nor to another port, nor to the consumer's own address.
     assert_eq!(lab.refused(provider, &tcp((TARGET, 9999), (NODE, port), SYN, (1, 0), &[])), Reason::OneWay);
+    // … and not even from its own port, on the very tuple of the flow: it answers, it opens nothing.
+    assert_eq!(lab.refused(provider, &tcp((TARGET, 8080), (NODE, port), SYN, (1, 0), &[])), Reason::OneWay);
     let other = port ^ 1;
     assert_eq!(lab.refused(provider, &tcp((TARGET, 8080), (NODE, other), SYN, (1, 0), &[])), Reason::OneWay);
     assert_eq!(lab.refused(provider, &udp((TARGET, 8080), (NODE, port), b"x")), Reason::OneWay);
@@ -174,6 +176,13 @@ fn a_detached_device_takes_nothing() {
     assert_eq!(lab.refused(provider, &answer), Reason::EgressDown);
     tell(&mut lab, Message::Attach(consumer));
     lab.carried(provider, &answer);
+
+    tell(&mut lab, Message::Detach(provider));
+    for (port, to) in [(40_001, 80), (40_002, 8443)] {
+        let syn = tcp((CLIENT, port), (INTERFACE, to), SYN, (1, 0), &[]);
+        assert_eq!(lab.refused(consumer, &syn), Reason::EgressDown, "and nothing is opened towards it");
+    }
+    assert_eq!(lab.shared.flows().len(), 1);
 }
 
 #[test]

@@ -8,8 +8,8 @@
 //! recipe, and the other way round.
 //!
 //! All workers share one [`Table`]. Nothing in it locks, and nothing allocates once it is made. Slots are found through
-//! an index of 64-byte buckets ([`index`]), and a slot that is freed, and the source port it held, go to limbo until
-//! every worker has been outside of its turn ([`turns`]): so what a [`Turn`] has found stays what it was until the turn
+//! an index of 64-byte buckets (`index.rs`), and a slot that is freed, and the source port it held, go to limbo until
+//! every worker has been outside of its turn (`turns.rs`): so what a [`Turn`] has found stays what it was until the turn
 //! ends, and a port is never given to somebody else while a packet for its last owner is still in a worker's hands.
 
 mod index;
@@ -23,7 +23,7 @@ mod turns;
 
 pub use key::{Direction, Key, Place};
 pub use ports::{PORTS_PER_POOL, PoolId, PoolKey, Ports};
-pub use slab::{FlowId, FlowPath};
-pub use table::{Ended, Found, NewFlow, Refused, Table, Totals, Turn};
+pub use slab::{FlowId, FlowPath, Totals};
+pub use table::{Ended, Found, NewFlow, Refused, Table, Turn};
 pub use tick::Tick;
-pub use track::{Cause, Phase};
+pub use track::{ANSWER_WITHIN, Cause, Phase};

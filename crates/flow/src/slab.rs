@@ -1,7 +1,7 @@
 //! Where flows are kept: one slot of three 64-byte lines each, in one type-stable mapping that is never given back.
 //!
 //! One line per direction, written by the worker that forwards that direction, and one that both read and that changes
-//! only when the flow's state does. Everything is an atomic word, so a stale look is safe; that it is also *right* is
+//! only when the flow's state or the coarse clock does. Everything is an atomic word, so a stale look is safe; that it is also *right* is
 //! [`crate::turns`]' doing. Slots that were never used are zero pages that nobody has touched.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -55,6 +55,15 @@ impl FlowPath {
             Self::Terminated { worker: (word >> 16) as u16, relay: word as u16 }
         }
     }
+}
+
+/// What a flow has carried, one direction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// Packets, super-packets counted as one.
+    pub packets: u64,
+    /// Bytes of IP.
+    pub bytes: u64,
 }
 
 /// One direction's line.
@@ -127,8 +136,6 @@ impl Side {
     fn fill(&self, key: Key, onward: Key) {
         store(&self.key, key.to_words());
         store(&self.onward, onward.to_words());
-        self.packets.store(0, Ordering::Relaxed);
-        self.bytes.store(0, Ordering::Relaxed);
     }
 
     #[inline]
@@ -154,12 +161,13 @@ impl Side {
         self.bytes.store(self.bytes.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn packets(&self) -> u64 {
-        self.packets.load(Ordering::Relaxed)
+    pub(crate) fn totals(&self) -> Totals {
+        Totals { packets: self.packets.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
     }
 
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes.load(Ordering::Relaxed)
+    fn reset_totals(&self) {
+        self.packets.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
     }
 }
 
@@ -180,8 +188,10 @@ impl Slot {
         generation
     }
 
-    /// Starts the flow's clock.
+    /// Starts the flow's clock and totals.
     pub(crate) fn begin(&self, now: Tick) {
+        self.forward.reset_totals();
+        self.reply.reset_totals();
         self.started.store(now.0, Ordering::Relaxed);
         self.seen[0].store(now.0, Ordering::Relaxed);
         self.seen[1].store(now.0, Ordering::Relaxed);
@@ -200,36 +210,32 @@ impl Slot {
         State(self.state.load(Ordering::Acquire))
     }
 
-    /// Moves the tracker's state on; `false` if the flow is no longer the one of `generation`, or not live.
+    /// Moves the tracker's state on, unless the flow is no longer the one of `generation`, or not live.
     #[inline]
-    pub(crate) fn advance(&self, generation: u32, step: impl Fn(Track) -> Track) -> bool {
+    pub(crate) fn advance(&self, generation: u32, step: impl Fn(Track) -> Track) {
         let mut state = self.state();
-        loop {
-            if !state.is_live() || state.generation() != generation {
-                return false;
+        while state.is_live() && state.generation() == generation {
+            if self.change(state, step(state.track())) {
+                return;
             }
-            let next = State::live(generation, step(state.track()));
-            if next == state {
-                return true;
-            }
-            match self.state.compare_exchange(state.0, next.0, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return true,
-                Err(now) => state = State(now),
-            }
+            state = self.state();
         }
     }
 
-    /// Takes the flow's life, once: of several who try, one is told its last state.
-    pub(crate) fn kill(&self, generation: u32) -> Option<State> {
-        let mut state = self.state();
-        while state.is_live() && state.generation() == generation {
-            let dead = state.0 & !State::LIVE;
-            match self.state.compare_exchange(state.0, dead, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Some(state),
-                Err(now) => state = State(now),
-            }
-        }
-        None
+    /// Changes the tracker's state if the flow is still just as it was judged.
+    #[inline]
+    pub(crate) fn change(&self, judged: State, track: Track) -> bool {
+        let next = State::live(judged.generation(), track);
+        judged.is_live()
+            && (next == judged
+                || self.state.compare_exchange(judged.0, next.0, Ordering::AcqRel, Ordering::Relaxed).is_ok())
+    }
+
+    /// Takes the life of a flow that is still just as it was judged. Of several who try, one succeeds.
+    pub(crate) fn kill(&self, judged: State) -> bool {
+        let dead = judged.0 & !State::LIVE;
+        judged.is_live()
+            && self.state.compare_exchange(judged.0, dead, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// Notes when a packet came. The word is written only when the coarse clock has moved.

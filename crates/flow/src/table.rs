@@ -1,6 +1,6 @@
 //! The flow table: one for all workers, `&self` everywhere, no lock.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ahash::RandomState;
@@ -12,7 +12,7 @@ use wire::TcpFlags;
 use crate::index::Index;
 use crate::key::{Direction, Key};
 use crate::ports::{PoolId, Ports};
-use crate::slab::{Filling, FlowId, FlowPath, Slot};
+use crate::slab::{Filling, FlowId, FlowPath, Slot, State, Totals};
 use crate::tick::Tick;
 use crate::track::{ANSWER_WITHIN, Cause, Phase, Track, linger};
 use crate::turns::Turns;
@@ -36,7 +36,8 @@ pub struct Table {
 struct Limbo {
     first: AtomicU32,
     last: AtomicU32,
-    live: AtomicU64,
+    /// Flows that this worker has opened, less those that it has ended.
+    live: AtomicI64,
 }
 
 /// What a flow is made of.
@@ -64,7 +65,7 @@ pub enum Refused {
     /// The table is at its capacity.
     #[error("the flow table is full")]
     Full,
-    /// Another worker has just inserted the same flow; a look-up finds it.
+    /// Another worker is inserting the same flow. A look-up may find that one; or each has seen the other, and neither is.
     #[error("another worker was first")]
     Raced,
 }
@@ -84,15 +85,6 @@ pub struct Found {
     pub phase: Phase,
     /// Its target.
     pub target: TargetId,
-}
-
-/// What a flow has carried, one direction.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Totals {
-    /// Packets, super-packets counted as one.
-    pub packets: u64,
-    /// Bytes of IP.
-    pub bytes: u64,
 }
 
 /// A flow that is no more.
@@ -148,8 +140,9 @@ impl Table {
 
     /// How many flows there are, about: the workers' own counts, added up.
     pub fn len(&self) -> usize {
-        self.limbo.iter().fold(0u64, |sum, limbo| sum.wrapping_add(limbo.live.load(Ordering::Relaxed)))
-            as usize
+        // What one worker opens, another may end: a single count may be negative, and a moment's sum too.
+        let sum: i64 = self.limbo.iter().map(|limbo| limbo.live.load(Ordering::Relaxed)).sum();
+        sum.max(0) as usize
     }
 
     /// How many workers use it.
@@ -260,8 +253,9 @@ impl Turn<'_> {
         })
     }
 
-    /// Opens a flow. On refusal the source port goes back to its pool.
-    pub fn insert(&self, new: &NewFlow, now: Duration) -> Result<FlowId, Refused> {
+    /// Opens a flow, and says what a look-up of its original key would find. On refusal the source port goes back to its
+    /// pool.
+    pub fn insert(&self, new: &NewFlow, now: Duration) -> Result<Found, Refused> {
         // More than one, so that limbo shrinks also while flows come as fast as they go.
         self.recycle(4);
         let table = self.table;
@@ -285,9 +279,16 @@ impl Turn<'_> {
         self.count_live(1);
         let flow = FlowId { slot, generation };
         self.publish(flow, new).inspect_err(|_| {
-            self.end(flow, None);
+            self.release(flow);
         })?;
-        Ok(flow)
+        Ok(Found {
+            flow,
+            direction: Direction::Forward,
+            onward: new.reply,
+            path: new.path,
+            phase: track.phase(),
+            target: new.target,
+        })
     }
 
     /// The reply key goes first: by the time that the consumer's packet is sent on, its answer finds the flow.
@@ -319,16 +320,30 @@ impl Turn<'_> {
         }
     }
 
-    /// A closed flow's tuple opens again: the same flow, target and port, from the start. `false` if it is gone.
-    pub fn reopen(&self, flow: FlowId, now: Duration) -> bool {
+    /// A closed flow's tuple opens again: the same flow, target and port, from the start. Says what the old one was; `None`
+    /// if it is gone, or open again already.
+    pub fn reopen(&self, flow: FlowId, now: Duration) -> Option<Ended> {
         let slot = &self.table.slots[flow.slot as usize];
-        slot.begin(Tick::of(now));
-        slot.advance(flow.generation, |_| Track::OPENING)
+        let state = slot.state();
+        if state.generation() != flow.generation || state.track().phase() != Phase::Closing {
+            return None;
+        }
+        let ended = describe(flow, slot, state.track().cause());
+        slot.change(state, Track::OPENING).then(|| {
+            slot.begin(Tick::of(now));
+            ended
+        })
     }
 
-    /// Ends a flow: neither key finds it any more; its slot and its port go to limbo. `None` if it was gone already.
+    /// Ends a flow whose tuple or place is needed: neither key finds it any more; its slot and its port go to limbo. `None`
+    /// if it was gone already.
     pub fn release(&self, flow: FlowId) -> Option<Ended> {
-        self.end(flow, Some(Cause::Released))
+        self.end_now(flow, |_| Cause::Released)
+    }
+
+    /// Ends a flow that is over, for the reason that its packets tell.
+    pub fn finish(&self, flow: FlowId) -> Option<Ended> {
+        self.end_now(flow, Track::cause)
     }
 
     /// Ends the flow in `slot` if its time is up. Terminated flows are left to their owners.
@@ -347,28 +362,36 @@ impl Turn<'_> {
         if now.since(since) < limit.0 {
             return None;
         }
-        self.end(FlowId { slot: slot as u32, generation: state.generation() }, None)
+        self.end(slot as u32, state, state.track().cause())
     }
 
-    /// Unlinks the flow and puts its slot into limbo. Without a `cause`, the tracker's state says why.
-    fn end(&self, flow: FlowId, cause: Option<Cause>) -> Option<Ended> {
+    /// Ends a flow whatever state it is in.
+    fn end_now(&self, flow: FlowId, cause: impl Fn(Track) -> Cause) -> Option<Ended> {
+        let slot = &self.table.slots[flow.slot as usize];
+        loop {
+            let state = slot.state();
+            if !state.is_live() || state.generation() != flow.generation {
+                return None;
+            }
+            if let Some(ended) = self.end(flow.slot, state, cause(state.track())) {
+                return Some(ended);
+            }
+        }
+    }
+
+    /// Unlinks the flow in `slot` and puts the slot into limbo, if its state is still the one that was judged.
+    fn end(&self, slot: u32, judged: State, cause: Cause) -> Option<Ended> {
         let table = self.table;
-        let slot = &table.slots[flow.slot as usize];
-        let last = slot.kill(flow.generation)?;
-        let ended = Ended {
-            flow,
-            cause: cause.unwrap_or_else(|| last.track().cause()),
-            original: slot.side(Direction::Forward).key(),
-            reply: slot.side(Direction::Reply).key(),
-            listener: slot.listener(),
-            forward: totals(slot, Direction::Forward),
-            returned: totals(slot, Direction::Reply),
-        };
-        table.index.remove(table.hash(ended.original.to_words()), Direction::Forward, flow.slot);
-        table.index.remove(table.hash(ended.reply.to_words()), Direction::Reply, flow.slot);
-        slot.retired.store(table.turns.retire(), Ordering::Relaxed);
+        let own = &table.slots[slot as usize];
+        if !own.kill(judged) {
+            return None;
+        }
+        let ended = describe(FlowId { slot, generation: judged.generation() }, own, cause);
+        table.index.remove(table.hash(ended.original.to_words()), Direction::Forward, slot);
+        table.index.remove(table.hash(ended.reply.to_words()), Direction::Reply, slot);
+        own.retired.store(table.turns.retire(), Ordering::Relaxed);
         self.count_live(-1);
-        self.append_to_limbo(flow.slot);
+        self.append_to_limbo(slot);
         Some(ended)
     }
 
@@ -404,13 +427,20 @@ impl Turn<'_> {
 
     fn count_live(&self, change: i64) {
         let live = &self.table.limbo[self.worker].live;
-        live.store(live.load(Ordering::Relaxed).wrapping_add_signed(change), Ordering::Relaxed);
+        live.store(live.load(Ordering::Relaxed) + change, Ordering::Relaxed);
     }
 }
 
-fn totals(slot: &Slot, direction: Direction) -> Totals {
-    let side = slot.side(direction);
-    Totals { packets: side.packets(), bytes: side.bytes() }
+fn describe(flow: FlowId, slot: &Slot, cause: Cause) -> Ended {
+    Ended {
+        flow,
+        cause,
+        original: slot.side(Direction::Forward).key(),
+        reply: slot.side(Direction::Reply).key(),
+        listener: slot.listener(),
+        forward: slot.side(Direction::Forward).totals(),
+        returned: slot.side(Direction::Reply).totals(),
+    }
 }
 
 #[cfg(test)]

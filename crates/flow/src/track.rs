@@ -38,7 +38,7 @@ pub enum Cause {
     Unanswered,
     /// Nothing was said for the listener's idle time-out.
     Idle,
-    /// Its owner let go of it: a terminated connection that is over, or a tuple that was needed for a new one.
+    /// Its tuple was needed for a new one, or its worker let go of it.
     Released,
 }
 
@@ -59,7 +59,8 @@ impl Cause {
 }
 
 /// How long the target may take to answer.
-pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
 /// How long a closed flow is remembered: for late retransmits, and so that its source port stays quiet for as long as the
 /// target's TIME-WAIT. To anybody else's SYN from that port the target might not listen; to the same client's it does, and
 /// gives it the same port again, because the flow is still there to be opened. What runs short is given back sooner:

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 use device::{DeviceError, Opener};
 use engine::{Shared, Worker, WorkerId};
 use mio::{Poll, Waker};
@@ -70,6 +70,9 @@ impl Observer {
     }
 }
 
+/// As many as the operator's file may ask for.
+const MOST_WORKERS: usize = 64;
+
 /// Why [`Forwarder::wait`] returns.
 enum End {
     Asked,
@@ -79,7 +82,7 @@ enum End {
 impl Forwarder {
     /// Opens every device and starts the workers. When it returns, packets flow.
     pub fn start(topology: Arc<Topology>, opener: Arc<dyn Opener>) -> Result<Self, RunError> {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
         let workers = topology.run.workers.unwrap_or(cores);
         let seed = random_seed()?;
         let shared = Arc::new(Shared::new(Arc::clone(&topology), workers, seed));
@@ -149,7 +152,9 @@ impl Forwarder {
         let origin = self.board.started;
         for (index, (poll, waker)) in polls.into_iter().zip(wakers).enumerate() {
             let id = WorkerId(index as u16);
-            let (sender, commands) = bounded(devices + 2);
+            // A few orders at a time, never more than one per device and a Stop; this kind of channel lets go of what a worker
+            // that has ended did not take, and the watch waits for that.
+            let (sender, commands) = unbounded();
             self.lines.push(Line { commands: sender, waker });
             let this = Loop {
                 id,

@@ -2,8 +2,8 @@
 //!
 //! [`Forwarder::start`] opens one device per namespace and starts one thread per worker; each thread owns one queue of
 //! every device and runs the engine's worker to completion: read, carry, write, again. A further thread watches the
-//! namespaces. They meet in bounded channels ([`Command`](command::Command)), in rings of frames ([`rings`]) and in
-//! counters that one thread writes and anybody may read ([`counters`]).
+//! namespaces. They meet in channels (`command.rs`), in rings of frames (`rings.rs`) and in counters that one
+//! thread writes and anybody may read (`counters.rs`).
 
 mod board;
 mod command;

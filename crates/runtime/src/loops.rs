@@ -108,7 +108,7 @@ impl Loop {
         if self.desk.ready.contains(&true) {
             return Some(Duration::ZERO);
         }
-        self.worker.next_deadline().map(|deadline| deadline.saturating_sub(self.now()))
+        Some(self.worker.next_deadline().saturating_sub(self.now()))
     }
 
     /// Reads a queue until it is empty or the budget is spent.
@@ -168,10 +168,10 @@ impl Loop {
         carried + broken
     }
 
-    /// Carries what other workers have handed over.
+    /// Carries what other workers have handed over; what they hand over meanwhile wakes us again.
     fn receive_handed(&mut self) {
-        self.rings.look(self.id);
-        while let Some(mut handed) = self.rings.take(self.id) {
+        for _ in 0..self.rings.look(self.id) {
+            let Some(mut handed) = self.rings.take(self.id) else { return };
             let now = self.now();
             let mut outlet =
                 Outlet { queues: &mut self.desk.queues, counters: &self.counters, rings: &self.rings };
@@ -183,7 +183,7 @@ impl Loop {
 
     fn expire(&mut self) {
         let now = self.now();
-        if self.worker.next_deadline().is_some_and(|deadline| deadline <= now) {
+        if self.worker.next_deadline() <= now {
             let mut outlet =
                 Outlet { queues: &mut self.desk.queues, counters: &self.counters, rings: &self.rings };
             self.worker.expire(now, EXPIRE_BUDGET, &mut outlet);

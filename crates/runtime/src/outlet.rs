@@ -30,7 +30,7 @@ impl Outlet<'_> {
             }
             Err(error) => {
                 counters.send_errors.add(1);
-                tracing::debug!("a frame of {} bytes was not taken: {error}", frame.bytes.len());
+                tracing::trace!("a frame of {} bytes was not taken: {error}", frame.bytes.len());
             }
         }
     }

@@ -2,7 +2,7 @@
 //! buffers, so that nothing is allocated on the way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use bytes::BytesMut;
 use crossbeam::queue::ArrayQueue;
@@ -63,6 +63,8 @@ impl Rings {
             self.give_back(refused);
             return Err(HandOverFull);
         }
+        // Pairs with the fence in `look`: either the receiver finds the frame, or we find that it has to be woken.
+        fence(Ordering::SeqCst);
         if !ring.notified.swap(true, Ordering::AcqRel)
             && let Err(error) = ring.waker.wake()
         {
@@ -71,9 +73,12 @@ impl Rings {
         Ok(())
     }
 
-    /// The receiver is about to look: whoever hands over from now on has to wake it again.
-    pub(crate) fn look(&self, worker: WorkerId) {
-        self.rings[worker.index()].notified.store(false, Ordering::Release);
+    /// The receiver looks how many frames wait for it. Whoever hands over from now on has to wake it again.
+    pub(crate) fn look(&self, worker: WorkerId) -> usize {
+        let ring = &self.rings[worker.index()];
+        ring.notified.store(false, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        ring.frames.len()
     }
 
     /// The next frame for this worker.

@@ -85,7 +85,7 @@ impl Watch {
         }
     }
 
-    /// A queue failed. If the device is still up (another worker's report came first), nothing is wrong any more.
+    /// A queue failed. If the device is down already, another worker's report came first.
     fn lost(&mut self, device: DeviceId, why: &str) {
         if self.identities[device.index()].is_none() {
             return;

@@ -1,7 +1,8 @@
 //! Planted bugs: what a broken forwarder might do, put between the engine and the network. Each must be caught, by the
 //! invariant that is there for it.
 
-use engine::{Shared, View};
+use engine::Shared;
+use flow::PoolKey;
 use wire::{Packet, Protocol, parse};
 
 use crate::invariants::Invariant;
@@ -67,7 +68,14 @@ impl Saboteur {
     pub fn new(sabotage: Sabotage, shared: &Shared) -> Self {
         if sabotage == Sabotage::LeakAPort {
             let ports = shared.flows().ports();
-            let pool = View::pool_keys(shared.topology()).next().and_then(|key| ports.pool(&key));
+            let topology = shared.topology();
+            let nodes = topology.nodes.iter().map(|(node, _)| node);
+            let mut pairs =
+                nodes.flat_map(|node| topology.targets.iter().map(move |(_, target)| (node, target)));
+            let pool = pairs.find_map(|(node, target)| {
+                let (address, port) = (target.address.into(), target.port);
+                ports.pool(&PoolKey { protocol: Protocol::Tcp, node, target: address, target_port: port })
+            });
             pool.and_then(|pool| ports.take(pool, 0));
         }
         Self { sabotage, first: None }

@@ -84,7 +84,7 @@ impl Workers {
         while let Some((device, frames)) = self.next_batch(worker) {
             batches.push(self.input(worker, device, frames, now));
         }
-        if self.workers[worker].next_deadline().is_some_and(|at| at <= now) {
+        if self.workers[worker].next_deadline() <= now {
             batches.push(self.expire(worker, now));
         }
         self.sleep(worker, now);
@@ -128,9 +128,9 @@ impl Workers {
                 self.wake(other, now);
             }
         }
-        let deadline = self.workers[worker].next_deadline().map(|at| at.max(now + AGAIN));
+        let deadline = self.workers[worker].next_deadline().max(now + AGAIN);
         let desk = &mut self.desks[worker];
-        desk.wakes = [mem::take(&mut desk.wakes), deadline].into_iter().flatten().min();
+        desk.wakes = Some(mem::take(&mut desk.wakes).map_or(deadline, |wakes: Duration| wakes.min(deadline)));
     }
 
     /// Sooner or later, as threads are: but never later than it would have woken anyway.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State as Tcp};
 use thiserror::Error;
-use wire::{Addr, Checksum, Frame, Packet, Protocol, checksum_is_valid, parse};
+use wire::{ANSWER_CAPACITY, Addr, Checksum, Frame, Packet, Protocol, checksum_is_valid, parse};
 
+use crate::challenge::Challenge;
 use crate::isn::{Beginning, interface_seed};
 use crate::phy::Port;
 use crate::{Stack, clock, interface};
@@ -57,6 +58,10 @@ pub enum InputError {
     /// It was damaged on its way.
     #[error("the TCP checksum is wrong")]
     Checksum,
+    /// It is a SYN, and the connection is past its own: the peer may have forgotten it. The answer, at most every 500 ms,
+    /// is an ACK; the RST that this fetches from a peer that has will end the connection.
+    #[error("the connection is past its SYN")]
+    LateSyn,
 }
 
 /// One TCP connection. See the crate's documentation for how to drive it.
@@ -66,6 +71,7 @@ pub struct Connection {
     local: SocketAddr,
     remote: SocketAddr,
     beginning: Beginning,
+    challenge: Challenge,
     /// Whether the SYN-ACK waits for [`Connection::ready`].
     held: bool,
     /// Whether our FIN is wanted; it waits for the handshake.
@@ -123,13 +129,22 @@ impl Connection {
         emit: &mut impl FnMut(&mut Frame<'_>),
     ) -> Result<(), InputError> {
         let packet = self.own(frame)?;
+        if packet.flags.opens() && self.is_past(&packet) {
+            self.challenge(&packet, now, emit);
+            return Err(InputError::LateSyn);
+        }
         let before = self.socket().state();
         // A listening socket draws its sequence number now: see `dial`.
         let mut opening =
             (before == Tcp::Listen).then(|| interface(&stack.link, interface_seed(self.beginning.sequence)));
         let interface = opening.as_mut().unwrap_or(&mut stack.interface);
-        let mut port =
-            Port { inbound: Some(&*frame.bytes), scratch: &mut stack.scratch, link: &stack.link, emit };
+        let mut port = Port {
+            inbound: Some(&*frame.bytes),
+            scratch: &mut stack.scratch,
+            link: &stack.link,
+            challenge: &mut self.challenge,
+            emit,
+        };
         clock::set_timestamp(now, self.beginning.timestamp);
         interface.poll_ingress_single(clock::instant(now), &mut port, &mut self.sockets);
         if packet.flags.rst() {
@@ -143,7 +158,13 @@ impl Connection {
     pub fn poll(&mut self, stack: &mut Stack, now: Duration, emit: &mut impl FnMut(&mut Frame<'_>)) {
         let time = clock::instant(self.egress_time(now));
         clock::set_timestamp(now, self.beginning.timestamp);
-        let mut port = Port { inbound: None, scratch: &mut stack.scratch, link: &stack.link, emit };
+        let mut port = Port {
+            inbound: None,
+            scratch: &mut stack.scratch,
+            link: &stack.link,
+            challenge: &mut self.challenge,
+            emit,
+        };
         for _ in 0..BURST {
             let sent = stack.interface.poll_egress(time, &mut port, &mut self.sockets);
             if sent == smoltcp::iface::PollResult::None {
@@ -256,6 +277,7 @@ impl Connection {
             local,
             remote,
             beginning: stack.numbers.begin(local, remote, now),
+            challenge: Challenge::default(),
             held: false,
             closing: false,
             failure: None,
@@ -292,6 +314,26 @@ impl Connection {
             return Err(InputError::Checksum);
         }
         Ok(packet)
+    }
+
+    /// Whether the connection is past the point where it has a use for `syn`.
+    fn is_past(&self, syn: &Packet) -> bool {
+        match self.socket().state() {
+            Tcp::Closed | Tcp::Listen | Tcp::SynSent => false,
+            Tcp::SynReceived => !self.challenge.knows(syn),
+            _ => true,
+        }
+    }
+
+    /// Challenges the sender of `syn`, except in TIME-WAIT: there the connection is over, and a SYN that comes again once
+    /// it is dropped finds its way free.
+    fn challenge(&mut self, syn: &Packet, now: Duration, emit: &mut impl FnMut(&mut Frame<'_>)) {
+        let mut buffer = [0; ANSWER_CAPACITY];
+        if self.socket().state() != Tcp::TimeWait
+            && let Some(len) = self.challenge.write(syn, now, &mut buffer)
+        {
+            emit(&mut Frame::plain(&mut buffer[..len]));
+        }
     }
 
     /// Judges what a RST has done to a socket that was in the state `before`.

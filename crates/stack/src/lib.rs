@@ -93,6 +93,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod challenge;
 mod clock;
 mod connection;
 mod isn;
@@ -106,6 +107,7 @@ use wire::{FRAME_CAPACITY, Frame};
 pub use connection::{Connection, Failure, InputError, State};
 pub use relay::{Moved, relay};
 
+use challenge::Challenge;
 use isn::Numbers;
 use phy::{Link, Port};
 
@@ -162,7 +164,9 @@ fn interface(link: &Link, seed: u64) -> Interface {
     let mut config = Config::new(HardwareAddress::Ip);
     config.random_seed = seed;
     let mut silent: fn(&mut Frame<'_>) = |_| {};
-    let mut port = Port { inbound: None, scratch: &mut [], link, emit: &mut silent };
+    let mut challenge = Challenge::default();
+    let mut port =
+        Port { inbound: None, scratch: &mut [], link, challenge: &mut challenge, emit: &mut silent };
     let mut interface = Interface::new(config, &mut port, clock::ORIGIN);
     interface.set_any_ip(true);
     interface

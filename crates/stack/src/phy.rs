@@ -4,7 +4,11 @@ use std::num::{NonZeroU16, NonZeroUsize};
 
 use smoltcp::phy::{Checksum as Computes, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
 use smoltcp::time::Instant;
-use wire::{Checksum, Frame, Offload, Protocol, Segmentation, SegmentationKind, parse, pseudo_header};
+use wire::{
+    Checksum, Frame, Offload, Packet, Protocol, Segmentation, SegmentationKind, parse, pseudo_header,
+};
+
+use crate::challenge::Challenge;
 
 /// What the far side of the closure can do.
 pub(crate) struct Link {
@@ -26,13 +30,12 @@ impl Link {
         Self { capabilities, offload }
     }
 
-    /// The offload state for the packet in `bytes`, which is cut into `segment`s if there is such a size. A checksum that
-    /// is left to others becomes the partial one that they expect.
-    fn finish(&self, bytes: &mut [u8], segment: Option<NonZeroU16>) -> Offload {
-        let packet = match parse(bytes) {
-            Ok(packet) if self.offload => packet,
-            _ => return Offload::NONE,
-        };
+    /// The offload state for `packet` in `bytes`, which is cut into `segment`s if there is such a size. A checksum that is
+    /// left to others becomes the partial one that they expect.
+    fn finish(&self, packet: &Packet, bytes: &mut [u8], segment: Option<NonZeroU16>) -> Offload {
+        if !self.offload {
+            return Offload::NONE;
+        }
         let partial =
             pseudo_header(packet.source, packet.destination, packet.protocol, packet.len - packet.transport);
         let at = packet.transport + Protocol::Tcp.checksum_offset();
@@ -50,6 +53,8 @@ pub(crate) struct Port<'a, E> {
     /// Where packets are built.
     pub(crate) scratch: &'a mut [u8],
     pub(crate) link: &'a Link,
+    /// What takes note of them.
+    pub(crate) challenge: &'a mut Challenge,
     /// Where they go.
     pub(crate) emit: &'a mut E,
 }
@@ -70,7 +75,8 @@ impl<E: FnMut(&mut Frame<'_>)> Device for Port<'_, E> {
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Self::TxToken<'_>> {
-        Some(Outbound { scratch: self.scratch, link: self.link, emit: self.emit, segment: None })
+        let Self { scratch, link, challenge, emit, .. } = self;
+        Some(Outbound { scratch, link, challenge, emit, segment: None })
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -91,6 +97,7 @@ impl RxToken for Inbound<'_> {
 pub(crate) struct Outbound<'t, E> {
     scratch: &'t mut [u8],
     link: &'t Link,
+    challenge: &'t mut Challenge,
     emit: &'t mut E,
     segment: Option<NonZeroU16>,
 }
@@ -100,7 +107,10 @@ impl<E: FnMut(&mut Frame<'_>)> TxToken for Outbound<'_, E> {
         // An IP packet's length fits 16 bits, and the scratch buffer holds the largest.
         let bytes = &mut self.scratch[..len];
         let result = build(bytes);
-        let offload = self.link.finish(bytes, self.segment);
+        let offload = parse(bytes).map_or(Offload::NONE, |packet| {
+            self.challenge.note(&packet, bytes);
+            self.link.finish(&packet, bytes, self.segment)
+        });
         (self.emit)(&mut Frame { offload, bytes });
         result
     }

@@ -8,6 +8,7 @@
 //! that it was parsed from; with another, shorter frame they may panic.
 
 mod addr;
+mod answer;
 mod checksum;
 mod frame;
 mod offload;
@@ -16,6 +17,7 @@ mod reset;
 mod rewrite;
 
 pub use addr::{Addr, Protocol};
+pub use answer::{ANSWER_CAPACITY, Answer};
 pub use checksum::{checksum_is_valid, pseudo_header, transport_checksum};
 pub use frame::{FRAME_CAPACITY, Frame};
 pub use offload::{Checksum, Offload, OffloadError, Segmentation, SegmentationKind};

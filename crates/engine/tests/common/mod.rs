@@ -131,7 +131,11 @@ impl Lab {
 
     /// Lets time pass for a worker, which does what is due when it is due.
     pub fn pass(&mut self, worker: usize, until: Duration, out: &mut impl Output) {
-        while let Some(due) = self.workers[worker].next_deadline().filter(|due| *due <= until) {
+        loop {
+            let due = self.workers[worker].next_deadline();
+            if due > until {
+                return;
+            }
             self.workers[worker].expire(due, 1_000, out);
         }
     }

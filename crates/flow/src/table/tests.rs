@@ -63,7 +63,7 @@ fn both_keys_lead_to_the_flow_and_each_is_the_others_recipe() {
     let turn = table.turn(0);
     let new = new_flow(&table, original(0, 40_000));
     assert_eq!(turn.find(&new.original), None);
-    let flow = turn.insert(&new, secs(0)).unwrap();
+    let flow = turn.insert(&new, secs(0)).unwrap().flow;
     let there = turn.find(&new.original).unwrap();
     assert_eq!((there.flow, there.direction, there.onward), (flow, Direction::Forward, new.reply));
     let back = turn.find(&new.reply).unwrap();
@@ -80,7 +80,7 @@ fn a_freed_slot_and_its_port_wait_for_every_workers_turn() {
     let port = first.reply.local_port;
     {
         let turn = table.turn(0);
-        let flow = turn.insert(&first, secs(0)).unwrap();
+        let flow = turn.insert(&first, secs(0)).unwrap().flow;
         assert!(reader.find(&first.original).is_some());
         assert_eq!(turn.release(flow).unwrap().cause, Cause::Released);
         assert_eq!(turn.release(flow), None, "once");
@@ -115,7 +115,7 @@ fn time_runs_out_as_the_phase_says() {
     let turn = table.turn(0);
     let life = |client, packets: &[(Direction, u8)]| {
         let new = new_flow(&table, original(0, client));
-        let flow = turn.insert(&new, secs(0)).unwrap();
+        let flow = turn.insert(&new, secs(0)).unwrap().flow;
         for (direction, flags) in packets {
             let key = if *direction == Forward { new.original } else { new.reply };
             let found = turn.find(&key).unwrap();
@@ -145,7 +145,7 @@ fn what_runs_short_is_given_back_sooner() {
         let flows: Vec<_> = (0..flows)
             .map(|client| {
                 let new = new_flow(&table, original(0, client));
-                let flow = turn.insert(&new, secs(0)).unwrap();
+                let flow = turn.insert(&new, secs(0)).unwrap().flow;
                 let found = turn.find(&new.reply).unwrap();
                 turn.observe(&found, TcpFlags::new(TcpFlags::RST), 40, secs(0));
                 flow
@@ -168,7 +168,7 @@ fn talking_keeps_a_flow_and_silence_ends_it_to_the_second() {
     let new = NewFlow { idle: secs(120), ..new_flow(&table, original(0, 9)) };
     let udp = |key: Key| Key { protocol: Protocol::Udp, ..key };
     let new = NewFlow { original: udp(new.original), reply: udp(new.reply), ..new };
-    let flow = turn.insert(&new, secs(0)).unwrap();
+    let flow = turn.insert(&new, secs(0)).unwrap().flow;
     for now in [100, 200, 300] {
         assert_eq!(turn.expire(flow.slot as usize, secs(now)), None);
         let found = turn.find(&new.reply).unwrap();
@@ -184,16 +184,18 @@ fn a_closed_tuple_opens_again_with_its_port() {
     let table = table(4, 1);
     let turn = table.turn(0);
     let new = new_flow(&table, original(0, 5));
-    let flow = turn.insert(&new, secs(0)).unwrap();
+    let flow = turn.insert(&new, secs(0)).unwrap().flow;
     let found = turn.find(&new.reply).unwrap();
     turn.observe(&found, TcpFlags::new(TcpFlags::RST), 40, secs(1));
     assert_eq!(turn.find(&new.original).unwrap().phase, Phase::Closing);
-    assert!(turn.reopen(flow, secs(5)));
+    let before = turn.reopen(flow, secs(5)).unwrap();
+    assert_eq!((before.cause, before.returned.packets), (Cause::Reset, 1));
+    assert_eq!(turn.reopen(flow, secs(5)), None, "what is open is not opened");
     let again = turn.find(&new.original).unwrap();
     assert_eq!((again.phase, again.onward), (Phase::Opening, new.reply));
     assert_eq!(turn.expire(flow.slot as usize, secs(34)), None, "its clock starts anew");
     assert!(turn.expire(flow.slot as usize, secs(35)).is_some());
-    assert!(!turn.reopen(flow, secs(36)), "what is gone does not open");
+    assert_eq!(turn.reopen(flow, secs(36)), None, "what is gone does not open");
 }
 
 /// Four threads open, find and end flows as fast as they can, over few slots, so that each slot and port is re-used all
@@ -218,7 +220,7 @@ fn threads_never_meet_a_stranger_in_a_slot() {
                     if mine.len() < 12 && turn.find(&key).is_none() {
                         let new = new_flow(table, key);
                         let port = new.reply.local_port;
-                        if let Ok(flow) = turn.insert(&new, secs(0)) {
+                        if let Ok(Found { flow, .. }) = turn.insert(&new, secs(0)) {
                             let serial = u64::from(round) << 8 | (worker as u64 + 1);
                             let had = owners[usize::from(port)].swap(serial, Ordering::SeqCst);
                             failed.fetch_or(had != 0, Ordering::SeqCst);

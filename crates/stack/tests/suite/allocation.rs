@@ -6,7 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
 
-use stack::{Connection, Settings, Stack, State, relay};
+use stack::{Connection, Failure, InputError, Settings, Stack, State, relay};
 use wire::{FRAME_CAPACITY, Frame, Offload};
 
 use crate::world::{V4, V6};
@@ -84,7 +84,8 @@ impl Chain {
                 let (bytes, len, offload) = &mut lane.room[slot];
                 let frame = Frame { offload: *offload, bytes: &mut bytes[..*len] };
                 let emit = &mut |frame: &mut Frame<'_>| back.push(frame);
-                self.ends[at].input(&mut self.stack, &frame, self.now, emit).unwrap();
+                let said = self.ends[at].input(&mut self.stack, &frame, self.now, emit);
+                assert!(matches!(said, Ok(()) | Err(InputError::LateSyn)), "{said:?}");
             }
         }
         let [_, near, far, _] = &mut self.ends;
@@ -122,5 +123,24 @@ fn nothing_allocates_after_set_up() {
         assert_eq!(received, sent);
         drop(std::hint::black_box(vec![0]));
         assert!(ALLOCATIONS.get() > before, "the counter counts");
+    }
+}
+
+#[test]
+fn a_challenge_does_not_allocate() {
+    for addresses in [V4, V6] {
+        let mut chain = Chain::new(addresses);
+        chain.ends[3].ready();
+        while chain.ends.iter().any(|end| end.state() != State::Open) {
+            chain.turn();
+        }
+        let [client, near] = [&chain.ends[0], &chain.ends[1]].map(Connection::local);
+        chain.ends[0] = Connection::dial(&mut chain.stack, client, near, chain.now);
+        let before = ALLOCATIONS.get();
+        while !chain.ends[3].state().is_over() {
+            chain.turn();
+        }
+        assert_eq!(ALLOCATIONS.get(), before);
+        assert_eq!(chain.ends[1].state(), State::Failed(Failure::Reset));
     }
 }

@@ -4,6 +4,7 @@
 
 mod allocation;
 mod bytes;
+mod challenge;
 mod hostile;
 mod opening;
 mod relaying;

@@ -7,11 +7,11 @@ use wire::{Frame, Offload, mss_of, parse};
 
 use crate::world::{Stream, V4, V6, World};
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings::new([3, 5])
 }
 
-fn opened(addresses: [&str; 4]) -> World {
+pub(crate) fn opened(addresses: [&str; 4]) -> World {
     let mut world = World::pair(addresses, settings());
     world.ends[1].ready();
     world.run(|ends| ends.iter().all(|end| end.state() == State::Open));

@@ -28,6 +28,8 @@ pub(crate) struct World {
     /// The longest frame that has flown, and how many.
     pub(crate) longest: usize,
     pub(crate) count: usize,
+    /// The last frame that each end has sent.
+    pub(crate) last: Vec<Vec<u8>>,
     flying: Vec<Flying>,
     /// Events since time last moved.
     still: usize,
@@ -70,6 +72,7 @@ impl World {
             rejected: Vec::new(),
             longest: 0,
             count: 0,
+            last: Vec::new(),
             flying: Vec::new(),
             still: 0,
             random: settings.seed[0] | 1,
@@ -83,6 +86,7 @@ impl World {
         self.ends.push(Connection::dial(&mut near, client, server, self.now));
         self.ends.push(Connection::accept(&mut far, server, client, self.now));
         self.stacks.extend([near, far]);
+        self.last.extend([Vec::new(), Vec::new()]);
     }
 
     /// Runs the network, and `apps` on its ends after every event, until they say that they are done.
@@ -158,6 +162,7 @@ impl World {
             check(&mut bytes, offload, self.mtu);
             self.longest = self.longest.max(bytes.len());
             self.count += 1;
+            self.last[to ^ 1].clone_from(&bytes);
             let copies = if self.happens(self.weather.doubled) { 2 } else { 1 };
             for _ in 0..copies {
                 if self.happens(self.weather.lost) {
