@@ -90,7 +90,7 @@ fn table(criterion: &mut Criterion) {
         group.bench_function(format!("insert and release, {flows} flows"), |b| {
             b.iter(|| {
                 let turn = table.turn(0);
-                let flow = turn.insert(&new_flow(&table, flows + 1), NOW).unwrap();
+                let flow = turn.insert(&new_flow(&table, flows + 1), NOW).unwrap().flow;
                 turn.release(flow)
             });
         });

@@ -19,7 +19,7 @@ pub enum ClaimError {
 
     /// The instance runs.
     #[error(
-        "instance {instance} is already running{}; stop that one first, or give this one another `run.name`",
+        "instance {instance} is already running{}; stop that one first, or give this one another `run.name` or --socket",
         pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
     )]
     Running {

@@ -4,7 +4,7 @@
 //! socket's backlog. Whoever says nothing for a while is hung up on. An event descriptor wakes all threads to end.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -16,7 +16,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use serde::Serialize;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::protocol::{Answer, MAX_REQUEST, line};
 use crate::{Claim, ClaimError, Request};
@@ -27,6 +27,8 @@ const CONNECTIONS: usize = 4;
 const BACKLOG: i32 = 16;
 /// How long a client may keep a connection waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to leave connections in the backlog when none can be accepted.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers on an instance's socket, until dropped: then its threads have ended and the socket is gone.
 pub struct Server {
@@ -43,8 +45,9 @@ impl Server {
         H: Fn(Request) -> T + Send + Sync + 'static,
     {
         let refused = |cause| ClaimError::Socket { path: claim.socket().into(), cause };
-        let listener = Arc::new(private_listener(claim.socket()).map_err(refused)?);
+        // The listener comes last, since it leaves something behind: the socket's file.
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).map_err(|errno| refused(errno.into()))?);
+        let listener = Arc::new(private_listener(claim.socket()).map_err(refused)?);
         let handler = Arc::new(handler);
         // From here on dropping the server undoes all of it.
         let mut server = Self { stop, threads: Vec::with_capacity(CONNECTIONS), claim };
@@ -95,12 +98,26 @@ fn private_listener(path: &Path) -> io::Result<UnixListener> {
 /// What each thread does: one connection after the other.
 fn accept<T: Serialize>(listener: &UnixListener, stop: &OwnedFd, handler: &impl Fn(Request) -> T) {
     while readable(listener, stop, None) {
-        // All threads are woken for each connection, and one gets it.
-        if let Ok((stream, _)) = listener.accept() {
-            // A client that breaks off harms nobody but itself.
-            let _ = serve(stream, stop, handler);
+        match listener.accept() {
+            Ok((stream, _)) => {
+                // A client that breaks off harms nobody but itself.
+                let _ = serve(stream, stop, handler);
+            }
+            // All threads are woken for each connection, and one gets it.
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            // Without a free descriptor the connection stays where it is, and would wake us again at once.
+            Err(error) => {
+                debug!(%error, "cannot accept a connection to the control socket");
+                pause(stop);
+            }
         }
     }
+}
+
+/// Waits a little, unless it is time to stop.
+fn pause(stop: &OwnedFd) {
+    // Whatever cuts it short, the next attempt finds out.
+    let _ = poll(&mut [PollFd::new(stop, PollFlags::IN)], Timespec::try_from(PAUSE).ok().as_ref());
 }
 
 /// Answers requests until the client hangs up or tries the server's patience.

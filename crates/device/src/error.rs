@@ -90,7 +90,7 @@ pub enum DeviceError {
     /// Somebody holds a device of this name.
     #[error(
         "{place}: the name is taken, most likely by another sidegate instance of the same name; stop that one, or \
-         give this one another `run.name`"
+         give this one another `run.name`; or the file names this namespace twice by different paths"
     )]
     Busy {
         /// The device that was asked for.

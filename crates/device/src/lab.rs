@@ -87,26 +87,29 @@ impl Drop for Namespace {
     }
 }
 
-/// Whether this process may make namespaces and devices, found out by doing both; or why not.
-pub fn privilege() -> Result<(), String> {
-    let try_out = || {
-        let namespace = Namespace::unique("sg-privilege")?;
-        let spec = DeviceSpec {
-            name: "sg-privilege".into(),
-            namespace: namespace.path().into(),
-            queues: 1,
-            mtu: 1500,
-            routed: Vec::new(),
-            local: Vec::new(),
-        };
-        OffloadOpener.open(&spec)
-    };
-    try_out().map(drop).map_err(|error| error.to_string())
+/// Whether the namespace tests of a crate have to be skipped because this process lacks the privilege; if so, says it
+/// loudly. Under `SIDEGATE_REQUIRE_PRIVILEGES=1` none is skipped: without privilege they fail.
+pub fn skips_tests_of(of: &str) -> bool {
+    let required = env::var_os("SIDEGATE_REQUIRE_PRIVILEGES").is_some_and(|value| value == "1");
+    let lack = if required { None } else { privilege().err() };
+    if let Some(lack) = &lack {
+        eprintln!("SKIPPED: the namespace tests of `{of}` need privilege, and there is none: {lack}");
+    }
+    lack.is_some()
 }
 
-/// Whether lack of [`privilege`] is to fail a test instead of skipping it: `SIDEGATE_REQUIRE_PRIVILEGES=1` says so.
-pub fn privilege_is_required() -> bool {
-    env::var_os("SIDEGATE_REQUIRE_PRIVILEGES").is_some_and(|value| value == "1")
+/// Whether this process may make namespaces and devices, found out by doing both; or why not.
+fn privilege() -> Result<(), DeviceError> {
+    let namespace = Namespace::unique("sg-privilege")?;
+    let spec = DeviceSpec {
+        name: "sg-privilege".into(),
+        namespace: namespace.path().into(),
+        queues: 1,
+        mtu: 1500,
+        routed: Vec::new(),
+        local: Vec::new(),
+    };
+    OffloadOpener.open(&spec).map(drop)
 }
 
 /// Makes /run/netns, as a mount that others share, so that a namespace made here shows in every mount namespace.

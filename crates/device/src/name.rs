@@ -4,7 +4,7 @@
 const MAX: usize = 15;
 
 /// What every device of sidegate's starts with.
-pub(crate) const PREFIX: &str = "sg-";
+const PREFIX: &str = "sg-";
 
 /// What the device of `check --live` starts with: another name, so that a running instance is not disturbed.
 const PROBE_PREFIX: &str = "sgp-";

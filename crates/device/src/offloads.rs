@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 
-use tracing::warn;
+use tracing::{debug, warn};
 use wire::{Checksum, Frame, Offload, Segmentation, SegmentationKind};
 
 use crate::Queue;
@@ -51,7 +51,12 @@ impl fmt::Display for Offloads {
 /// Agrees on the most offloads that the kernel both accepts and keeps to. The device has to be up.
 pub(crate) fn negotiate(device: &str, queues: &mut [TunQueue]) -> Offloads {
     for offloads in [Offloads::ALL, Offloads::TCP, Offloads::CHECKSUM] {
-        match try_out(queues, offloads) {
+        if let Err(error) = agree(queues, offloads) {
+            // Nothing is wrong: kernels before 6.2 know no USO.
+            debug!(device, %offloads, %error, "the kernel does not know these offloads; trying fewer");
+            continue;
+        }
+        match prove(queues, offloads) {
             Ok(()) => return offloads,
             Err(error) => {
                 warn!(device, %offloads, %error, "the kernel does not keep to these offloads; trying fewer");
@@ -61,9 +66,13 @@ pub(crate) fn negotiate(device: &str, queues: &mut [TunQueue]) -> Offloads {
     Offloads::NONE
 }
 
-fn try_out(queues: &mut [TunQueue], offloads: Offloads) -> io::Result<()> {
-    // The driver keeps them per device, but says so nowhere: every queue is told.
-    queues.iter().try_for_each(|queue| tun::set_offloads(queue.as_fd(), offloads.0))?;
+/// Asks the driver for them. It keeps them per device, but says so nowhere: every queue is told.
+fn agree(queues: &[TunQueue], offloads: Offloads) -> io::Result<()> {
+    queues.iter().try_for_each(|queue| tun::set_offloads(queue.as_fd(), offloads.0))
+}
+
+/// Sends a packet that needs them, of each kind.
+fn prove(queues: &mut [TunQueue], offloads: Offloads) -> io::Result<()> {
     let Some(queue) = queues.first_mut() else { return Ok(()) };
     for (flag, kind) in
         [(libc::TUN_F_TSO4, SegmentationKind::Tcp4), (libc::TUN_F_USO4, SegmentationKind::Udp)]

@@ -6,7 +6,6 @@
 mod finding;
 mod hooks;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -18,7 +17,7 @@ use rustix::net::netdevice;
 
 pub use finding::{Finding, Outcome, Severity};
 
-use crate::name::{PREFIX, probe_name};
+use crate::name::probe_name;
 use crate::netlink::Netlink;
 use crate::route::{self, Arrival, Way};
 use crate::{DeviceError, DeviceSpec, OffloadOpener, Opener, Place, device_name, namespace};
@@ -28,6 +27,9 @@ pub type Pair = (IpAddr, IpAddr);
 
 /// Asks about each (node, target) through a device that is up in `namespace` and has the routes to the nodes.
 pub fn routes(namespace: &Path, device: &str, pairs: &[Pair]) -> Result<Vec<Finding>, DeviceError> {
+    if pairs.is_empty() {
+        return Ok(Vec::new());
+    }
     let place = Place { device: device.into(), namespace: namespace.into() };
     namespace::visit(namespace, |_| {
         let ask = || -> io::Result<Vec<Finding>> {
@@ -38,33 +40,31 @@ pub fn routes(namespace: &Path, device: &str, pairs: &[Pair]) -> Result<Vec<Find
     })?
 }
 
-/// Asks about each (node, target) of an instance that need not run. A node that a sidegate device has the route to is
-/// asked about through that device. The others get a temporary device, named after `instance` but not as its own.
+/// Asks about each (node, target) of an instance that need not run, and finds out whether all of its addresses in the
+/// namespace can be `routed`. Those that the instance's own device has already are asked about through that device; the
+/// others are routed to a temporary one, of another name.
 pub fn with_temporary_device(
     namespace: &Path,
     instance: &str,
+    routed: &[IpAddr],
     pairs: &[Pair],
 ) -> Result<Vec<Finding>, DeviceError> {
+    let own = device_name(instance);
     let temporary = Place { device: probe_name(instance), namespace: namespace.into() };
-    let nodes: BTreeSet<IpAddr> = pairs.iter().map(|(node, _)| *node).collect();
-    let holders: Vec<(IpAddr, Option<String>)> = namespace::visit(namespace, |_| {
+    let (held, free): (Vec<IpAddr>, Vec<IpAddr>) = namespace::visit(namespace, |_| {
         let mut netlink = Netlink::open(NETLINK_ROUTE)?;
-        Ok(nodes.iter().map(|node| (*node, holder(&mut netlink, *node))).collect())
+        let through_own = Some(Way::Through(own.clone()));
+        Ok(routed.iter().partition(|address| route::way(&mut netlink, **address, None).ok() == through_own))
     })?
     .map_err(|cause| DeviceError::step(&temporary, "ask for routes", cause))?;
 
-    let free: Vec<IpAddr> =
-        holders.iter().filter(|(_, holder)| holder.is_none()).map(|(node, _)| *node).collect();
-    let _opened = if free.is_empty() { None } else { Some(OffloadOpener.open(&spec(&temporary, free))?) };
-    let mut findings = Vec::new();
-    for (node, holder) in &holders {
-        let device = holder.as_deref().unwrap_or(&temporary.device);
-        let own: Vec<Pair> = pairs.iter().copied().filter(|pair| pair.0 == *node).collect();
-        findings.extend(routes(namespace, device, &own)?);
-    }
-    // What is found is about the device that the instance will have.
-    for finding in findings.iter_mut().filter(|finding| finding.device == temporary.device) {
-        finding.device = device_name(instance);
+    let (running, others): (Vec<Pair>, Vec<Pair>) = pairs.iter().partition(|(node, _)| held.contains(node));
+    let mut findings = routes(namespace, &own, &running)?;
+    if !free.is_empty() {
+        let _opened = OffloadOpener.open(&spec(&temporary, free))?;
+        let found = routes(namespace, &temporary.device, &others)?;
+        // What is found is about the device that the instance will have.
+        findings.extend(found.into_iter().map(|finding| Finding { device: own.clone(), ..finding }));
     }
     Ok(findings)
 }
@@ -77,14 +77,6 @@ fn spec(temporary: &Place, routed: Vec<IpAddr>) -> DeviceSpec {
         mtu: 1500,
         routed,
         local: Vec::new(),
-    }
-}
-
-/// The sidegate device that the node is routed to already.
-fn holder(netlink: &mut Netlink, node: IpAddr) -> Option<String> {
-    match route::way(netlink, node, None) {
-        Ok(Way::Through(device)) if device.starts_with(PREFIX) => Some(device),
-        _ => None,
     }
 }
 

@@ -54,7 +54,7 @@ impl Board {
         let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
         let record = &mut devices[device.index()];
         let news = record.state != state;
-        record.state = state;
+        *record = DeviceRecord { state, offloads: String::new(), queues: 0 };
         news
     }
 

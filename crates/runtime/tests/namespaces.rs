@@ -15,14 +15,7 @@ use runtime::{DeviceState, Forwarder, Snapshot};
 use topology::{Origin, Topology};
 
 fn main() {
-    let refused = device::lab::privilege().err();
-    let skip = match &refused {
-        Some(why) if !device::lab::privilege_is_required() => {
-            eprintln!("SKIPPED: the namespace tests of `runtime` did not run: {why}");
-            true
-        }
-        _ => false,
-    };
+    let skipped = device::lab::skips_tests_of("runtime");
     let trials: [(&str, fn()); 5] = [
         ("every_path_and_family_carries", every_path_and_family_carries),
         ("megabytes_come_through_whole", megabytes_come_through_whole),
@@ -35,7 +28,7 @@ fn main() {
             run();
             Ok::<_, Failed>(())
         };
-        Trial::test(name, run).with_ignored_flag(skip)
+        Trial::test(name, run).with_ignored_flag(skipped)
     });
     libtest_mimic::run(&Arguments::from_args(), trials.into()).exit();
 }
@@ -57,8 +50,8 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
-        let consumer = namespace("rc", &["10.1.0.2", "fd01::2"]);
-        let provider = namespace("rp", &["10.2.0.2", "fd02::2"]);
+        let consumer = namespace("sg-rc", &["10.1.0.2", "fd01::2"]);
+        let provider = namespace("sg-rp", &["10.2.0.2", "fd02::2"]);
         inside(provider.path(), serve).unwrap();
         let file = file(&consumer, &provider);
         let origin = PathBuf::from(format!("/{}.toml", consumer.name()));

@@ -34,7 +34,8 @@
 //! # What the owner has to bring
 //!
 //! - *Time-outs.* A SYN, a FIN and data are sent again for ever, and a peer that never closes leaves us in FIN-WAIT-2 for
-//!   ever. An idle time-out, or one for the opening, ends with [`Connection::abort`].
+//!   ever. An idle time-out, or one for the opening, ends with [`Connection::abort`]. A [`InputError::LateSyn`] is no sign of
+//!   life: its sender may know nothing of the connection.
 //! - *TIME-WAIT.* It counts as [`State::Closed`]. The numbers of a later connection between the same addresses do not need
 //!   the wait: its timestamps are later, and its sequence numbers begin higher at up to 15 MB/s.
 //! - *A fence.* smoltcp panics where its sequence arithmetic would underflow. Packets of no shape are known to get there

@@ -1,20 +1,11 @@
 //! Questions about a topology that follow from zones, families and ports. Some answers are made on the heap: ask when a
 //! topology is taken into use, not for every packet.
 
-use wire::Protocol;
+use std::net::IpAddr;
 
-use crate::{Family, Interface, Listener, ListenerId, NodeId, ServiceId, TargetId, Topology};
+use crate::{DeviceId, Family, Interface, Listener, NodeId, TargetId, Topology};
 
 impl Topology {
-    /// The service's listener on this port.
-    pub fn find_listener(&self, service: ServiceId, protocol: Protocol, port: u16) -> Option<ListenerId> {
-        let listeners = &self.services.get(service)?.listeners;
-        listeners.iter().copied().find(|id| {
-            let listener = &self.listeners[*id];
-            (listener.protocol, listener.port) == (protocol, port)
-        })
-    }
-
     /// The node that traffic from an interface takes to targets of `family`: one of the interface's zone where there
     /// is one, else the service's first.
     pub fn node_for(&self, interface: &Interface, family: Family) -> Option<NodeId> {
@@ -41,5 +32,19 @@ impl Topology {
             targets.retain(in_zone);
         }
         targets
+    }
+
+    /// Every way that packets take from one of the device's nodes to a target, each once: source and destination.
+    pub fn ways_from(&self, device: DeviceId) -> Vec<(IpAddr, IpAddr)> {
+        let mut ways = Vec::new();
+        for (id, node) in self.nodes.iter().filter(|(_, node)| node.device == device) {
+            for listener in &self.services[node.service].listeners {
+                let targets = self.eligible_targets(&self.listeners[*listener], id);
+                ways.extend(targets.iter().map(|target| (node.address, self.targets[*target].address)));
+            }
+        }
+        ways.sort_unstable();
+        ways.dedup();
+        ways
     }
 }

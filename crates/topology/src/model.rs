@@ -71,8 +71,6 @@ pub struct Run {
 pub enum DeviceBackend {
     /// Several queues, with the kernel's offloads: super-packets pass through whole.
     Offload,
-    /// One queue, one packet a read, no offloads.
-    Plain,
 }
 
 /// `[flows]`.
@@ -128,9 +126,14 @@ impl Namespace {
     /// Where `ip netns` keeps its names.
     pub const NAMED: &'static str = "/run/netns";
 
-    /// The file that the operator's word means: a path as it stands, a name as `ip netns` keeps it.
+    /// The file that the operator's word means: a path as it stands, but that /var/run is /run, a name as `ip netns`
+    /// keeps it.
     pub fn file(name: &str) -> PathBuf {
-        if name.contains('/') { PathBuf::from(name) } else { FsPath::new(Self::NAMED).join(name) }
+        if !name.contains('/') {
+            return FsPath::new(Self::NAMED).join(name);
+        }
+        let path = FsPath::new(name);
+        path.strip_prefix("/var/run").map_or_else(|_| path.into(), |within| FsPath::new("/run").join(within))
     }
 }
 
@@ -191,7 +194,6 @@ impl DeviceBackend {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Offload => "offload",
-            Self::Plain => "plain",
         }
     }
 }

@@ -119,6 +119,14 @@ fn a_lower_mtu_lowers_the_mss_ceiling_with_it() {
 }
 
 #[test]
+fn an_mss_ceiling_may_fill_the_mtu() {
+    for (mtu, mss_ceiling) in [(1500, 1460), (8500, 8460), (9000, 8960)] {
+        let topology = parse(&format!("{ORDERS}\n[run]\nmtu = {mtu}\nmss_ceiling = {mss_ceiling}"));
+        assert_eq!((topology.run.mtu, topology.run.mss_ceiling), (mtu, mss_ceiling));
+    }
+}
+
+#[test]
 fn a_local_address_may_stand_alone() {
     let topology = parse(&format!("{ORDERS}\nlocal = \"10.1.9.2\""));
     assert_eq!(topology.namespaces[1].local, [ip("10.1.9.2")]);
@@ -136,6 +144,12 @@ fn a_namespace_spelled_twice_is_one_with_one_device() {
         interfaces = [{{ address = "10.1.9.51" }}]
         local = "10.1.9.2"
         [[endpoint]]
+        name = "and again"
+        service = "orders"
+        namespace = "/var/run/netns/consumer-a"
+        interfaces = [{{ address = "10.1.9.52" }}]
+        local = "10.1.9.2"
+        [[endpoint]]
         name = "inside"
         service = "orders"
         namespace = "provider"
@@ -149,7 +163,7 @@ fn a_namespace_spelled_twice_is_one_with_one_device() {
         [ip("10.2.9.1"), ip("10.1.9.50")],
         "consumer and provider at once"
     );
-    assert_eq!(topology.namespaces[1].routed, [ip("10.1.9.50"), ip("10.1.9.51")]);
+    assert_eq!(topology.namespaces[1].routed, [ip("10.1.9.50"), ip("10.1.9.51"), ip("10.1.9.52")]);
     assert_eq!(topology.namespaces[1].local, [ip("10.1.9.2")]);
 }
 
@@ -230,8 +244,7 @@ fn a_node_is_of_the_interfaces_zone_where_there_is_one() {
 fn targets_are_of_the_nodes_zone_and_family_or_at_least_of_its_family() {
     let topology = parse(TWO_ZONES);
     let ports = |listener: u16, node: &str| -> Vec<u16> {
-        let service = topology.services.iter().next().unwrap().0;
-        let listener = &topology.listeners[topology.find_listener(service, Protocol::Tcp, listener).unwrap()];
+        let (_, listener) = topology.listeners.iter().find(|(_, found)| found.port == listener).unwrap();
         let (node, _) = topology.nodes.iter().find(|(_, found)| found.address == ip(node)).unwrap();
         topology.eligible_targets(listener, node).iter().map(|id| topology.targets[*id].port).collect()
     };
@@ -243,12 +256,14 @@ fn targets_are_of_the_nodes_zone_and_family_or_at_least_of_its_family() {
 }
 
 #[test]
-fn a_listener_is_found_by_protocol_and_port() {
+fn the_ways_of_a_device_lead_from_its_nodes_to_their_targets() {
     let topology = parse(ORDERS);
-    let service = topology.services.iter().next().unwrap().0;
-    let find = |protocol, port| topology.find_listener(service, protocol, port);
-    assert_eq!(find(Protocol::Udp, 53).map(|id| topology.listeners[id].port), Some(53));
-    assert_eq!(find(Protocol::Tcp, 53), None);
+    assert_eq!(
+        topology.ways_from(DeviceId(0)),
+        [(ip("10.2.9.1"), ip("10.2.0.2"))],
+        "once, for three listeners"
+    );
+    assert_eq!(topology.ways_from(DeviceId(1)), [], "a consumer's device has no nodes");
 }
 
 #[test]

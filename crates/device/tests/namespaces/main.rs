@@ -19,16 +19,8 @@ fn main() -> ExitCode {
     // One at a time: a command that one trial starts holds the queues of all others between fork and exec, so that
     // their devices outlive them.
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
-    let lack = lab::privilege().err();
-    if let Some(lack) = &lack {
-        eprintln!("NAMESPACE TESTS NEED PRIVILEGE, AND THERE IS NONE: {lack}");
-    }
+    let skipped = lab::skips_tests_of("device");
     let trials = [devices::TRIALS, labs::TRIALS, packets::TRIALS, probes::TRIALS].concat();
-    let trials = trials.into_iter().map(|(name, run)| {
-        let skipped = lack.is_some() && !lab::privilege_is_required();
-        let lack = lack.clone();
-        let runner = move || lack.map_or_else(run, |lack| Err(lack.into()));
-        Trial::test(name, runner).with_ignored_flag(skipped)
-    });
+    let trials = trials.into_iter().map(|(name, run)| Trial::test(name, run).with_ignored_flag(skipped));
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }

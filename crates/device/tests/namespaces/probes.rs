@@ -17,7 +17,9 @@ pub(crate) const TRIALS: &[Named] = &[
     ("a_forward_hook_that_drops_is_a_warning", a_forward_hook_that_drops_is_a_warning),
     ("a_way_back_elsewhere_meets_reverse_path_filtering", a_way_back_elsewhere_meets_reverse_path_filtering),
     ("a_running_instance_is_asked_and_not_disturbed", a_running_instance_is_asked_and_not_disturbed),
-    ("a_node_that_cannot_be_routed_is_an_error", a_node_that_cannot_be_routed_is_an_error),
+    ("a_route_of_anothers_is_an_error", a_route_of_anothers_is_an_error),
+    ("an_assigned_address_is_an_error", an_assigned_address_is_an_error),
+    ("disabled_ipv6_is_an_error", disabled_ipv6_is_an_error),
 ];
 
 /// A namespace with a veth to one behind it, which forwards or does not; the far addresses are routed there.
@@ -54,7 +56,8 @@ impl Hop {
 
 /// What is found about one pair by a temporary device.
 fn ask(namespace: &Namespace, node: &str, target: &str) -> Result<Vec<Finding>, Failed> {
-    Ok(probe::with_temporary_device(namespace.path(), "test", &[(ip(node)?, ip(target)?)])?)
+    let node = ip(node)?;
+    Ok(probe::with_temporary_device(namespace.path(), "test", &[node], &[(node, ip(target)?)])?)
 }
 
 fn outcome(namespace: &Namespace, node: &str, target: &str) -> Result<Outcome, Failed> {
@@ -151,25 +154,54 @@ fn a_way_back_elsewhere_meets_reverse_path_filtering() -> Result<(), Failed> {
 fn a_running_instance_is_asked_and_not_disturbed() -> Result<(), Failed> {
     let namespace = namespace()?;
     let running = OffloadOpener.open(&spec(&namespace))?;
-    let free = ip("10.77.0.3")?;
-    let pairs = [(ROUTED.into(), OWN.into()), (free, IpAddr::V4(OWN))];
-    let findings = probe::with_temporary_device(namespace.path(), "other", &pairs)?;
-    let devices: Vec<_> = findings.iter().map(|finding| finding.device.as_str()).collect();
-    assert_eq!(devices, [running.name.as_str(), "sg-other"]);
-    assert!(findings.iter().all(|finding| finding.outcome == Outcome::Local), "{findings:?}");
+    let routed = [ROUTED.into(), ip("10.77.0.3")?];
+    let pairs = routed.map(|node: IpAddr| (node, IpAddr::V4(OWN)));
+    let findings = probe::with_temporary_device(namespace.path(), "test", &routed, &pairs)?;
+    assert_eq!(findings.iter().map(|finding| finding.node).collect::<Vec<_>>(), routed);
+    let is_fine = |finding: &Finding| finding.device == running.name && finding.outcome == Outcome::Local;
+    assert!(findings.iter().all(is_fine), "{findings:?}");
     let routes = run(&namespace, "ip route")?;
     assert_eq!(routes.trim(), format!("{ROUTED} dev sg-test proto static scope link"));
     Ok(())
 }
 
-fn a_node_that_cannot_be_routed_is_an_error() -> Result<(), Failed> {
-    let namespace = namespace()?;
-    let error = probe::with_temporary_device(namespace.path(), "test", &[(OWN.into(), OWN.into())]);
-    assert!(matches!(error, Err(DeviceError::AddressAssigned { .. })), "{error:?}");
+/// What `run` would be refused, without asking about any target: a consumer's namespace has no nodes.
+fn try_to_route(namespace: &Namespace, instance: &str, address: IpAddr) -> Result<(), DeviceError> {
+    probe::with_temporary_device(namespace.path(), instance, &[address], &[]).map(|findings| {
+        assert!(findings.is_empty(), "{findings:?}");
+    })
+}
 
-    let other = DeviceSpec { name: "other".into(), ..spec(&namespace) };
-    let _holder = OffloadOpener.open(&other)?;
-    let error = probe::with_temporary_device(namespace.path(), "test", &[(ROUTED.into(), OWN.into())]);
-    assert!(matches!(error, Err(DeviceError::RouteExists { .. })), "{error:?}");
+fn a_route_of_anothers_is_an_error() -> Result<(), Failed> {
+    let namespace = namespace()?;
+    for device in ["sg-test", "other"] {
+        try_to_route(&namespace, "test", ROUTED.into())?;
+        try_to_route(&namespace, "another", ROUTED.into())?;
+        let _holder = OffloadOpener.open(&DeviceSpec { name: device.into(), ..spec(&namespace) })?;
+        let of_test = try_to_route(&namespace, "test", ROUTED.into());
+        assert_eq!(of_test.is_ok(), device == "sg-test", "{of_test:?}");
+        match try_to_route(&namespace, "another", ROUTED.into()) {
+            Err(DeviceError::RouteExists { holder, .. }) => assert_eq!(holder.as_deref(), Some(device)),
+            other => panic!("{other:?}"),
+        }
+    }
+    Ok(())
+}
+
+fn an_assigned_address_is_an_error() -> Result<(), Failed> {
+    let namespace = namespace()?;
+    try_to_route(&namespace, "test", ROUTED.into())?;
+    let assigned = try_to_route(&namespace, "test", OWN.into());
+    assert!(matches!(assigned, Err(DeviceError::AddressAssigned { .. })), "{assigned:?}");
+    Ok(())
+}
+
+fn disabled_ipv6_is_an_error() -> Result<(), Failed> {
+    let namespace = namespace()?;
+    try_to_route(&namespace, "test", ip(NODES[1])?)?;
+    run(&namespace, "sysctl -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")?;
+    let disabled = try_to_route(&namespace, "test", ip(NODES[1])?);
+    assert!(matches!(disabled, Err(DeviceError::Ipv6Disabled { .. })), "{disabled:?}");
+    try_to_route(&namespace, "test", ip(NODES[0])?)?;
     Ok(())
 }

@@ -38,11 +38,6 @@ const MTU: Bounds<u16> = Bounds {
     range: 1280..=9000,
     why: ": IPv6 needs 1280, and the devices themselves carry 9001",
 };
-const MSS_CEILING: Bounds<u16> = Bounds {
-    what: "an MSS",
-    range: 536..=8960,
-    why: ": the least that IPv4 promises, and what an MTU of 9000 holds",
-};
 const WORKERS: Bounds<usize> = Bounds { what: "a number of workers", range: 1..=64, why: "" };
 const CAPACITY: Bounds<usize> = Bounds { what: "a number of flows", range: 1024..=16_777_216, why: "" };
 
@@ -50,6 +45,8 @@ const DEFAULT_MTU: u16 = 8500;
 const DEFAULT_CAPACITY: usize = 262_144;
 /// How far the real thing's MSS ceiling (8365) lies below its MTU (8500).
 const MSS_BELOW_MTU: u16 = 135;
+/// The least that a segment takes of the MTU for itself, over IPv4: its two headers.
+const TCP_IPV4_HEADERS: u16 = 40;
 
 const RUN_KEYS: Keys = Keys {
     known: &["name", "workers", "device", "mtu", "mss_ceiling"],
@@ -66,9 +63,11 @@ pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
     let workers = table.optional("workers", |value| value.integer(&WORKERS));
     let device =
         table.optional("device", |value| value.word(&[("offload", DeviceBackend::Offload)], &["plain"]));
-    let mtu = table.optional("mtu", |value| value.integer(&MTU));
-    let mss_ceiling = table.optional("mss_ceiling", |value| value.integer(&MSS_CEILING));
-    let mtu = mtu?.unwrap_or(DEFAULT_MTU);
+    let mtu = table.optional("mtu", |value| value.integer(&MTU)).map(|mtu| mtu.unwrap_or(DEFAULT_MTU));
+    // An MTU that cannot be read is not held against the ceiling.
+    let within = mss_ceilings(mtu.unwrap_or(*MTU.range.end()));
+    let mss_ceiling = table.optional("mss_ceiling", |value| value.integer(&within));
+    let mtu = mtu?;
     Ok(Run {
         name: name?.unwrap_or_else(|| origin.default_name()),
         workers: workers?,
@@ -76,6 +75,15 @@ pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
         mtu,
         mss_ceiling: mss_ceiling?.unwrap_or(mtu - MSS_BELOW_MTU),
     })
+}
+
+/// The ceilings that an MTU has room for: a larger one would let through what does not fit.
+fn mss_ceilings(mtu: u16) -> Bounds<u16> {
+    Bounds {
+        what: "an MSS ceiling for this MTU",
+        range: 536..=mtu - TCP_IPV4_HEADERS,
+        why: ": the least that IPv4 promises, and 40 less than run.mtu",
+    }
 }
 
 /// `[flows]`, with defaults for what it leaves out.
