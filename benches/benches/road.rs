@@ -73,7 +73,7 @@ fn table(criterion: &mut Criterion) {
         let turn = table.turn(0);
         let mut next = steps_through(flows);
         group.bench_function(format!("hit, {flows} flows"), |b| {
-            b.iter(|| turn.find(&original(next())).unwrap())
+            b.iter(|| turn.find(&original(next())).unwrap());
         });
         let mut next = steps_through(flows);
         group.bench_function(format!("miss, {flows} flows"), |b| {

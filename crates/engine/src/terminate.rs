@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use flow::{Direction, FlowId, Found, Key};
+use flow::{ANSWER_WITHIN, Direction, FlowId, Found, Key};
 use stack::{Connection, InputError, Settings, Stack, State};
 use topology::{DeviceId, Topology};
 use wire::Frame;
@@ -17,8 +17,6 @@ use crate::view::View;
 
 /// Terminated flows of one worker. Each holds up to 1 MiB of buffers while it is busy.
 const CAPACITY: usize = 1024;
-/// How long the target may take to answer our SYN.
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const NEVER: Duration = Duration::MAX;
 
 /// A worker's own TCP: its stack and its relays.

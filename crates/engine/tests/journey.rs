@@ -239,3 +239,27 @@ fn a_target_that_refuses_makes_a_terminated_listener_refuse() {
     assert_eq!((*device, reset.flags.rst(), reset.acknowledgement), (consumer, true, 2));
     assert!(matches!(said.events[..], [Event::FlowClosed { .. }]), "and nothing is left of it");
 }
+
+#[test]
+fn only_what_belongs_to_it_keeps_a_terminated_flow_awake() {
+    for (flags, remembered) in [(ACK, true), (SYN, false)] {
+        let mut lab = Lab::new(1);
+        let (consumer, provider) = (lab.consumers[0], lab.provider);
+        let (client, interface) = ((CLIENT, 40_001), (INTERFACE, 8443));
+        let said = lab.input(consumer, &tcp(client, interface, SYN, (1, 0), &[]));
+        let dialled = wire::parse(&said.sent[0].1).unwrap();
+        let node = (NODE, dialled.source_port);
+        let ours = dialled.sequence.wrapping_add(1);
+        let said = lab.input(provider, &tcp((TARGET, 8080), node, SYN | ACK, (9, ours), &[]));
+        let syn_ack = said.sent.iter().find(|(device, _)| *device == consumer).unwrap();
+        let theirs = wire::parse(&syn_ack.1).unwrap().sequence.wrapping_add(1);
+        for second in (0..400).step_by(50) {
+            // An acknowledgement is the connection's own; a SYN with another number is a stranger's with its tuple.
+            let numbers = if flags == SYN { (77_000, 0) } else { (2, theirs) };
+            let now = Duration::from_secs(second);
+            lab.input_at(0, consumer, &tcp(client, interface, flags, numbers, &[]), now);
+            lab.pass(0, now, &mut Said::default());
+        }
+        assert_eq!(!lab.shared.flows().is_empty(), remembered, "flags {flags:#x}");
+    }
+}
