@@ -16,6 +16,7 @@ mod index;
 mod key;
 mod ports;
 mod slab;
+mod slots;
 mod table;
 mod tick;
 mod track;

@@ -1,6 +1,6 @@
 //! The flow table: one for all workers, `&self` everywhere, no lock.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use ahash::RandomState;
@@ -13,6 +13,7 @@ use crate::index::Index;
 use crate::key::{Direction, Key};
 use crate::ports::{PoolId, Ports};
 use crate::slab::{Filling, FlowId, FlowPath, Slot, State, Totals};
+use crate::slots::{Free, Limbo};
 use crate::tick::Tick;
 use crate::track::{ANSWER_WITHIN, Cause, Phase, Track, linger};
 use crate::turns::Turns;
@@ -24,18 +25,14 @@ pub struct Table {
     ports: Ports,
     hasher: RandomState,
     turns: Turns,
-    /// Slots below this one have been used at least once.
-    fresh: CachePadded<AtomicU32>,
-    /// Head of the free list: `changes (32) | slot + 1 (32)`; the count of changes tells two equal heads apart.
-    free: CachePadded<AtomicU64>,
-    limbo: Box<[CachePadded<Limbo>]>,
+    free: Free,
+    workers: Box<[CachePadded<PerWorker>]>,
 }
 
-/// A worker's freed slots, oldest first, linked through the slots. Only that worker's turn touches it.
+/// What one worker's turn writes.
 #[derive(Default)]
-struct Limbo {
-    first: AtomicU32,
-    last: AtomicU32,
+struct PerWorker {
+    limbo: Limbo,
     /// Flows that this worker has opened, less those that it has ended.
     live: AtomicI64,
 }
@@ -115,9 +112,8 @@ impl Table {
             ports,
             hasher: RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]),
             turns: Turns::new(workers),
-            fresh: CachePadded::default(),
-            free: CachePadded::default(),
-            limbo: (0..workers).map(|_| CachePadded::default()).collect(),
+            free: Free::default(),
+            workers: (0..workers).map(|_| CachePadded::default()).collect(),
         }
     }
 
@@ -141,18 +137,18 @@ impl Table {
     /// How many flows there are, about: the workers' own counts, added up.
     pub fn len(&self) -> usize {
         // What one worker opens, another may end: a single count may be negative, and a moment's sum too.
-        let sum: i64 = self.limbo.iter().map(|limbo| limbo.live.load(Ordering::Relaxed)).sum();
+        let sum: i64 = self.workers.iter().map(|worker| worker.live.load(Ordering::Relaxed)).sum();
         sum.max(0) as usize
     }
 
     /// How many workers use it.
     pub fn workers(&self) -> usize {
-        self.limbo.len()
+        self.workers.len()
     }
 
     /// Whether there is nothing to wait for: no flow that could expire, no slot in limbo.
     pub fn is_quiet(&self) -> bool {
-        self.is_empty() && self.limbo.iter().all(|limbo| limbo.first.load(Ordering::Relaxed) == 0)
+        self.is_empty() && self.workers.iter().all(|worker| worker.limbo.front().is_none())
     }
 
     /// Whether there are none.
@@ -162,7 +158,7 @@ impl Table {
 
     /// Slots that have ever been used: what a sweep has to look at.
     pub fn high_water(&self) -> usize {
-        (self.fresh.load(Ordering::Relaxed) as usize).min(self.slots.len())
+        self.free.high_water()
     }
 
     /// How full the table is, or this pool if that is fuller, in hundredths.
@@ -174,49 +170,6 @@ impl Table {
     fn hash(&self, words: [u64; 3]) -> u64 {
         self.hasher.hash_one(words)
     }
-
-    /// A slot nobody uses.
-    fn take_slot(&self) -> Option<u32> {
-        let mut head = self.free.load(Ordering::Acquire);
-        while let Some(slot) = (head as u32).checked_sub(1) {
-            let next = self.slots[slot as usize].next.load(Ordering::Relaxed);
-            match self.free.compare_exchange_weak(
-                head,
-                changed_head(head, next),
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => return Some(slot),
-                Err(now) => head = now,
-            }
-        }
-        let capacity = self.slots.len() as u32;
-        self.fresh
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |fresh| {
-                (fresh < capacity).then_some(fresh + 1)
-            })
-            .ok()
-    }
-
-    fn free_slot(&self, slot: u32) {
-        let mut head = self.free.load(Ordering::Relaxed);
-        loop {
-            self.slots[slot as usize].next.store(head as u32, Ordering::Relaxed);
-            match self.free.compare_exchange_weak(
-                head,
-                changed_head(head, slot + 1),
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return,
-                Err(now) => head = now,
-            }
-        }
-    }
-}
-
-fn changed_head(head: u64, slot_plus_one: u32) -> u64 {
-    (head >> 32).wrapping_add(1) << 32 | u64::from(slot_plus_one)
 }
 
 /// A worker's turn with the table. What it finds stays what it is until the turn ends.
@@ -259,7 +212,7 @@ impl Turn<'_> {
         // More than one, so that limbo shrinks also while flows come as fast as they go.
         self.recycle(4);
         let table = self.table;
-        let Some(slot) = table.take_slot() else {
+        let Some(slot) = table.free.take(&table.slots) else {
             table.ports.give_back(new.pool, new.reply.local_port);
             return Err(Refused::Full);
         };
@@ -391,42 +344,29 @@ impl Turn<'_> {
         table.index.remove(table.hash(ended.reply.to_words()), Direction::Reply, slot);
         own.retired.store(table.turns.retire(), Ordering::Relaxed);
         self.count_live(-1);
-        self.append_to_limbo(slot);
+        table.workers[self.worker].limbo.push(&table.slots, slot);
         Some(ended)
-    }
-
-    fn append_to_limbo(&self, slot: u32) {
-        let limbo = &self.table.limbo[self.worker];
-        self.table.slots[slot as usize].next.store(0, Ordering::Relaxed);
-        match limbo.last.load(Ordering::Relaxed).checked_sub(1) {
-            None => limbo.first.store(slot + 1, Ordering::Relaxed),
-            Some(last) => self.table.slots[last as usize].next.store(slot + 1, Ordering::Relaxed),
-        }
-        limbo.last.store(slot + 1, Ordering::Relaxed);
     }
 
     /// Frees what has been in limbo long enough, up to `budget` slots.
     pub fn recycle(&self, budget: usize) {
-        let limbo = &self.table.limbo[self.worker];
+        let table = self.table;
+        let limbo = &table.workers[self.worker].limbo;
         for _ in 0..budget {
-            let Some(first) = limbo.first.load(Ordering::Relaxed).checked_sub(1) else { return };
-            let slot = &self.table.slots[first as usize];
-            if !self.table.turns.passed(slot.retired.load(Ordering::Relaxed)) {
+            let Some(first) = limbo.front() else { return };
+            let slot = &table.slots[first as usize];
+            if !table.turns.passed(slot.retired.load(Ordering::Relaxed)) {
                 return;
             }
-            let next = slot.next.load(Ordering::Relaxed);
-            limbo.first.store(next, Ordering::Relaxed);
-            if next == 0 {
-                limbo.last.store(0, Ordering::Relaxed);
-            }
+            limbo.pop(&table.slots, first);
             let (pool, port) = slot.port();
-            self.table.ports.give_back(pool, port);
-            self.table.free_slot(first);
+            table.ports.give_back(pool, port);
+            table.free.give_back(&table.slots, first);
         }
     }
 
     fn count_live(&self, change: i64) {
-        let live = &self.table.limbo[self.worker].live;
+        let live = &self.table.workers[self.worker].live;
         live.store(live.load(Ordering::Relaxed) + change, Ordering::Relaxed);
     }
 }
