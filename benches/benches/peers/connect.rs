@@ -10,39 +10,66 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, connect, shutdown, socket_with};
+use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socket_with};
 
+use crate::events;
 use crate::lab::{Lab, TARGET};
 
 /// The target's ports. Several, so that a run does not come back to a tuple that is still in TIME-WAIT.
 pub(crate) const PORTS: [u16; 4] = [7001, 7002, 7003, 7004];
 
-/// Connections in progress at any moment: enough to keep both cores of everyone busy.
-const CLIENTS: usize = 32;
+/// Who connects.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clients {
+    /// A thread per connection in progress, which sleeps and wakes at every step of it.
+    Threads,
+    /// A thread per core, with many connections in progress: see [`events`].
+    Events,
+}
+
+impl Clients {
+    /// How many threads: enough to keep both cores of everyone busy.
+    const fn count(self) -> usize {
+        match self {
+            Self::Threads => 32,
+            Self::Events => 2,
+        }
+    }
+
+    const fn keep_connecting(self) -> fn(Ipv4Addr, usize, Duration) -> Result<u64> {
+        match self {
+            Self::Threads => keep_connecting,
+            Self::Events => events::keep_connecting,
+        }
+    }
+}
+
 /// How long a single step of a connection may take. More than one retransmission of a SYN, so that a lost one costs
 /// time and not the run.
-const PATIENCE: Duration = Duration::from_secs(4);
-const GREETING: &[u8] = b"!";
+pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
+/// What the target says.
+pub(crate) const GREETING: &[u8] = b"!";
 
 /// Connects to `door` for as long as `length`, and gives connections per second.
-pub(crate) fn rate(lab: &Lab, door: Ipv4Addr, length: Duration) -> Result<f64> {
+pub(crate) fn rate(lab: &Lab, door: Ipv4Addr, length: Duration, clients: Clients) -> Result<f64> {
     let bind =
         |port| TcpListener::bind((TARGET, port)).with_context(|| format!("listening on {TARGET}:{port}"));
     let listeners = lab.provider.inside(|| PORTS.into_iter().map(bind).collect::<Result<Vec<_>>>())?;
-    let start = Barrier::new(CLIENTS);
+    let start = Barrier::new(clients.count());
 
+    let connect = clients.keep_connecting();
     let made = thread::scope(|scope| {
         for listener in &listeners {
             scope.spawn(|| greet_everyone(listener));
         }
-        let clients: Vec<_> = (0..CLIENTS)
+        let clients: Vec<_> = (0..clients.count())
             .map(|number| {
                 scope.spawn({
                     let start = &start;
                     move || {
                         let entered = lab.consumer.enter();
                         start.wait();
-                        entered.and_then(|()| keep_connecting(door, number, length))
+                        entered.and_then(|()| connect(door, number, length))
                     }
                 })
             })
@@ -86,7 +113,7 @@ fn connect_once(door: SocketAddrV4) -> io::Result<()> {
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
     set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-    connect(&socket, &door)?;
+    rustix::net::connect(&socket, &door)?;
     let mut said = Vec::with_capacity(2 * GREETING.len());
     TcpStream::from(socket).read_to_end(&mut said)?;
     if said == GREETING {

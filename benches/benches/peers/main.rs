@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "the table is this program's output")]
 
 mod connect;
+mod events;
 mod lab;
 mod peer;
 mod process;

@@ -8,7 +8,7 @@ use benches::readings;
 use benches::report::Unit;
 use clap::ValueEnum;
 
-use crate::connect;
+use crate::connect::{self, Clients};
 use crate::lab::TARGET;
 use crate::peer::Session;
 
@@ -33,16 +33,18 @@ pub(crate) enum Work {
     Bulk4,
     /// One TCP stream from the target to the consumer.
     Reverse,
-    /// New connections, one after the other; the target closes first.
+    /// New connections, by clients with many in progress each; the target closes first.
     Connect,
+    /// The same, by a thread per connection in progress.
+    ConnectThreads,
     /// HTTP requests on keep-alive connections.
     Requests,
 }
 
 impl Work {
     /// All kinds, in the order of the table.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Bulk1, Self::Bulk4, Self::Reverse, Self::Connect, Self::Requests];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Bulk1, Self::Bulk4, Self::Reverse, Self::Connect, Self::ConnectThreads, Self::Requests];
 
     /// As it is written on the command line and in the table.
     pub(crate) const fn as_str(self) -> &'static str {
@@ -51,6 +53,7 @@ impl Work {
             Self::Bulk4 => "bulk4",
             Self::Reverse => "reverse",
             Self::Connect => "connect",
+            Self::ConnectThreads => "connect-threads",
             Self::Requests => "requests",
         }
     }
@@ -59,7 +62,7 @@ impl Work {
     pub(crate) const fn unit(self) -> Unit {
         match self {
             Self::Bulk1 | Self::Bulk4 | Self::Reverse => Unit::BitsPerSecond,
-            Self::Connect | Self::Requests => Unit::PerSecond,
+            Self::Connect | Self::ConnectThreads | Self::Requests => Unit::PerSecond,
         }
     }
 
@@ -69,7 +72,8 @@ impl Work {
             Self::Bulk1 => bulk(session, length, &["--parallel", "1"]),
             Self::Bulk4 => bulk(session, length, &["--parallel", "4"]),
             Self::Reverse => bulk(session, length, &["--reverse"]),
-            Self::Connect => connect::rate(&session.lab, session.door, length),
+            Self::Connect => connect::rate(&session.lab, session.door, length, Clients::Events),
+            Self::ConnectThreads => connect::rate(&session.lab, session.door, length, Clients::Threads),
             Self::Requests => requests(session, length),
         }
     }

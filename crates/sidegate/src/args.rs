@@ -47,7 +47,8 @@ pub(crate) struct RunArgs {
 
     /// Run this once packets flow, stop when it ends, and exit with its status
     ///
-    /// Its output is the only thing on stdout then. SIGINT and SIGTERM are passed on to it.
+    /// Its output is the only thing on stdout then. SIGINT and SIGTERM are passed on to it (Ctrl-C is not: a terminal
+    /// sends that to both).
     #[arg(last = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
-use device::probe::{self, Pair, Severity};
-use topology::{DeviceId, Topology};
+use device::probe::{self, Severity};
+use topology::{DeviceId, Namespace, Topology};
 
 use crate::args::CheckArgs;
 use crate::{Failure, config, output};
@@ -49,10 +49,12 @@ impl Verdict {
 fn judge(topology: &Topology) -> Verdict {
     let mut verdict = Verdict::default();
     for (index, namespace) in topology.namespaces.iter().enumerate() {
-        let pairs = pairs(topology, DeviceId(index as u16));
-        match probe::with_temporary_device(&namespace.path, &topology.run.name, &pairs) {
+        let Namespace { name, path, routed, .. } = namespace;
+        let ways = topology.ways_from(DeviceId(index as u16));
+        match probe::with_temporary_device(path, &topology.run.name, routed, &ways) {
             Ok(findings) => {
-                verdict.add(Severity::Fine, format_args!("namespace {} can be entered", namespace.name));
+                let can = format_args!("namespace {name} can be entered, and its addresses routed");
+                verdict.add(Severity::Fine, can);
                 for finding in findings {
                     verdict.add(finding.severity(), finding);
                 }
@@ -61,18 +63,4 @@ fn judge(topology: &Topology) -> Verdict {
         }
     }
     verdict
-}
-
-/// Every way from a node of this device's to a target.
-fn pairs(topology: &Topology, device: DeviceId) -> Vec<Pair> {
-    let mut pairs = Vec::new();
-    for (id, node) in topology.nodes.iter().filter(|(_, node)| node.device == device) {
-        for listener in &topology.services[node.service].listeners {
-            let targets = topology.eligible_targets(&topology.listeners[*listener], id);
-            pairs.extend(targets.iter().map(|target| (node.address, topology.targets[*target].address)));
-        }
-    }
-    pairs.sort_unstable();
-    pairs.dedup();
-    pairs
 }

@@ -1,16 +1,18 @@
 //! The command that `run -- CMD` runs.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{self, Command, ExitCode, ExitStatus};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, getpgid, getpgrp, pidfd_open, pidfd_send_signal};
+use rustix::termios::tcgetpgrp;
 
 use crate::{Failure, ready};
 
-/// A command that has been started.
+/// A command that has been started. Dropped before its end, it is killed: nobody would wait for it any more.
 pub(crate) struct Child(process::Child);
 
 impl Child {
@@ -27,7 +29,8 @@ impl Child {
 
     /// A way to send it signals, which reaches nobody else once it has ended.
     pub(crate) fn line(&self) -> io::Result<Line> {
-        Ok(Line(pidfd_open(Pid::from_child(&self.0), PidfdFlags::empty())?))
+        let pid = Pid::from_child(&self.0);
+        Ok(Line { pid, pidfd: pidfd_open(pid, PidfdFlags::empty())? })
     }
 
     /// Waits for its end.
@@ -36,15 +39,39 @@ impl Child {
     }
 }
 
+impl Drop for Child {
+    fn drop(&mut self) {
+        // Nothing is done to one whose end has been seen.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A way to send a command signals.
-pub(crate) struct Line(OwnedFd);
+pub(crate) struct Line {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
 
 impl Line {
-    /// Passes a signal on. One that comes too late does no harm.
-    pub(crate) fn send(&self, signal: i32) {
-        if let Some(signal) = Signal::from_named_raw(signal) {
-            let _ = pidfd_send_signal(&self.0, signal);
+    /// Sends a signal. One that comes too late does no harm.
+    pub(crate) fn send(&self, signal: Signal) {
+        let _ = pidfd_send_signal(&self.pidfd, signal);
+    }
+
+    /// Passes on a signal that came to us, unless it is the terminal's: those come to the command by themselves.
+    pub(crate) fn pass_on(&self, signal: i32) {
+        if let Some(signal) = Signal::from_named_raw(signal)
+            && !(signal == Signal::INT && self.shares_our_terminal())
+        {
+            self.send(signal);
         }
+    }
+
+    /// Whether what is typed on our terminal, such as Ctrl-C, goes to the command as well as to us.
+    fn shares_our_terminal(&self) -> bool {
+        let foreground = File::open("/dev/tty").and_then(|terminal| Ok(tcgetpgrp(terminal)?));
+        foreground.is_ok_and(|group| group == getpgrp() && getpgid(Some(self.pid)) == Ok(group))
     }
 }
 
@@ -52,4 +79,29 @@ impl Line {
 fn exit_code(status: ExitStatus) -> ExitCode {
     let number = status.code().or_else(|| Some(128 + status.signal()?));
     number.and_then(|number| u8::try_from(number).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+    use rustix::process::test_kill_process;
+
+    use super::*;
+
+    #[test]
+    fn a_command_that_nobody_waits_for_is_killed() {
+        let start =
+            |arguments: [&str; 1]| Child::start(&"sleep".into(), &arguments.map(OsString::from)).unwrap();
+        assert_eq!(
+            start(["0"]).wait().unwrap(),
+            ExitCode::SUCCESS,
+            "one that is waited for comes to its end"
+        );
+
+        let child = start(["60"]);
+        let pid = Pid::from_child(&child.0);
+        assert_eq!(test_kill_process(pid), Ok(()), "it runs");
+        drop(child);
+        assert_eq!(test_kill_process(pid), Err(Errno::SRCH), "it has ended and was waited for");
+    }
 }

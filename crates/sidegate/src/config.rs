@@ -1,12 +1,15 @@
 //! From the name of the operator's file to a topology.
 
-use std::fs;
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use topology::{Origin, Topology};
 
 use crate::Failure;
+
+/// More is not read. It is more than a topology may have, so nothing is cut off unseen.
+const MAX_BYTES: u64 = 8 << 20;
 
 /// Reads the file. All its mistakes go to stderr, a line for each.
 pub(crate) fn load(file: &Path) -> Result<Topology, Failure> {
@@ -14,7 +17,8 @@ pub(crate) fn load(file: &Path) -> Result<Topology, Failure> {
     let unreadable = |error| {
         Failure::mistake(format_args!("cannot read {name}: {error}; give the operator's file with --config"))
     };
-    let text = fs::read_to_string(file).map_err(unreadable)?;
+    let text =
+        File::open(file).and_then(|file| io::read_to_string(file.take(MAX_BYTES))).map_err(unreadable)?;
     // A pipe can be read, and has no canonical path.
     let origin = Origin::new(fs::canonicalize(file).unwrap_or_else(|_| file.into()));
     Topology::parse(&text, &origin).map_err(|problems| {

@@ -17,7 +17,7 @@ pub(crate) enum Failure {
     /// The system refused.
     #[error("{0}")]
     System(String),
-    /// SIGINT or SIGTERM ended what had not come to its end.
+    /// A signal ended what had not come to its end.
     #[error("interrupted")]
     Interrupted,
 }

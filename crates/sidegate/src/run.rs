@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use control::{Claim, Request, Server, socket_of};
-use device::{OffloadOpener, Opener};
+use device::probe::{self, Severity};
+use device::{OffloadOpener, device_name};
 use runtime::Forwarder;
+use rustix::process::Signal;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use topology::{DeviceBackend, Topology};
-use tracing::info;
+use topology::{DeviceId, Topology};
+use tracing::{info, warn};
 
 use crate::args::RunArgs;
 use crate::child::Child;
@@ -42,8 +44,9 @@ struct Instance {
 
 impl Instance {
     fn start(topology: Topology, claim: Claim) -> Result<Self, Failure> {
-        let opener = opener(topology.run.device)?;
-        let forwarder = Forwarder::start(Arc::new(topology), opener)?;
+        let topology = Arc::new(topology);
+        let forwarder = Forwarder::start(Arc::clone(&topology), Arc::new(OffloadOpener))?;
+        warn_of_broken_ways(&topology);
         let observer = forwarder.observer();
         let server = Server::start(claim, move |Request::Status| observer.snapshot())?;
         info!(socket = %server.socket().display(), "packets flow");
@@ -70,7 +73,7 @@ impl Instance {
         let child = Child::start(program, arguments)?;
         let line = Arc::new(child.line().map_err(cannot("watch the command"))?);
         let signalled = Arc::clone(&line);
-        start_thread("signals", move || signals.forever().for_each(|signal| signalled.send(signal)))?;
+        start_thread("signals", move || signals.forever().for_each(|signal| signalled.pass_on(signal)))?;
         let stopper = self.forwarder.stopper();
         let waiting = start_thread("command", move || {
             let status = child.wait();
@@ -79,7 +82,7 @@ impl Instance {
         })?;
         let outcome = self.forwarder.wait();
         if outcome.is_err() {
-            line.send(SIGTERM);
+            line.send(Signal::TERM);
         }
         let status = waiting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         outcome?;
@@ -87,12 +90,18 @@ impl Instance {
     }
 }
 
-/// The backend that the operator chose.
-fn opener(backend: DeviceBackend) -> Result<Arc<dyn Opener>, Failure> {
-    match backend {
-        DeviceBackend::Offload => Ok(Arc::new(OffloadOpener)),
-        DeviceBackend::Plain => {
-            Err(Failure::mistake("run.device: there is no plain backend yet; remove the key"))
+/// Asks the kernel what becomes of packets from each node to each target, and warns of all that do not arrive: nothing
+/// of it keeps the rest from flowing.
+fn warn_of_broken_ways(topology: &Topology) {
+    let device = device_name(&topology.run.name);
+    for (index, namespace) in topology.namespaces.iter().enumerate() {
+        let ways = topology.ways_from(DeviceId(index as u16));
+        match probe::routes(&namespace.path, &device, &ways) {
+            Ok(findings) => findings
+                .iter()
+                .filter(|finding| finding.severity() > Severity::Fine)
+                .for_each(|finding| warn!("{finding}")),
+            Err(error) => warn!("{error}"),
         }
     }
 }

@@ -68,7 +68,7 @@ impl Display for Tables<'_> {
         self.write_devices(f)?;
         writeln!(f, "\n{}\n{}", self.endpoints(), self.workers())?;
         self.write_flows(f)?;
-        writeln!(f, "\n{}", self.verdicts())
+        write!(f, "\n{}", self.verdicts())
     }
 }
 
@@ -153,7 +153,7 @@ impl Tables<'_> {
 
     fn verdicts(&self) -> Table {
         let mut table =
-            Table::new([(Left, "FRAMES"), (Left, "WERE"), (Right, "COUNT"), (Left, "WHAT TO DO")]);
+            Table::new([(Left, "REASON"), (Left, "OUTCOME"), (Right, "COUNT"), (Left, "WHAT TO DO")]);
         for verdict in self.snapshot.verdicts.iter().filter(|verdict| self.all || verdict.count > 0) {
             let VerdictCount { reason, outcome, count, remedy } = verdict;
             table.row([reason.clone(), outcome.clone(), units::count(*count), remedy.clone()]);
@@ -234,6 +234,14 @@ mod tests {
             "one_way    dropped      7  the path is one way",
         ] {
             assert!(shown.contains(phrase), "{phrase} is not in\n{shown}");
+        }
+    }
+
+    #[test]
+    fn no_blank_line_ends_it() {
+        for all in [false, true] {
+            let shown = Tables { snapshot: &snapshot(), all }.to_string();
+            assert!(shown.ends_with('\n') && !shown.ends_with("\n\n"), "{shown:?}");
         }
     }
 

@@ -144,7 +144,7 @@ fn a_namespace_spelled_twice_is_one_with_one_device() {
         interfaces = [{{ address = "10.1.9.51" }}]
         local = "10.1.9.2"
         [[endpoint]]
-        name = "and again"
+        name = "and-again"
         service = "orders"
         namespace = "/var/run/netns/consumer-a"
         interfaces = [{{ address = "10.1.9.52" }}]

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::Failure;
@@ -119,8 +119,9 @@ pub(crate) struct Stop(Arc<AtomicBool>);
 impl Stop {
     fn on_signals() -> std::io::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
-        flag::register(SIGINT, Arc::clone(&asked))?;
-        flag::register(SIGTERM, Arc::clone(&asked))?;
+        for signal in [SIGHUP, SIGINT, SIGTERM] {
+            flag::register(signal, Arc::clone(&asked))?;
+        }
         Ok(Self(asked))
     }
 

@@ -80,7 +80,7 @@ impl Report {
             ]);
         }
         self.line(&table.to_string())?;
-        let mut table = Table::new([(Left, "FRAMES"), (Left, "WERE"), (Right, "COUNT")]);
+        let mut table = Table::new([(Left, "REASON"), (Left, "OUTCOME"), (Right, "COUNT")]);
         for VerdictCount { reason, outcome, count, .. } in &snapshot.verdicts {
             if *count > 0 {
                 table.row([reason.clone(), outcome.clone(), units::count(*count)]);

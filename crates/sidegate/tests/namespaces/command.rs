@@ -1,5 +1,6 @@
 //! `run -- CMD` and the ways of saying `ready`.
 
+use std::io::Write;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 
@@ -13,6 +14,7 @@ pub(crate) const TRIALS: &[Named] = &[
     ("command::its_status_is_passed_on", its_status_is_passed_on),
     ("command::it_runs_while_packets_flow", it_runs_while_packets_flow),
     ("command::signals_are_passed_on", signals_are_passed_on),
+    ("command::a_terminals_signal_comes_once", a_terminals_signal_comes_once),
     ("command::a_wrong_one_is_a_mistake", a_wrong_one_is_a_mistake),
     ("ready::a_descriptor_is_told_and_closed", a_descriptor_is_told_and_closed),
     ("ready::a_service_manager_is_told", a_service_manager_is_told),
@@ -47,6 +49,25 @@ fn signals_are_passed_on() -> Result<(), Failed> {
     running.send(Signal::INT)?;
     ensure(running.line()? == "caught", || "the signal did not arrive".into())?;
     let status = running.end(Signal::INT)?;
+    ensure(status.code() == Some(5), || format!("{status}"))
+}
+
+/// The terminal sends Ctrl-C to the whole group. We are held up until the command has got it, so that one that we passed
+/// on would be seen apart from it.
+fn a_terminals_signal_comes_once() -> Result<(), Failed> {
+    let lab = Lab::new()?;
+    let script = "trap 'echo caught' INT; trap 'exit 5' TERM; echo here; while :; do sleep 0.05; done";
+    let (mut running, mut keyboard) =
+        Running::on_terminal(lab.sidegate("run").args(["--", "sh", "-c", script]))?;
+    ensure(running.line()? == "here", || "the command did not speak".into())?;
+    running.send(Signal::STOP)?;
+    keyboard.write_all(b"\x03")?;
+    ensure(running.line()? == "caught", || "the terminal's signal did not arrive".into())?;
+    running.send(Signal::CONT)?;
+    running.send(Signal::TERM)?;
+    let rest = running.rest()?;
+    ensure(rest.is_empty(), || format!("it was passed on as well: {rest}"))?;
+    let status = running.end(Signal::TERM)?;
     ensure(status.code() == Some(5), || format!("{status}"))
 }
 

@@ -1,6 +1,6 @@
 //! What the trials share: a consumer, a provider with a server, an operator's file, and the command between them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::chown;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use device::lab::Namespace;
 use libtest_mimic::Failed;
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use tempfile::TempDir;
 
 const DOOR: ([u8; 4], u16) = ([10, 1, 9, 50], 80);
@@ -161,8 +162,23 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    /// Starts it where no terminal's signals arrive.
     pub(crate) fn start(command: &mut Command) -> Result<Self, Failed> {
-        let mut child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn()?;
+        Self::spawn(command.process_group(0).stdin(Stdio::null()))
+    }
+
+    /// Starts it as the only program on a terminal, whose other end is returned.
+    pub(crate) fn on_terminal(command: &Command) -> Result<(Self, File), Failed> {
+        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        unlockpt(&user)?;
+        let terminal = ioctl_tiocgptpeer(&user, OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        let mut setsid = Command::new("setsid");
+        setsid.arg("--ctty").arg(command.get_program()).args(command.get_args());
+        Ok((Self::spawn(setsid.stdin(terminal))?, user.into()))
+    }
+
+    fn spawn(command: &mut Command) -> Result<Self, Failed> {
+        let mut child = command.stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().ok_or("no stdout")?;
         Ok(Self { child, stdout: BufReader::new(stdout) })
     }

@@ -5,7 +5,7 @@ use libtest_mimic::Failed;
 use rustix::process::Signal;
 
 use crate::Named;
-use crate::lab::{Lab, as_nobody, ensure, eventually, exited, sidegate};
+use crate::lab::{Lab, Running, as_nobody, ensure, eventually, exited, sidegate};
 
 pub(crate) const TRIALS: &[Named] = &[
     ("life::a_signal_ends_it_and_leaves_nothing", a_signal_ends_it_and_leaves_nothing),
@@ -100,7 +100,11 @@ fn a_missing_namespace_is_named() -> Result<(), Failed> {
 }
 
 fn the_demo_cleans_up_when_interrupted() -> Result<(), Failed> {
-    let mut demo = crate::lab::Running::start(&mut sidegate("demo"))?;
+    [Signal::INT, Signal::HUP].into_iter().try_for_each(the_demo_cleans_up_after)
+}
+
+fn the_demo_cleans_up_after(signal: Signal) -> Result<(), Failed> {
+    let mut demo = Running::start(&mut sidegate("demo"))?;
     let mut namespaces = Vec::new();
     loop {
         let line = demo.line()?;
@@ -114,7 +118,7 @@ fn the_demo_cleans_up_when_interrupted() -> Result<(), Failed> {
     ensure(namespaces.len() == 3 && namespaces.iter().all(there), || {
         format!("{namespaces:?} are not there")
     })?;
-    let status = demo.end(Signal::INT)?;
-    ensure(status.code() == Some(130), || format!("{status}"))?;
+    let status = demo.end(signal)?;
+    ensure(status.code() == Some(130), || format!("{signal:?}: {status}"))?;
     ensure(!namespaces.iter().any(there), || format!("{namespaces:?} are still there"))
 }

@@ -1,14 +1,19 @@
 //! What a running instance and the machine show: `status` and `check --live`.
 
+use std::fs::{self, File};
+
 use libtest_mimic::Failed;
+use rustix::process::Signal;
 
 use crate::Named;
-use crate::lab::{Lab, ensure, exited, sidegate};
+use crate::lab::{Lab, Running, ensure, exited, sidegate};
 
 pub(crate) const TRIALS: &[Named] = &[
     ("sight::status_tells_what_goes_on", status_tells_what_goes_on),
     ("sight::status_is_for_scripts_too", status_is_for_scripts_too),
     ("sight::check_judges_the_machine", check_judges_the_machine),
+    ("sight::check_and_run_agree_about_a_consumer", check_and_run_agree_about_a_consumer),
+    ("sight::run_warns_of_what_will_not_arrive", run_warns_of_what_will_not_arrive),
 ];
 
 fn status_tells_what_goes_on() -> Result<(), Failed> {
@@ -50,4 +55,34 @@ fn check_judges_the_machine() -> Result<(), Failed> {
     let _running = lab.start()?;
     exited(&lab.sidegate("check").arg("--live").output()?, 0, &fine)?;
     ensure(lab.talk()? == "10.2.9.1", || "the running instance is disturbed".into())
+}
+
+fn check_and_run_agree_about_a_consumer() -> Result<(), Failed> {
+    let lab = Lab::new()?;
+    let check = || lab.sidegate("check").arg("--live").output();
+    exited(&check()?, 0, &["can be entered, and its addresses routed", "orders.toml: ok"])?;
+    lab.consumer.address(&[([10, 1, 9, 50].into(), 32)])?;
+    let remedy = ["10.1.9.50 is assigned to an interface of that namespace", "remove it there"];
+    exited(&check()?, 2, &remedy)?;
+    exited(&lab.sidegate("run").output()?, 2, &remedy)
+}
+
+/// As `check --live` would; and it starts all the same.
+fn run_warns_of_what_will_not_arrive() -> Result<(), Failed> {
+    let lab = Lab::new()?;
+    let log = lab.scratch("log");
+    let started = || -> Result<String, Failed> {
+        let mut running = Running::start(lab.sidegate("run").stderr(File::create(&log)?))?;
+        ensure(running.line()? == "ready", || "it is not ready".into())?;
+        ensure(running.end(Signal::TERM)?.success(), || "it does not end well".into())?;
+        Ok(fs::read_to_string(&log)?)
+    };
+    let quiet = started()?;
+    ensure(!quiet.contains("WARN"), || format!("nothing is wrong, and yet: {quiet}"))?;
+
+    let file = fs::read_to_string(lab.config())?;
+    fs::write(lab.config(), file.replace("10.2.0.2", "10.2.7.7"))?;
+    let told = started()?;
+    let warning = "10.2.9.1 -> 10.2.7.7 in namespace";
+    ensure(told.contains("WARN") && told.contains(warning) && told.contains("ip_forward=1"), || told.clone())
 }
