@@ -1,10 +1,8 @@
 //! The journey, packet by packet: what goes through and as what, what is refused and why.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::lab::*;
 use engine::{Event, Message, Reason};
 use flow::Cause;
 

@@ -1,12 +1,10 @@
 //! Nothing on a packet's road allocates: not a known flow's packet, not a refused one, on nat not even a new flow's.
 
-mod common;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
 
-use common::*;
+use crate::lab::*;
 use engine::{Egress, Event, HandOverFull, Output, Reason, Verdict, WorkerId};
 use topology::DeviceId;
 use wire::Frame;

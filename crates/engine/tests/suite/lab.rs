@@ -1,7 +1,6 @@
 //! A lab for the engine's tests: a topology, packets, and an output that remembers.
 
-#![allow(dead_code, unreachable_pub)] // each test file uses its own part of this
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)] // setting up a test cannot fail
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use topology::{DeviceId, Origin, Topology};
 use wire::{Addr, Checksum, Frame, Packet, checksum_is_valid, parse, pseudo_header};
 
 /// Two consumers with the same addresses, one provider, both families.
-pub const FILE: &str = r#"
+pub(crate) const FILE: &str = r#"
 [run]
 name = "lab"
 [flows]
@@ -45,22 +44,22 @@ namespace = "consumer-b"
 interfaces = [{ zone = "a", address = "10.1.9.50" }, { zone = "a", address = "fd01::9:50" }]
 "#;
 
-pub const CLIENT: &str = "10.1.0.2";
-pub const INTERFACE: &str = "10.1.9.50";
-pub const NODE: &str = "10.2.9.1";
-pub const TARGET: &str = "10.2.0.2";
+pub(crate) const CLIENT: &str = "10.1.0.2";
+pub(crate) const INTERFACE: &str = "10.1.9.50";
+pub(crate) const NODE: &str = "10.2.9.1";
+pub(crate) const TARGET: &str = "10.2.0.2";
 
-pub const SYN: u8 = 2;
-pub const RST: u8 = 4;
-pub const ACK: u8 = 16;
+pub(crate) const SYN: u8 = 2;
+pub(crate) const RST: u8 = 4;
+pub(crate) const ACK: u8 = 16;
 
 /// What a worker has said.
 #[derive(Default)]
-pub struct Said {
-    pub sent: Vec<(DeviceId, Vec<u8>)>,
-    pub handed: Vec<(WorkerId, DeviceId, Vec<u8>)>,
-    pub verdicts: Vec<Verdict>,
-    pub events: Vec<Event>,
+pub(crate) struct Said {
+    pub(crate) sent: Vec<(DeviceId, Vec<u8>)>,
+    pub(crate) handed: Vec<(WorkerId, DeviceId, Vec<u8>)>,
+    pub(crate) verdicts: Vec<Verdict>,
+    pub(crate) events: Vec<Event>,
 }
 
 impl Output for Said {
@@ -88,19 +87,19 @@ impl Output for Said {
 }
 
 /// A forwarder of some workers, attached to every device.
-pub struct Lab {
-    pub shared: Arc<Shared>,
-    pub workers: Vec<Worker>,
-    pub provider: DeviceId,
-    pub consumers: [DeviceId; 2],
+pub(crate) struct Lab {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) provider: DeviceId,
+    pub(crate) consumers: [DeviceId; 2],
 }
 
 impl Lab {
-    pub fn new(workers: usize) -> Self {
+    pub(crate) fn new(workers: usize) -> Self {
         Self::of(FILE, workers)
     }
 
-    pub fn of(file: &str, workers: usize) -> Self {
+    pub(crate) fn of(file: &str, workers: usize) -> Self {
         let topology = Topology::parse(file, &Origin::new(Path::new("/lab.toml"))).unwrap();
         let place = |name| DeviceId(topology.namespaces.iter().position(|n| n.name == name).unwrap() as u16);
         let (provider, consumers) = (place("provider"), [place("consumer-a"), place("consumer-b")]);
@@ -117,11 +116,11 @@ impl Lab {
     }
 
     /// Gives worker 0 a packet, and says what became of it.
-    pub fn input(&mut self, device: DeviceId, bytes: &[u8]) -> Said {
+    pub(crate) fn input(&mut self, device: DeviceId, bytes: &[u8]) -> Said {
         self.input_at(0, device, bytes, Duration::ZERO)
     }
 
-    pub fn input_at(&mut self, worker: usize, device: DeviceId, bytes: &[u8], now: Duration) -> Said {
+    pub(crate) fn input_at(&mut self, worker: usize, device: DeviceId, bytes: &[u8], now: Duration) -> Said {
         let mut bytes = bytes.to_vec();
         let mut said = Said::default();
         self.workers[worker].input(device, &mut [Frame::plain(&mut bytes)], now, &mut said);
@@ -130,7 +129,7 @@ impl Lab {
     }
 
     /// Lets time pass for a worker, which does what is due when it is due.
-    pub fn pass(&mut self, worker: usize, until: Duration, out: &mut impl Output) {
+    pub(crate) fn pass(&mut self, worker: usize, until: Duration, out: &mut impl Output) {
         loop {
             let due = self.workers[worker].next_deadline();
             if due > until {
@@ -141,7 +140,7 @@ impl Lab {
     }
 
     /// As [`Lab::input`], for packets that must go through: where to, and as what.
-    pub fn carried(&mut self, device: DeviceId, bytes: &[u8]) -> (DeviceId, Packet) {
+    pub(crate) fn carried(&mut self, device: DeviceId, bytes: &[u8]) -> (DeviceId, Packet) {
         let said = self.input(device, bytes);
         assert_eq!(said.verdicts[0].reason, Reason::Forwarded);
         let (device, bytes) = &said.sent[0];
@@ -149,7 +148,7 @@ impl Lab {
     }
 
     /// As [`Lab::input`], for packets that must not: why.
-    pub fn refused(&mut self, device: DeviceId, bytes: &[u8]) -> Reason {
+    pub(crate) fn refused(&mut self, device: DeviceId, bytes: &[u8]) -> Reason {
         let said = self.input(device, bytes);
         assert!(said.sent.is_empty(), "nothing leaves");
         said.verdicts[0].reason
@@ -169,7 +168,7 @@ fn check_checksum(frame: &Frame<'_>) {
     }
 }
 
-pub fn addr(text: &str) -> Addr {
+pub(crate) fn addr(text: &str) -> Addr {
     text.parse::<std::net::IpAddr>().unwrap().into()
 }
 
@@ -183,7 +182,13 @@ fn ip(source: &str, destination: &str, ttl: u8) -> etherparse::PacketBuilderStep
 }
 
 /// A TCP packet; a SYN carries an MSS of 8961.
-pub fn tcp(from: (&str, u16), to: (&str, u16), flags: u8, numbers: (u32, u32), payload: &[u8]) -> Vec<u8> {
+pub(crate) fn tcp(
+    from: (&str, u16),
+    to: (&str, u16),
+    flags: u8,
+    numbers: (u32, u32),
+    payload: &[u8],
+) -> Vec<u8> {
     let mut step = ip(from.0, to.0, 64).tcp(from.1, to.1, numbers.0, 1000);
     if flags & SYN != 0 {
         step = step.syn().options(&[TcpOptionElement::MaximumSegmentSize(8961)]).unwrap();
@@ -202,13 +207,13 @@ pub fn tcp(from: (&str, u16), to: (&str, u16), flags: u8, numbers: (u32, u32), p
     bytes
 }
 
-pub fn udp(from: (&str, u16), to: (&str, u16), payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp(from: (&str, u16), to: (&str, u16), payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     ip(from.0, to.0, 64).udp(from.1, to.1).write(&mut bytes, payload).unwrap();
     bytes
 }
 
-pub fn with_ttl(mut bytes: Vec<u8>, ttl: u8) -> Vec<u8> {
+pub(crate) fn with_ttl(mut bytes: Vec<u8>, ttl: u8) -> Vec<u8> {
     let mut header = etherparse::Ipv4Header::from_slice(&bytes).unwrap().0;
     header.time_to_live = ttl;
     header.header_checksum = header.calc_header_checksum();
