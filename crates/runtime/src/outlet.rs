@@ -21,8 +21,11 @@ pub(crate) struct Outlet<'a> {
 impl Outlet<'_> {
     #[inline]
     fn write(&mut self, frame: &Frame<'_>, Egress::Device(device): Egress) {
-        let Some(queue) = &mut self.queues[device.index()] else { return };
         let counters = self.counters.device(device);
+        let Some(queue) = &mut self.queues[device.index()] else {
+            counters.send_errors.add(1);
+            return;
+        };
         match queue.write(frame) {
             Ok(()) => {
                 counters.sent.add(1);
