@@ -2,7 +2,7 @@
 
 use ahash::RandomState;
 use balance::Health;
-use flow::Place;
+use flow::{Key, Place, Table};
 use topology::{DeviceId, InterfaceId};
 use wire::{Addr, Packet, Protocol};
 
@@ -68,6 +68,7 @@ pub struct Admission<'a> {
 /// Decides about a packet that belongs to no flow. `keys` key the choice among targets.
 pub(crate) fn admit<'a>(
     view: &'a View,
+    flows: &Table,
     health: &Health,
     keys: &RandomState,
     tuple: &Tuple,
@@ -78,11 +79,28 @@ pub(crate) fn admit<'a>(
         None => return Err(Reason::UnknownAddress),
     };
     check_source(view, tuple.device, tuple.source)?;
+    if is_transit(view, flows, tuple) {
+        return Err(Reason::Transit);
+    }
     let door = view.door(interface, tuple.protocol, tuple.destination_port).ok_or(Reason::NoListener)?;
     let hash = tuple.flow_hash(keys);
     let candidate = balance::choose(&door.candidates, hash, health, |candidate| candidate.target)
         .ok_or(Reason::NoTarget)?;
     Ok(Admission { interface, door, candidate })
+}
+
+/// Whether we have sent this packet ourselves: one of our nodes has a flow from its source to its destination, so it has
+/// been through another endpoint. That the source is a node's address is not enough: the consumer's network may overlap.
+fn is_transit(view: &View, flows: &Table, tuple: &Tuple) -> bool {
+    view.nodes_at(tuple.source).iter().any(|&node| {
+        flows.has(&Key {
+            place: Place::Node(node),
+            protocol: tuple.protocol,
+            local_port: tuple.source_port,
+            remote: tuple.destination,
+            remote_port: tuple.destination_port,
+        })
+    })
 }
 
 /// Sources that no consumer can rightly have. An address of ours elsewhere is no matter: networks may overlap.

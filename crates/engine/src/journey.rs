@@ -1,7 +1,8 @@
 //! The journey of a packet, from top to bottom.
 //!
 //! ```text
-//!   parse ─▶ whose address is it? ─▶ known flow?
+//!   parse ─▶ (ICMP: icmp.rs; a fragment: fragments.rs)
+//!         ─▶ whose address is it? ─▶ known flow?
 //!                                      ├─ nat ──────────▶ rewrite as the flow's other side says ─▶ Forward
 //!                                      ├─ terminated ───▶ our own TCP, on its owning worker (HandOver if that is another)
 //!                                      ├─ new, to an interface ─▶ admit ─▶ source port ─▶ insert both keys ─▶ as above
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use flow::{Direction, FlowId, FlowPath, Found, Key, NewFlow, Phase, Place, Refused, Turn};
 use topology::{DeviceId, InterfaceId, Path};
-use wire::{Checksum, Frame, Packet, Protocol, Rewrite, checksum_is_valid};
+use wire::{Checksum, Frame, Packet, Protocol, Rewrite, Unparsed, checksum_is_valid};
 
 use crate::admit::{Admission, Tuple, check_source};
 use crate::contract::{Egress, Event, Output};
@@ -35,9 +36,9 @@ pub(crate) struct Journey<'a, O> {
 
 /// How far a packet came before its reason was known.
 #[derive(Clone, Copy, Default)]
-struct Trail {
-    interface: Option<InterfaceId>,
-    flow: Option<FlowId>,
+pub(crate) struct Trail {
+    pub(crate) interface: Option<InterfaceId>,
+    pub(crate) flow: Option<FlowId>,
 }
 
 impl<O: Output> Journey<'_, O> {
@@ -55,7 +56,12 @@ impl<O: Output> Journey<'_, O> {
     /// `Ok(None)` is a frame that was handed over; an `Err` is one that ends here.
     #[inline]
     fn travel(&mut self, frame: &mut Frame<'_>, trail: &mut Trail) -> Result<Option<Reason>, Reason> {
-        let packet = wire::parse(frame.bytes)?;
+        let packet = match wire::parse(frame.bytes) {
+            Ok(packet) => packet,
+            Err(Unparsed::Icmp) => return self.icmp(frame, trail),
+            Err(Unparsed::Fragment) => return self.fragment(frame, trail),
+            Err(unparsed) => return Err(unparsed.into()),
+        };
         let place = self.shared.view.place(self.device, packet.destination).ok_or(Reason::UnknownAddress)?;
         if let Place::Interface(interface) = place {
             trail.interface = Some(interface);

@@ -7,6 +7,8 @@
 
 mod admit;
 mod contract;
+mod fragments;
+mod icmp;
 mod journey;
 mod resets;
 mod shared;

@@ -41,7 +41,7 @@ impl Shared {
 
     /// Decides about a packet that belongs to no flow, and has no side effect: whoever wants to explain asks here too.
     pub fn admit(&self, tuple: &Tuple) -> Result<Admission<'_>, Reason> {
-        admit(&self.view, &self.health, &self.choice, tuple)
+        admit(&self.view, &self.flows, &self.health, &self.choice, tuple)
     }
 
     /// How many workers there are.

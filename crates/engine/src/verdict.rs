@@ -60,20 +60,49 @@ macro_rules! reasons {
 reasons! {
     /// Rewritten and sent on.
     Forwarded = "forwarded", Carried, "";
+    /// An ICMP error about a flow: translated and sent on.
+    IcmpForwarded = "icmp_forwarded", Carried, "";
+    /// An ICMP error about a terminated flow: taken note of by its own TCP.
+    IcmpTerminated = "icmp_terminated", Carried, "";
+    /// A fragment of a datagram: rewritten and sent on.
+    FragmentForwarded = "fragment_forwarded", Carried, "";
+    /// A fragment that came before its datagram's first one: kept until that comes.
+    FragmentKept = "fragment_kept", Carried, "";
     /// Taken in by a terminated flow's own TCP.
     Terminated = "terminated", Carried, "";
     /// TCP to a listener's port that belongs to no flow: answered with a RST, as the real load balancer does.
     NoFlowReset = "no_flow_reset", Answered, "";
     /// TCP from the provider's side that belongs to no flow: answered with a RST.
     OneWayReset = "one_way_reset", Answered, "";
+    /// A ping to one of sidegate's addresses: answered (`run.icmp = "helpful"`).
+    PingAnswered = "ping_answered", Answered, "";
+    /// Longer than the path carries: answered with the MTU (`run.icmp = "helpful"`).
+    OverMtuAnswered = "over_mtu_answered", Answered, "";
+    /// Its TTL or hop limit ran out: answered with time-exceeded (`run.icmp = "helpful"`).
+    TtlExpiredAnswered = "ttl_expired_answered", Answered, "";
     /// The kernel's own chatter on a link.
     Housekeeping = "housekeeping", Ignored, "";
     /// Headers that contradict themselves.
     Malformed = "malformed", Dropped, "the packet is broken; look at who sends it";
-    /// A fragment of a larger packet.
-    Fragment = "fragment", Dropped, "fragments are not forwarded; keep datagrams under the path's MTU";
-    /// ICMP.
-    Icmp = "icmp", Dropped, "the real service answers no ping; test with TCP or UDP";
+    /// A ping to one of sidegate's addresses.
+    Ping = "ping", Dropped, "the real service answers no ping; test with TCP or UDP, or set `run.icmp` to \"helpful\"";
+    /// ICMP of a kind that the real service drops.
+    IcmpKind = "icmp_kind", Dropped,
+        "the path carries destination-unreachable and packet-too-big only; `run.icmp = \"helpful\"` adds time-exceeded";
+    /// An ICMP error that is about no flow.
+    IcmpNoFlow = "icmp_no_flow", Dropped, "";
+    /// More ICMP errors about one flow, or more questions that want an answer, than are passed on.
+    IcmpLimited = "icmp_limited", Dropped, "";
+    /// An ICMP error with a next-hop MTU below what every path must carry (576, over IPv6 1280): not believed.
+    IcmpSmallMtu = "icmp_small_mtu", Dropped, "something on the path has an MTU that is too small, or somebody forges errors";
+    /// A fragment of TCP, which the real service drops.
+    FragmentTcp = "fragment_tcp", Dropped, "only UDP may be fragmented; let the sender find the path's MTU";
+    /// A fragment that overlaps another of the same datagram, or comes after one that did.
+    FragmentOverlap = "fragment_overlap", Dropped, "fragments never overlap by accident; look at who sends them";
+    /// A fragment of a datagram whose first fragment was refused.
+    FragmentRefused = "fragment_refused", Dropped, "";
+    /// A fragment for which there was no room.
+    FragmentNoRoom = "fragment_no_room", Dropped, "too many datagrams in pieces at once; keep them under the path's MTU";
     /// Neither TCP nor UDP.
     OtherProtocol = "other_protocol", Dropped, "only TCP and UDP are forwarded";
     /// To an address that is neither an interface's nor a node's.
@@ -94,7 +123,9 @@ reasons! {
     SourceMulticast = "source_multicast", Dropped, "no host sends from such an address; look at who does";
     /// From one of sidegate's own addresses.
     SourceOurs = "source_ours", Dropped,
-        "an endpoint is not a way to another one: nothing is transitive, and no host may use an interface's or node's address";
+        "no host may use an interface's or node's address";
+    /// It comes from one of our own nodes, through another endpoint.
+    Transit = "transit", Dropped, "an endpoint is not a way to another one: nothing is transitive";
     /// Longer than the path carries.
     OverMtu = "over_mtu", Dropped, "the path carries `run.mtu` bytes at most; lower the sender's MTU";
     /// Its TTL or hop limit ran out.
@@ -133,8 +164,8 @@ impl From<wire::Unparsed> for Reason {
     fn from(unparsed: wire::Unparsed) -> Self {
         match unparsed {
             wire::Unparsed::Malformed => Self::Malformed,
-            wire::Unparsed::Fragment => Self::Fragment,
-            wire::Unparsed::Icmp => Self::Icmp,
+            wire::Unparsed::Fragment => Self::FragmentRefused,
+            wire::Unparsed::Icmp => Self::IcmpKind,
             wire::Unparsed::Housekeeping => Self::Housekeeping,
             wire::Unparsed::OtherProtocol => Self::OtherProtocol,
         }

@@ -7,18 +7,22 @@ use std::time::Duration;
 use ahash::RandomState;
 use flow::{Place, PoolId, PoolKey, Ports};
 use topology::{
-    DeviceId, Family, Interface, InterfaceId, Listener, ListenerId, NodeId, Path, TargetId, Topology,
+    DeviceId, Family, IcmpPolicy, Interface, InterfaceId, Listener, ListenerId, NodeId, Path, TargetId,
+    Topology,
 };
 use wire::{Addr, Protocol};
 
 /// The compiled topology.
 pub(crate) struct View {
     places: HashMap<(DeviceId, Addr), Place, RandomState>,
+    nodes_at: HashMap<Addr, Vec<NodeId>, RandomState>,
     interfaces: Vec<Located>,
     nodes: Vec<Located>,
     doors: HashMap<(InterfaceId, Protocol, u16), Door, RandomState>,
     /// The largest packet that the path carries.
     pub(crate) mtu: usize,
+    /// How much of ICMP is answered and passed on.
+    pub(crate) icmp: IcmpPolicy,
     mss_ceiling: u16,
 }
 
@@ -78,6 +82,10 @@ impl View {
         places.extend(
             topology.nodes.iter().map(|(id, own)| ((own.device, Addr::from(own.address)), Place::Node(id))),
         );
+        let mut nodes_at: HashMap<_, Vec<_>, _> = HashMap::with_hasher(hasher.clone());
+        for (id, node) in topology.nodes.iter() {
+            nodes_at.entry(Addr::from(node.address)).or_default().push(id);
+        }
         let mut doors = HashMap::with_hasher(hasher);
         for (id, interface, listener_id, listener) in doorways(topology) {
             let candidates = routes(topology, interface, listener)
@@ -94,10 +102,12 @@ impl View {
         }
         Self {
             places,
+            nodes_at,
             interfaces,
             nodes,
             doors,
             mtu: usize::from(topology.run.mtu),
+            icmp: topology.run.icmp,
             mss_ceiling: topology.run.mss_ceiling,
         }
     }
@@ -115,6 +125,11 @@ impl View {
     #[inline]
     pub(crate) fn place(&self, device: DeviceId, address: Addr) -> Option<Place> {
         self.places.get(&(device, address)).copied()
+    }
+
+    /// The nodes with this address, on whatever device: providers may use the same addresses.
+    pub(crate) fn nodes_at(&self, address: Addr) -> &[NodeId] {
+        self.nodes_at.get(&address).map_or(&[], Vec::as_slice)
     }
 
     /// Where a place is.

@@ -161,6 +161,16 @@ impl Table {
         self.free.high_water()
     }
 
+    /// Whether a flow has this key at the moment. It is a look from outside of any turn: good for a question, not for
+    /// sending a packet by it.
+    pub fn has(&self, key: &Key) -> bool {
+        let words = key.to_words();
+        let found = self.index.find(self.hash(words), |slot, direction| {
+            self.slots[slot as usize].side(direction).has_key(words)
+        });
+        found.is_some_and(|(slot, _)| self.slots[slot as usize].state().is_live())
+    }
+
     /// How full the table is, or this pool if that is fuller, in hundredths.
     fn used(&self, pool: PoolId) -> usize {
         (self.len() * 100 / self.capacity()).max(self.ports.used(pool))

@@ -64,6 +64,19 @@ pub struct Run {
     /// The largest MSS that a SYN may carry over IPv4 (over IPv6: 20 less). Default: 135 less than the MTU, which is
     /// the 8365 of the real thing for its 8500.
     pub mss_ceiling: u16,
+    /// How much of ICMP is answered and passed on.
+    pub icmp: IcmpPolicy,
+}
+
+/// `run.icmp`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IcmpPolicy {
+    /// As the real service: errors that a flow needs are translated (destination unreachable, packet too big); no ping is
+    /// answered, and what is too long or has been through too many hops disappears in silence. The default.
+    Faithful,
+    /// Says what the real service keeps to itself: answers ping, names the MTU and the last hop, and translates
+    /// time-exceeded too.
+    Helpful,
 }
 
 /// `run.device`.
@@ -194,6 +207,16 @@ impl DeviceBackend {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Offload => "offload",
+        }
+    }
+}
+
+impl IcmpPolicy {
+    /// As the operator writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Faithful => "faithful",
+            Self::Helpful => "helpful",
         }
     }
 }

@@ -37,6 +37,7 @@ impl Topology {
         writeln!(f, "  device       {}", run.device.as_str())?;
         writeln!(f, "  mtu          {}", run.mtu)?;
         writeln!(f, "  mss ceiling  {} (IPv6: {})", run.mss_ceiling, run.mss_ceiling.saturating_sub(20))?;
+        writeln!(f, "  icmp         {}", run.icmp.as_str())?;
         writeln!(f, "  flows        {} at once", self.flows.capacity)
     }
 

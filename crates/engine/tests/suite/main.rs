@@ -3,3 +3,4 @@
 mod allocations;
 mod journey;
 mod lab;
+mod transit;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::names::{MAX_INSTANCE, instance, is_name_character};
 use super::tree::{Bounds, Keys, Table};
 use crate::problem::Read;
-use crate::{DeviceBackend, FlowLimits, Run};
+use crate::{DeviceBackend, FlowLimits, IcmpPolicy, Run};
 
 /// Where a topology comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,7 +49,7 @@ const MSS_BELOW_MTU: u16 = 135;
 const TCP_IPV4_HEADERS: u16 = 40;
 
 const RUN_KEYS: Keys = Keys {
-    known: &["name", "workers", "device", "mtu", "mss_ceiling"],
+    known: &["name", "workers", "device", "mtu", "mss_ceiling", "icmp"],
     later: &[("time_scale", "time passes as it does on the clock")],
 };
 const FLOWS_KEYS: Keys = Keys { known: &["capacity"], later: &[] };
@@ -67,6 +67,9 @@ pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
     // An MTU that cannot be read is not held against the ceiling.
     let within = mss_ceilings(mtu.unwrap_or(*MTU.range.end()));
     let mss_ceiling = table.optional("mss_ceiling", |value| value.integer(&within));
+    let icmp = table.optional("icmp", |value| {
+        value.word(&[("faithful", IcmpPolicy::Faithful), ("helpful", IcmpPolicy::Helpful)], &[])
+    });
     let mtu = mtu?;
     Ok(Run {
         name: name?.unwrap_or_else(|| origin.default_name()),
@@ -74,6 +77,7 @@ pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
         device: device?.unwrap_or(DeviceBackend::Offload),
         mtu,
         mss_ceiling: mss_ceiling?.unwrap_or(mtu - MSS_BELOW_MTU),
+        icmp: icmp?.unwrap_or(IcmpPolicy::Faithful),
     })
 }
 
