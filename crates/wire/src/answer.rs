@@ -1,10 +1,13 @@
 //! A TCP segment without payload, in answer to a packet: what is said back where no connection builds it.
 
 use crate::checksum::ipv4_header_checksum;
-use crate::{Packet, Protocol, TcpFlags, transport_checksum};
+use crate::{Addr, Packet, Protocol, TcpFlags, transport_checksum};
 
 /// The largest packet that [`Answer::write`] writes: an IPv6 and a TCP header.
 pub const ANSWER_CAPACITY: usize = 60;
+
+/// The TTL, or hop limit, of what we say ourselves.
+const TTL: u8 = 64;
 
 /// What an answer says. The rest follows from the packet that it answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,7 +31,7 @@ impl Answer {
             destination: packet.source,
             source_port: packet.destination_port,
             destination_port: packet.source_port,
-            ttl: 64,
+            ttl: TTL,
             flags: self.flags,
             sequence: self.sequence,
             acknowledgement: self.acknowledgement,
@@ -38,36 +41,40 @@ impl Answer {
             protocol: Protocol::Tcp,
         };
         let bytes = &mut buffer[..answer.len];
-        write_network(&answer, bytes);
+        write_network(answer.source, answer.destination, Protocol::Tcp.number(), bytes);
         write_transport(&answer, self.window, bytes);
         answer.len
     }
 }
 
-fn write_network(answer: &Packet, bytes: &mut [u8]) {
-    bytes.fill(0);
-    if answer.source.is_v4() {
+/// Writes a fresh network header in front of the `protocol`'s message that fills the rest of `bytes`.
+pub(crate) fn write_network(source: Addr, destination: Addr, protocol: u8, bytes: &mut [u8]) {
+    let len = bytes.len();
+    if source.is_v4() {
+        bytes[..20].fill(0);
         bytes[0] = 0x45;
-        bytes[2..4].copy_from_slice(&(answer.len as u16).to_be_bytes());
+        bytes[2..4].copy_from_slice(&(len as u16).to_be_bytes());
         bytes[6] = 0x40; // don't fragment
-        bytes[8] = answer.ttl;
-        bytes[9] = Protocol::Tcp.number();
-        bytes[12..16].copy_from_slice(&answer.source.v4_octets());
-        bytes[16..20].copy_from_slice(&answer.destination.v4_octets());
+        bytes[8] = TTL;
+        bytes[9] = protocol;
+        bytes[12..16].copy_from_slice(&source.v4_octets());
+        bytes[16..20].copy_from_slice(&destination.v4_octets());
         let checksum = ipv4_header_checksum(&bytes[..20]);
         bytes[10..12].copy_from_slice(&checksum.to_be_bytes());
     } else {
+        bytes[..40].fill(0);
         bytes[0] = 0x60;
-        bytes[4..6].copy_from_slice(&20u16.to_be_bytes());
-        bytes[6] = Protocol::Tcp.number();
-        bytes[7] = answer.ttl;
-        bytes[8..24].copy_from_slice(&answer.source.octets());
-        bytes[24..40].copy_from_slice(&answer.destination.octets());
+        bytes[4..6].copy_from_slice(&(len as u16 - 40).to_be_bytes());
+        bytes[6] = protocol;
+        bytes[7] = TTL;
+        bytes[8..24].copy_from_slice(&source.octets());
+        bytes[24..40].copy_from_slice(&destination.octets());
     }
 }
 
 fn write_transport(answer: &Packet, window: u16, bytes: &mut [u8]) {
     let tcp = &mut bytes[answer.transport..];
+    tcp.fill(0);
     tcp[0..2].copy_from_slice(&answer.source_port.to_be_bytes());
     tcp[2..4].copy_from_slice(&answer.destination_port.to_be_bytes());
     tcp[4..8].copy_from_slice(&answer.sequence.to_be_bytes());

@@ -4,13 +4,17 @@
 //! over with it. [`parse`] validates it once and keeps what the road asks for in a [`Packet`]; every mutator patches
 //! the checksums that it touches, so a frame that came in right goes out right.
 //!
-//! Panic contract: [`parse`] never panics, whatever the bytes. The mutators take a [`Packet`] together with the frame
-//! that it was parsed from; with another, shorter frame they may panic.
+//! Panic contract: [`parse`], [`parse_fragment`] and [`parse_icmp`] never panic, whatever the bytes. The mutators take what
+//! these return together with the frame that it was parsed from; with another, shorter frame they may panic.
 
 mod addr;
 mod answer;
 mod checksum;
+mod fragment;
 mod frame;
+mod icmp;
+mod icmp_quote;
+mod icmp_write;
 mod offload;
 mod parse;
 mod reset;
@@ -19,7 +23,11 @@ mod rewrite;
 pub use addr::{Addr, Protocol};
 pub use answer::{ANSWER_CAPACITY, Answer};
 pub use checksum::{checksum_is_valid, pseudo_header, transport_checksum};
+pub use fragment::{Fragment, Unfragmented, parse_fragment};
 pub use frame::{FRAME_CAPACITY, Frame};
+pub use icmp::{Icmp, IcmpError, IcmpMessage, least_mtu, parse_icmp};
+pub use icmp_quote::Quote;
+pub use icmp_write::{ICMP_ERROR_CAPACITY, answer_ping};
 pub use offload::{Checksum, Offload, OffloadError, Segmentation, SegmentationKind};
 pub use parse::{Packet, TcpFlags, Unparsed, parse};
 pub use reset::{RESET_CAPACITY, write_reset};

@@ -121,7 +121,9 @@ impl Offload {
             } | if segmentation.ecn { GSO_ECN } else { 0 };
             raw[4..6].copy_from_slice(&segmentation.size.to_ne_bytes());
         }
-        raw[2..4].copy_from_slice(&headers.len.to_ne_bytes());
+        // Of a fragment there may be less than a whole transport header, and the kernel refuses to be told of more.
+        let len = usize::from(headers.len).min(bytes.len()) as u16;
+        raw[2..4].copy_from_slice(&len.to_ne_bytes());
         raw
     }
 }
@@ -136,14 +138,16 @@ struct Headers {
 impl Headers {
     fn of(bytes: &[u8]) -> Self {
         let at = |i: usize| bytes.get(i).copied().unwrap_or(0);
-        // The road forwards no IPv6 extension headers, so an IPv6 header is always 40 bytes here.
+        // The road forwards no IPv6 extension header but a fragment's, behind which nothing is left to offload.
         let (transport, protocol) =
             if at(0) >> 4 == 4 { (u16::from(at(0) & 15) * 4, at(9)) } else { (40, at(6)) };
-        if protocol == 17 {
-            Self { transport, checksum_offset: 6, len: transport + 8 }
-        } else {
-            let header = u16::from(at(usize::from(transport) + 12) >> 4) * 4;
-            Self { transport, checksum_offset: 16, len: transport + header }
+        match protocol {
+            6 => {
+                let header = u16::from(at(usize::from(transport) + 12) >> 4) * 4;
+                Self { transport, checksum_offset: 16, len: transport + header }
+            }
+            17 => Self { transport, checksum_offset: 6, len: transport + 8 },
+            _ => Self { transport, checksum_offset: 0, len: transport },
         }
     }
 }
@@ -169,6 +173,16 @@ mod tests {
         assert_eq!(u16::from_ne_bytes([raw[2], raw[3]]), 20 + 32, "header length is IP + TCP");
         assert_eq!(u16::from_ne_bytes([raw[6], raw[7]]), 20);
         assert_eq!(u16::from_ne_bytes([raw[8], raw[9]]), 16);
+    }
+
+    #[test]
+    fn no_more_header_is_announced_than_there_is() {
+        let mut last = vec![0; 23];
+        (last[0], last[9]) = (0x45, 17);
+        assert_eq!(Offload::NONE.encode(&last)[2..4], 23u16.to_ne_bytes(), "three bytes of a datagram's end");
+        let mut v6 = vec![0xff; 56];
+        (v6[0], v6[6]) = (0x60, 44);
+        assert_eq!(Offload::NONE.encode(&v6)[2..4], 40u16.to_ne_bytes());
     }
 
     #[test]

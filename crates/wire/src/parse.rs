@@ -124,10 +124,7 @@ pub fn parse(bytes: &[u8]) -> Result<Packet, Unparsed> {
 
 #[inline]
 fn parse_v4(bytes: &[u8]) -> Result<Packet, Unparsed> {
-    let ip = Ipv4HeaderSlice::from_slice(bytes).map_err(|_| Unparsed::Malformed)?;
-    if usize::from(ip.total_len()) != bytes.len() {
-        return Err(Unparsed::Malformed);
-    }
+    let ip = v4_header(bytes).ok_or(Unparsed::Malformed)?;
     let protocol = match ip.protocol().0 {
         6 => Protocol::Tcp,
         17 => Protocol::Udp,
@@ -150,11 +147,8 @@ fn parse_v4(bytes: &[u8]) -> Result<Packet, Unparsed> {
 
 #[inline]
 fn parse_v6(bytes: &[u8]) -> Result<Packet, Unparsed> {
-    let ip = Ipv6HeaderSlice::from_slice(bytes).map_err(|_| Unparsed::Malformed)?;
+    let ip = v6_header(bytes).ok_or(Unparsed::Malformed)?;
     let transport = ip.slice().len();
-    if usize::from(ip.payload_length()) + transport != bytes.len() {
-        return Err(Unparsed::Malformed);
-    }
     let protocol = match ip.next_header().0 {
         6 => Protocol::Tcp,
         17 => Protocol::Udp,
@@ -164,13 +158,29 @@ fn parse_v6(bytes: &[u8]) -> Result<Packet, Unparsed> {
         0 if bytes.get(transport) == Some(&58) => return Err(icmp_v6(bytes.get(transport + 8))),
         _ => return Err(Unparsed::OtherProtocol),
     };
-    let source = Addr::v6(ip.source());
-    let destination = Addr::v6(ip.destination());
-    // On the wire a v4-mapped address is nobody's; here it would alias an IPv4 flow.
-    if source.is_v4() || destination.is_v4() {
-        return Err(Unparsed::Malformed);
-    }
+    let (source, destination) = v6_addresses(&ip).ok_or(Unparsed::Malformed)?;
     Network { source, destination, protocol, ttl: ip.hop_limit(), transport }.with_transport(bytes)
+}
+
+/// The IPv4 header of `bytes`, if they are one packet of the length that it says.
+#[inline]
+pub(crate) fn v4_header(bytes: &[u8]) -> Option<Ipv4HeaderSlice<'_>> {
+    let ip = Ipv4HeaderSlice::from_slice(bytes).ok()?;
+    (usize::from(ip.total_len()) == bytes.len()).then_some(ip)
+}
+
+/// The IPv6 header of `bytes`, if they are one packet of the length that it says.
+#[inline]
+pub(crate) fn v6_header(bytes: &[u8]) -> Option<Ipv6HeaderSlice<'_>> {
+    let ip = Ipv6HeaderSlice::from_slice(bytes).ok()?;
+    (usize::from(ip.payload_length()) + ip.slice().len() == bytes.len()).then_some(ip)
+}
+
+/// Source and destination. On the wire a v4-mapped address is nobody's; here it would alias an IPv4 flow.
+#[inline]
+pub(crate) fn v6_addresses(ip: &Ipv6HeaderSlice<'_>) -> Option<(Addr, Addr)> {
+    let (source, destination) = (Addr::v6(ip.source()), Addr::v6(ip.destination()));
+    (!source.is_v4() && !destination.is_v4()).then_some((source, destination))
 }
 
 fn icmp_v6(kind: Option<&u8>) -> Unparsed {

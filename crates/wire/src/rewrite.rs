@@ -23,7 +23,7 @@ impl Rewrite {
     pub fn apply(&self, frame: &mut Frame<'_>, packet: &Packet) {
         let checksum = frame.checksum();
         let bytes = &mut *frame.bytes;
-        let addresses = self.write_addresses(bytes, packet);
+        let addresses = self.write_addresses(bytes, packet.source, packet.destination);
         let ports = self.write_ports(bytes, packet);
         let delta = match checksum {
             Checksum::Partial => addresses,
@@ -32,14 +32,25 @@ impl Rewrite {
         patch_transport(bytes, packet, checksum, delta);
     }
 
-    /// Writes addresses and TTL; returns what that adds to a sum that covers the addresses.
+    /// The tuple of what comes back.
+    pub fn reversed(self) -> Self {
+        Self {
+            source: self.destination,
+            source_port: self.destination_port,
+            destination: self.source,
+            destination_port: self.source_port,
+        }
+    }
+
+    /// Writes addresses and TTL over those of a packet from `source` to `destination`; returns what that adds to a sum
+    /// that covers the addresses.
     #[inline]
-    fn write_addresses(&self, bytes: &mut [u8], packet: &Packet) -> u64 {
-        let delta = negated(address_sum(packet.source))
-            + negated(address_sum(packet.destination))
+    pub(crate) fn write_addresses(&self, bytes: &mut [u8], source: Addr, destination: Addr) -> u64 {
+        let delta = negated(address_sum(source))
+            + negated(address_sum(destination))
             + address_sum(self.source)
             + address_sum(self.destination);
-        if packet.source.is_v4() {
+        if source.is_v4() {
             bytes[12..16].copy_from_slice(&self.source.v4_octets());
             bytes[16..20].copy_from_slice(&self.destination.v4_octets());
             let old_word = u64::from(bytes[8]) << 8;
@@ -119,7 +130,13 @@ fn patch_transport(bytes: &mut [u8], packet: &Packet, state: Checksum, delta: u6
         bytes[at..at + 2].copy_from_slice(&fold(u64::from(field) + delta).to_be_bytes());
         return;
     }
-    let udp = packet.protocol == Protocol::Udp;
+    patch_transport_complete(bytes, at, packet.protocol, delta);
+}
+
+/// Adds `delta` to the complete transport checksum at `at`.
+#[inline]
+pub(crate) fn patch_transport_complete(bytes: &mut [u8], at: usize, protocol: Protocol, delta: u64) {
+    let udp = protocol == Protocol::Udp;
     if udp && bytes[at] == 0 && bytes[at + 1] == 0 {
         return; // the sender computed none
     }
@@ -131,13 +148,13 @@ fn patch_transport(bytes: &mut [u8], packet: &Packet, state: Checksum, delta: u6
 
 /// RFC 1624, equation 3: `HC' = ~(~HC + ~m + m')`, with `delta = ~m + m'`.
 #[inline]
-fn patch_complemented(bytes: &mut [u8], at: usize, delta: u64) {
+pub(crate) fn patch_complemented(bytes: &mut [u8], at: usize, delta: u64) {
     let field = !u16::from_be_bytes([bytes[at], bytes[at + 1]]);
     bytes[at..at + 2].copy_from_slice(&(!fold(u64::from(field) + delta)).to_be_bytes());
 }
 
 /// What takes `sum` away again in one's complement arithmetic.
 #[inline]
-fn negated(sum: u64) -> u64 {
+pub(crate) fn negated(sum: u64) -> u64 {
     u64::from(!fold(sum))
 }

@@ -1,0 +1,129 @@
+//! The packet that an ICMP error quotes: whose it is, and how to make it the one that its sender knows.
+//!
+//! A quote is what some router had in its hands: cut anywhere, its length that of a super-packet, its transport checksum
+//! perhaps a partial one. So only what tells whose packet it is has to be there, and no length or checksum is believed.
+
+use std::ops::Range;
+
+use etherparse::{Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice};
+
+use crate::checksum::address_sum;
+use crate::parse::v6_addresses;
+use crate::rewrite::{negated, patch_complemented, patch_transport_complete};
+use crate::{Addr, Protocol, Rewrite};
+
+/// A quoted packet's tuple, and where it stands. Plain data: it borrows nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quote {
+    /// Who sent it.
+    pub source: Addr,
+    /// Whom it was for.
+    pub destination: Addr,
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The sender's port.
+    pub source_port: u16,
+    /// The receiver's port.
+    pub destination_port: u16,
+    /// TCP's sequence number (0 for UDP).
+    pub sequence: u32,
+    /// Where in the ICMP packet it begins.
+    start: usize,
+    /// Where in the ICMP packet its transport header begins.
+    transport: usize,
+    /// Where in the ICMP packet it ends.
+    end: usize,
+}
+
+impl Quote {
+    /// The packet that `bytes` quote at `place`; `None` if it is not TCP or UDP, or its ports are not there.
+    pub(crate) fn parse(bytes: &[u8], place: Range<usize>, is_v4: bool) -> Option<Self> {
+        let quoted = &bytes[place.clone()];
+        let network = if is_v4 { network_v4(quoted)? } else { network_v6(quoted)? };
+        let protocol = match network.protocol {
+            6 => Protocol::Tcp,
+            17 => Protocol::Udp,
+            _ => return None,
+        };
+        // Every error quotes 64 bits of transport header at least.
+        let &[s0, s1, d0, d1, rest @ ..] = quoted.get(network.transport..)?.first_chunk::<8>()?;
+        Some(Self {
+            source: network.source,
+            destination: network.destination,
+            protocol,
+            source_port: u16::from_be_bytes([s0, s1]),
+            destination_port: u16::from_be_bytes([d0, d1]),
+            sequence: if protocol == Protocol::Tcp { u32::from_be_bytes(rest) } else { 0 },
+            start: place.start,
+            transport: place.start + network.transport,
+            end: place.end,
+        })
+    }
+
+    /// The quote's own bytes; `bytes` are those of the ICMP packet that it was parsed from.
+    pub fn bytes<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.start..self.end]
+    }
+
+    /// Gives the quoted packet another tuple, of the same family. The checksums that are there, whole, are patched: what was
+    /// right is right, what was wrong stays wrong. `bytes` are those of the ICMP packet that it was parsed from.
+    pub fn rewrite(&self, bytes: &mut [u8], to: &Rewrite) {
+        let addresses = negated(address_sum(self.source))
+            + negated(address_sum(self.destination))
+            + address_sum(to.source)
+            + address_sum(to.destination);
+        let ports = negated(u64::from(self.source_port) + u64::from(self.destination_port))
+            + u64::from(to.source_port)
+            + u64::from(to.destination_port);
+        let network = &mut bytes[self.start..self.end];
+        if self.source.is_v4() {
+            network[12..16].copy_from_slice(&to.source.v4_octets());
+            network[16..20].copy_from_slice(&to.destination.v4_octets());
+            patch_complemented(network, 10, addresses);
+        } else {
+            network[8..24].copy_from_slice(&to.source.octets());
+            network[24..40].copy_from_slice(&to.destination.octets());
+        }
+        let transport = &mut bytes[self.transport..self.end];
+        transport[..2].copy_from_slice(&to.source_port.to_be_bytes());
+        transport[2..4].copy_from_slice(&to.destination_port.to_be_bytes());
+        let checksum = self.protocol.checksum_offset();
+        if checksum + 2 <= transport.len() {
+            patch_transport_complete(transport, checksum, self.protocol, addresses + ports);
+        }
+    }
+}
+
+/// What a quoted network header tells.
+struct Network {
+    source: Addr,
+    destination: Addr,
+    protocol: u8,
+    transport: usize,
+}
+
+fn network_v4(quoted: &[u8]) -> Option<Network> {
+    let ip = Ipv4HeaderSlice::from_slice(quoted).ok()?;
+    // Only a first fragment has ports.
+    (ip.fragments_offset().value() == 0).then(|| Network {
+        source: Addr::v4(ip.source()),
+        destination: Addr::v4(ip.destination()),
+        protocol: ip.protocol().0,
+        transport: ip.slice().len(),
+    })
+}
+
+fn network_v6(quoted: &[u8]) -> Option<Network> {
+    let ip = Ipv6HeaderSlice::from_slice(quoted).ok()?;
+    let (source, destination) = v6_addresses(&ip)?;
+    let network = Network { source, destination, protocol: ip.next_header().0, transport: ip.slice().len() };
+    if network.protocol != 44 {
+        return Some(network);
+    }
+    let fragment = Ipv6FragmentHeaderSlice::from_slice(&quoted[network.transport..]).ok()?;
+    (fragment.fragment_offset().value() == 0).then(|| Network {
+        protocol: fragment.next_header().0,
+        transport: network.transport + fragment.slice().len(),
+        ..network
+    })
+}
