@@ -8,12 +8,13 @@ use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 
 use crate::file::{
-    Declared, DeclaredEndpoint, DeclaredGroup, DeclaredListener, DeclaredService, DeclaredTarget,
-    LocalAddress, NamespaceRef, ZonedAddress,
+    Declared, DeclaredEndpoint, DeclaredGroup, DeclaredLink, DeclaredListener, DeclaredService,
+    DeclaredTarget, LocalAddress, NamespaceRef, ZonedAddress,
 };
 use crate::problem::Read;
 use crate::{
-    Arena, DeviceId, Endpoint, Interface, Listener, Namespace, Node, Service, Target, TargetGroup, Topology,
+    Answer, Arena, DeviceId, Endpoint, Interface, Listener, Namespace, Node, Service, Target, TargetGroup,
+    Topology,
 };
 
 /// The topology that was declared, unless part of it could not be read.
@@ -85,6 +86,7 @@ impl Builder {
                     path,
                     routed: Vec::new(),
                     local: Vec::new(),
+                    answers: Vec::new(),
                 });
                 *new.insert(device)
             }
@@ -108,6 +110,7 @@ impl Builder {
         let (own_nodes, own_listeners) = (all(declared.nodes)?, all(declared.listeners)?);
         let groups: Vec<_> = all(own_listeners.iter().map(|listener| listener.group).collect())?;
         self.route(device, &own_nodes);
+        self.answer(device, &own_nodes, &all(declared.answer_on)?);
 
         let Topology { services, nodes, listeners, .. } = &mut self.topology;
         services.add(|service| {
@@ -132,6 +135,7 @@ impl Builder {
             (declared.name?.into(), declared.service?, self.device(declared.namespace?));
         let doors = all(declared.interfaces)?;
         self.route(device, &doors);
+        self.answer(device, &doors, &all(declared.answer_on)?);
         let local = &mut self.topology.namespaces[device.index()].local;
         for LocalAddress { address, .. } in all(declared.local)? {
             if !local.contains(&address) {
@@ -152,5 +156,14 @@ impl Builder {
     fn route(&mut self, device: DeviceId, addresses: &[ZonedAddress]) {
         let routed = &mut self.topology.namespaces[device.index()].routed;
         routed.extend(addresses.iter().map(|attached| attached.address));
+    }
+
+    fn answer(&mut self, device: DeviceId, addresses: &[ZonedAddress], links: &[DeclaredLink<'_>]) {
+        let answers = &mut self.topology.namespaces[device.index()].answers;
+        for link in links {
+            let answer =
+                |attached: &ZonedAddress| Answer { link: link.name.into(), address: attached.address };
+            answers.extend(addresses.iter().map(answer));
+        }
     }
 }

@@ -9,7 +9,8 @@ use std::path::Path as FsPath;
 use wire::Protocol;
 
 use crate::file::{
-    Declared, DeclaredGroup, DeclaredListener, DeclaredService, LocalAddress, NamespaceRef, ZonedAddress,
+    Declared, DeclaredGroup, DeclaredLink, DeclaredListener, DeclaredService, LocalAddress, NamespaceRef,
+    ZonedAddress,
 };
 use crate::problem::{Place, Problems, Read};
 use crate::{Family, Path};
@@ -19,11 +20,13 @@ pub(crate) fn check(declared: &Declared<'_>, problems: &Problems<'_>) {
     let routed = Routed::collect(declared, problems);
     for service in declared.services.iter().flatten() {
         one_per_zone_and_family(&service.nodes, problems);
+        each_link_once(&service.answer_on, problems);
         one_listener_per_port(service, problems);
         terminated_families_meet(declared, service, problems);
     }
     for endpoint in declared.endpoints.iter().flatten() {
         one_per_zone_and_family(&endpoint.interfaces, problems);
+        each_link_once(&endpoint.answer_on, problems);
     }
     for group in declared.groups.iter().flatten() {
         each_target_once(group, problems);
@@ -102,6 +105,13 @@ fn each_target_once(group: &DeclaredGroup<'_>, problems: &Problems<'_>) {
     for (again, first) in repeats(known, |target| (target.address, target.port)) {
         let first = problems.name(&first.place);
         let message = format!("{} port {} is in this group already: {first}", again.address, again.port);
+        problems.report(&again.place, message, "remove one of the two");
+    }
+}
+
+fn each_link_once(links: &[Read<DeclaredLink<'_>>], problems: &Problems<'_>) {
+    for (again, first) in repeats(links.iter().flatten(), |link| link.name) {
+        let message = format!("{} is in this list already: {}", again.name, problems.name(&first.place));
         problems.report(&again.place, message, "remove one of the two");
     }
 }

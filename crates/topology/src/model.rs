@@ -55,7 +55,7 @@ pub type InterfaceId = Id<Interface>;
 pub struct Run {
     /// The instance's name; its devices' and its socket's names derive from it.
     pub name: String,
-    /// Worker threads; `None` is one per core.
+    /// Worker threads; `None` is one per core. A plain device has one.
     pub workers: Option<usize>,
     /// Which device backend to use.
     pub device: DeviceBackend,
@@ -82,8 +82,10 @@ pub enum IcmpPolicy {
 /// `run.device`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DeviceBackend {
-    /// Several queues, with the kernel's offloads: super-packets pass through whole.
+    /// Several queues, with the kernel's offloads: super-packets pass through whole. The default.
     Offload,
+    /// One queue, one packet a read, no offloads.
+    Plain,
 }
 
 /// `[flows]`.
@@ -133,6 +135,17 @@ pub struct Namespace {
     /// Addresses to put on the device, as the consumer's own (`local`), each as a /32 or /128 and as the preferred
     /// source of the routes of its family. At most one per family.
     pub local: Vec<IpAddr>,
+    /// The routed addresses that hosts on a link are answered for.
+    pub answers: Vec<Answer>,
+}
+
+/// Hosts on a link hold an address of ours to be one of their neighbours': they are told that it is here (`answer_on`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    /// The link's name.
+    pub link: String,
+    /// The address of an interface or a node.
+    pub address: IpAddr,
 }
 
 impl Namespace {
@@ -207,6 +220,7 @@ impl DeviceBackend {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Offload => "offload",
+            Self::Plain => "plain",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 
-use crate::{Endpoint, Namespace, Service, TargetGroup, TargetGroupId, Topology, Zone};
+use crate::{Answer, Endpoint, Namespace, Service, TargetGroup, TargetGroupId, Topology, Zone};
 
 impl Display for Topology {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -82,14 +82,18 @@ impl Topology {
 }
 
 fn write_namespace(f: &mut Formatter<'_>, namespace: &Namespace) -> fmt::Result {
-    let Namespace { name, path, routed, local } = namespace;
+    let Namespace { name, path, routed, local, answers } = namespace;
     writeln!(f, "namespace {name}")?;
     writeln!(f, "  file       {}", path.display())?;
     let write_all = |f: &mut Formatter<'_>, label, addresses: &[IpAddr]| {
         addresses.iter().try_for_each(|address| writeln!(f, "  {label:<9}  {address}"))
     };
     write_all(f, "route", routed)?;
-    write_all(f, "local", local)
+    write_all(f, "local", local)?;
+    let width = answers.iter().map(|answer| answer.address.to_string().len()).max().unwrap_or(0);
+    answers.iter().try_for_each(|Answer { link, address }| {
+        writeln!(f, "  answer     {:<width$}  on {link}", address.to_string())
+    })
 }
 
 /// One address a line, the zones in a column of their own.

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use topology::{DeviceBackend, DeviceId, Family, Namespace, Origin, Path, Topology};
+use topology::{Answer, DeviceBackend, DeviceId, Family, Namespace, Origin, Path, Topology};
 use wire::Protocol;
 
 const ORDERS: &str = include_str!("orders.toml");
@@ -34,6 +34,7 @@ fn the_file_of_the_design_becomes_this_model() {
         path: format!("/run/netns/{name}").into(),
         routed: vec![ip(routed)],
         local: vec![],
+        answers: vec![],
     };
     assert_eq!(
         topology.namespaces,
@@ -113,6 +114,15 @@ fn every_optional_key_is_honoured() {
 }
 
 #[test]
+fn a_plain_device_makes_do_with_one_worker() {
+    for workers in ["", "workers = 1"] {
+        let topology = parse(&format!("{ORDERS}\n[run]\ndevice = \"plain\"\n{workers}"));
+        assert_eq!((topology.run.device, topology.run.workers), (DeviceBackend::Plain, Some(1)));
+        assert!(topology.to_string().contains("  device       plain\n"), "{topology}");
+    }
+}
+
+#[test]
 fn a_lower_mtu_lowers_the_mss_ceiling_with_it() {
     let topology = parse(&format!("{ORDERS}\n[run]\nmtu = 1500"));
     assert_eq!(topology.run.mss_ceiling, 1365);
@@ -165,6 +175,33 @@ fn a_namespace_spelled_twice_is_one_with_one_device() {
     );
     assert_eq!(topology.namespaces[1].routed, [ip("10.1.9.50"), ip("10.1.9.51"), ip("10.1.9.52")]);
     assert_eq!(topology.namespaces[1].local, [ip("10.1.9.2")]);
+}
+
+#[test]
+fn each_address_is_answered_for_on_each_link() {
+    let text = TWO_ZONES
+        .replace("namespace = \"c\"", "namespace = \"c\"\nanswer_on = [\"br0\", \"br1\"]")
+        .replace("namespace = \"p\"", "namespace = \"p\"\nanswer_on = [\"eth1\"]")
+        + r#"
+            [[endpoint]]
+            name = "inside"
+            service = "s"
+            namespace = "p"
+            interfaces = [{ address = "10.2.9.9" }]
+            answer_on = ["br0"]
+        "#;
+    let topology = parse(&text);
+    let answers = |device: usize| -> Vec<(&str, String)> {
+        let answers = topology.namespaces[device].answers.iter();
+        answers.map(|Answer { link, address }| (link.as_str(), address.to_string())).collect()
+    };
+    let on = |link, addresses: &[&'static str]| -> Vec<(&str, String)> {
+        addresses.iter().map(|address| (link, (*address).into())).collect()
+    };
+    let nodes = on("eth1", &["10.2.9.1", "10.2.9.2", "fd02::9:2"]);
+    assert_eq!(answers(0), [nodes, on("br0", &["10.2.9.9"])].concat(), "nodes, and an endpoint beside them");
+    let doors = ["10.1.9.2", "fd01::9:1", "10.1.9.3"];
+    assert_eq!(answers(1), [on("br0", &doors), on("br1", &doors)].concat());
 }
 
 #[test]
@@ -268,7 +305,7 @@ fn the_ways_of_a_device_lead_from_its_nodes_to_their_targets() {
 
 #[test]
 fn it_is_printed_as_understood() {
-    let text = format!("{ORDERS}local = \"10.1.9.2\"\n[run]\nname = \"lab\"\n");
+    let text = format!("{ORDERS}local = \"10.1.9.2\"\nanswer_on = [\"br0\"]\n[run]\nname = \"lab\"\n");
     assert_eq!(parse(&text).to_string(), include_str!("orders.txt"));
     for topology in [parse(ORDERS), parse(TWO_ZONES)] {
         assert!(topology.to_string().lines().all(|line| line.chars().count() <= 100));

@@ -37,7 +37,7 @@ fn each_mistake_is_told_at_its_place() {
         assert_eq!(format!("{} {}", found.line, found.key.path), place, "{case}");
         assert!(format!("{}; {}", found.message, found.remedy).contains(phrase), "{found}\nfor\n{case}");
     }
-    assert_eq!(cases.len(), 78);
+    assert_eq!(cases.len(), 86);
 }
 
 /// Both families throughout, over nat.
@@ -101,6 +101,18 @@ fn an_unread_address_is_not_held_against_its_family() {
             "target_group[1].targets[0].address"
         ]
     );
+}
+
+#[test]
+fn every_odd_link_is_told() {
+    let links = r#"answer_on = ["lo", "br0", "", "br0"]"#;
+    let text = GOOD.replace(
+        "[[target_group]]\nname    = \"web\"",
+        &format!("{links}\n\n[[target_group]]\nname = \"web\""),
+    ) + links;
+    let keys: Vec<_> = problems(&text).into_iter().map(|problem| problem.key.path).collect();
+    let odd = |table: &str| [0, 2, 3].map(|index| format!("{table}.answer_on[{index}]"));
+    assert_eq!(keys, [odd("service[0]"), odd("endpoint[0]")].concat());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::address::{ZonedAddress, own_address};
+use super::links::DeclaredLink;
 use super::names::{Names, NamespaceRef, name, namespace};
 use super::tree::{Keys, Table, Value};
 use crate::problem::{Place, Read};
@@ -16,13 +17,12 @@ pub(crate) struct DeclaredEndpoint<'t> {
     pub(crate) namespace: Read<NamespaceRef<'t>>,
     pub(crate) interfaces: Vec<Read<ZonedAddress>>,
     pub(crate) local: Vec<Read<LocalAddress>>,
+    pub(crate) answer_on: Vec<Read<DeclaredLink<'t>>>,
 }
 
 impl<'t> DeclaredEndpoint<'t> {
-    pub(super) const KEYS: Keys = Keys {
-        known: &["name", "service", "namespace", "interfaces", "local"],
-        later: &[("answer_on", "nothing answers for the interfaces' addresses on a link")],
-    };
+    pub(super) const KEYS: Keys =
+        Keys { known: &["name", "service", "namespace", "interfaces", "local", "answer_on"], later: &[] };
 
     pub(super) fn read(table: Table<'t>, services: &Names<'t, Service>) -> Self {
         Self {
@@ -30,6 +30,7 @@ impl<'t> DeclaredEndpoint<'t> {
             service: table.required("service", |value| services.find(&value)),
             namespace: table.required("namespace", namespace),
             interfaces: table.list("interfaces", ZonedAddress::read),
+            answer_on: DeclaredLink::read_all(&table),
             local: table.get("local").map(LocalAddress::read_all).unwrap_or_default(),
             place: table.place,
         }

@@ -6,6 +6,7 @@
 mod address;
 mod endpoint;
 mod group;
+mod links;
 mod names;
 mod run;
 mod service;
@@ -16,6 +17,7 @@ use toml::de::DeTable;
 pub(crate) use address::ZonedAddress;
 pub(crate) use endpoint::{DeclaredEndpoint, LocalAddress};
 pub(crate) use group::{DeclaredGroup, DeclaredTarget};
+pub(crate) use links::DeclaredLink;
 pub(crate) use names::NamespaceRef;
 pub use run::Origin;
 pub(crate) use service::{DeclaredListener, DeclaredService};

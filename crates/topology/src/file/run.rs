@@ -41,6 +41,9 @@ const MTU: Bounds<u16> = Bounds {
 const WORKERS: Bounds<usize> = Bounds { what: "a number of workers", range: 1..=64, why: "" };
 const CAPACITY: Bounds<usize> = Bounds { what: "a number of flows", range: 1024..=16_777_216, why: "" };
 
+const DEVICES: [(&str, DeviceBackend); 2] =
+    [("offload", DeviceBackend::Offload), ("plain", DeviceBackend::Plain)];
+
 const DEFAULT_MTU: u16 = 8500;
 const DEFAULT_CAPACITY: usize = 262_144;
 /// How far the real thing's MSS ceiling (8365) lies below its MTU (8500).
@@ -60,9 +63,10 @@ const TERMINATE_KEYS: Keys =
 pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
     let table = root.section("run", &RUN_KEYS);
     let name = table.optional("name", instance);
-    let workers = table.optional("workers", |value| value.integer(&WORKERS));
-    let device =
-        table.optional("device", |value| value.word(&[("offload", DeviceBackend::Offload)], &["plain"]));
+    let device = table.optional("device", |value| value.word(&DEVICES, &[]));
+    let device = device.map(|device| device.unwrap_or(DeviceBackend::Offload));
+    // A device that cannot be read is not held against the workers.
+    let workers = read_workers(&table, device.unwrap_or(DeviceBackend::Offload));
     let mtu = table.optional("mtu", |value| value.integer(&MTU)).map(|mtu| mtu.unwrap_or(DEFAULT_MTU));
     // An MTU that cannot be read is not held against the ceiling.
     let within = mss_ceilings(mtu.unwrap_or(*MTU.range.end()));
@@ -74,11 +78,24 @@ pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
     Ok(Run {
         name: name?.unwrap_or_else(|| origin.default_name()),
         workers: workers?,
-        device: device?.unwrap_or(DeviceBackend::Offload),
+        device: device?,
         mtu,
         mss_ceiling: mss_ceiling?.unwrap_or(mtu - MSS_BELOW_MTU),
         icmp: icmp?.unwrap_or(IcmpPolicy::Faithful),
     })
+}
+
+/// How many workers there are to be, if the file says so or the device has only one queue.
+fn read_workers(table: &Table<'_>, device: DeviceBackend) -> Read<Option<usize>> {
+    table
+        .optional("workers", |value| match (value.integer(&WORKERS)?, device) {
+            (workers @ 2.., DeviceBackend::Plain) => Err(value.refuse(
+                format!("{workers} workers cannot share the one queue of a plain device"),
+                "remove the key, or set run.device to \"offload\"",
+            )),
+            (workers, _) => Ok(workers),
+        })
+        .map(|workers| workers.or((device == DeviceBackend::Plain).then_some(1)))
 }
 
 /// The ceilings that an MTU has room for: a larger one would let through what does not fit.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use wire::Protocol;
 
 use super::address::ZonedAddress;
+use super::links::DeclaredLink;
 use super::names::{Names, NamespaceRef, name, namespace};
 use super::tree::{Bounds, Keys, Table, Value};
 use crate::problem::{Place, Read};
@@ -20,19 +21,19 @@ pub(crate) struct DeclaredService<'t> {
     pub(crate) namespace: Read<NamespaceRef<'t>>,
     pub(crate) nodes: Vec<Read<ZonedAddress>>,
     pub(crate) listeners: Vec<Read<DeclaredListener>>,
+    pub(crate) answer_on: Vec<Read<DeclaredLink<'t>>>,
 }
 
 impl<'t> DeclaredService<'t> {
-    pub(super) const KEYS: Keys = Keys {
-        known: &["name", "namespace", "nodes", "listeners"],
-        later: &[("answer_on", "nothing answers for the nodes' addresses on a link")],
-    };
+    pub(super) const KEYS: Keys =
+        Keys { known: &["name", "namespace", "nodes", "listeners", "answer_on"], later: &[] };
 
     pub(super) fn read(table: Table<'t>, groups: &Names<'t, TargetGroup>) -> Self {
         Self {
             name: table.required("name", name),
             namespace: table.required("namespace", namespace),
             nodes: table.list("nodes", ZonedAddress::read),
+            answer_on: DeclaredLink::read_all(&table),
             listeners: table.list("listeners", |value| DeclaredListener::read(value, groups)),
             place: table.place,
         }
