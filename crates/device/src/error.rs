@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::namespace::{command_in, label};
-use crate::{DeviceSpec, link};
+use crate::obstacle::{Attempt, Obstacle};
+use crate::{Answer, DeviceSpec, link};
 
 /// A device and the namespace that it is in, or was to be in.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -53,10 +54,12 @@ pub enum DeviceError {
     },
 
     /// Only the privileged may enter.
-    #[error("entering namespace {} is not permitted; run with sudo, or grant CAP_SYS_ADMIN", label(path))]
-    EnterDenied {
+    #[error("cannot enter namespace {}: {why}", label(path))]
+    EnterRefused {
         /// The namespace's file.
         path: PathBuf,
+        /// What stands in the way.
+        why: Obstacle,
     },
 
     /// Entering failed in some other way.
@@ -80,12 +83,9 @@ pub enum DeviceError {
         cause: io::Error,
     },
 
-    /// The machine has no TUN driver, or the container does not show it.
-    #[error(
-        "/dev/net/tun is missing; load the driver with `sudo modprobe tun`, or start the container with \
-         `--device /dev/net/tun`"
-    )]
-    TunMissing,
+    /// This process cannot get the privilege to make devices and namespaces.
+    #[error(transparent)]
+    Privilege(#[from] Obstacle),
 
     /// Somebody holds a device of this name.
     #[error(
@@ -97,16 +97,15 @@ pub enum DeviceError {
         place: Place,
     },
 
-    /// A step needs more privilege.
-    #[error(
-        "{place}: not permitted to {step}; run with sudo, or grant CAP_NET_ADMIN (a container also needs \
-         `--device /dev/net/tun`)"
-    )]
-    NotPermitted {
+    /// A step needs more privilege, or another kernel.
+    #[error("{place}: cannot {step}: {why}")]
+    Refused {
         /// The device.
         place: Place,
         /// What was being done.
         step: String,
+        /// What stands in the way.
+        why: Obstacle,
     },
 
     /// IPv6 is asked for where there is none.
@@ -149,6 +148,19 @@ pub enum DeviceError {
         address: IpAddr,
     },
 
+    /// Hosts are to be answered on a link that is not there.
+    #[error(
+        "{place}: hosts are to be answered for {answer}, and there is no such link; correct `answer_on` \
+         (`{} ip link` shows the links), or make it",
+        command_in(&place.namespace)
+    )]
+    LinkMissing {
+        /// The device.
+        place: Place,
+        /// The address and the link.
+        answer: Answer,
+    },
+
     /// A step failed in some other way.
     #[error("{place}: could not {step}: {cause}")]
     Step {
@@ -181,12 +193,14 @@ pub enum DeviceError {
     },
 
     /// Only the privileged may make a namespace.
-    #[error("namespace {}: not permitted to {step}; run with sudo, or grant CAP_SYS_ADMIN", label(path))]
-    LabDenied {
+    #[error("namespace {}: cannot {step}: {why}", label(path))]
+    LabRefused {
         /// The namespace's file.
         path: PathBuf,
         /// What was being done.
         step: &'static str,
+        /// What stands in the way.
+        why: Obstacle,
     },
 
     /// A namespace could not be made or set up.
@@ -204,19 +218,37 @@ pub enum DeviceError {
 impl DeviceError {
     /// `step` failed on the device at `place`.
     pub(crate) fn step(place: &Place, step: impl Into<String>, cause: io::Error) -> Self {
-        let (place, step) = (place.clone(), step.into());
-        match cause.kind() {
-            io::ErrorKind::PermissionDenied => Self::NotPermitted { place, step },
-            _ => Self::Step { place, step, cause },
+        Self::at(Attempt::Privileged, place, step.into(), cause)
+    }
+
+    /// The driver refused `step` on the device at `place`.
+    pub(crate) fn driver(place: &Place, step: impl Into<String>, cause: io::Error) -> Self {
+        Self::at(Attempt::Driver, place, step.into(), cause)
+    }
+
+    fn at(attempt: Attempt, place: &Place, step: String, cause: io::Error) -> Self {
+        let place = place.clone();
+        match Obstacle::behind(attempt, &cause) {
+            Some(why) => Self::Refused { place, step, why },
+            None => Self::Step { place, step, cause },
+        }
+    }
+
+    /// The namespace at `path` could not be entered.
+    pub(crate) fn enter(path: &Path, cause: io::Error) -> Self {
+        let path = path.into();
+        match Obstacle::behind(Attempt::Privileged, &cause) {
+            Some(why) => Self::EnterRefused { path, why },
+            None => Self::Enter { path, cause },
         }
     }
 
     /// `step` failed while a namespace was made.
     pub(crate) fn lab(path: &Path, step: &'static str, cause: io::Error) -> Self {
         let path = path.into();
-        match cause.kind() {
-            io::ErrorKind::PermissionDenied => Self::LabDenied { path, step },
-            _ => Self::Lab { path, step, cause },
+        match Obstacle::behind(Attempt::Privileged, &cause) {
+            Some(why) => Self::LabRefused { path, step, why },
+            None => Self::Lab { path, step, cause },
         }
     }
 }
@@ -251,8 +283,9 @@ mod tests {
     #[test]
     fn lack_of_privilege_is_told_from_other_failures() {
         let denied = DeviceError::step(&place(), "set its MTU", Errno::PERM.into());
-        assert!(denied.to_string().contains("not permitted to set its MTU; run with sudo"), "{denied}");
-        let other = DeviceError::step(&place(), "set its MTU", Errno::INVAL.into());
-        assert!(other.to_string().contains("could not set its MTU: Invalid argument"), "{other}");
+        assert!(matches!(denied, DeviceError::Refused { .. }), "{denied}");
+        assert!(denied.to_string().contains("namespace consumer-a: cannot set its MTU: "), "{denied}");
+        let other = DeviceError::step(&place(), "set its MTU", Errno::BUSY.into());
+        assert!(other.to_string().contains("could not set its MTU: Device or resource busy"), "{other}");
     }
 }

@@ -1,4 +1,5 @@
-//! Named network namespaces made and removed as `ip netns` does it, without iproute2: for the demo and for tests.
+//! Named network namespaces made and removed as `ip netns` does it, without iproute2: for the demo and for tests. And
+//! whether a crate's namespace tests may run here.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -19,7 +20,8 @@ use tracing::warn;
 
 use crate::link::Link;
 use crate::namespace::NAMED;
-use crate::{DeviceError, DeviceSpec, OffloadOpener, Opener, inside};
+use crate::rootless::unshare;
+use crate::{DeviceError, DeviceSpec, OffloadOpener, Offloads, Opener, Privilege, gain_privilege, inside};
 
 /// A namespace of our own. It is removed when dropped.
 #[derive(Debug)]
@@ -79,35 +81,84 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        // Nothing is mounted if making it failed half-way.
-        let _ = unmount(&self.path, UnmountFlags::DETACH);
-        if let Err(error) = fs::remove_file(&self.path) {
-            warn!(namespace = self.name, %error, "cannot remove the namespace");
+        if let Err(error) = remove(&self.name) {
+            warn!("{error}");
         }
     }
 }
 
-/// Whether the namespace tests of a crate have to be skipped because this process lacks the privilege; if so, says it
-/// loudly. Under `SIDEGATE_REQUIRE_PRIVILEGES=1` none is skipped: without privilege they fail.
-pub fn skips_tests_of(of: &str) -> bool {
-    let required = env::var_os("SIDEGATE_REQUIRE_PRIVILEGES").is_some_and(|value| value == "1");
-    let lack = if required { None } else { privilege().err() };
-    if let Some(lack) = &lack {
-        eprintln!("SKIPPED: the namespace tests of `{of}` need privilege, and there is none: {lack}");
+/// The names of all namespaces that have one.
+pub fn names() -> Result<Vec<String>, DeviceError> {
+    let read = || match fs::read_dir(NAMED) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
+    };
+    let mut names: Vec<String> =
+        read().map_err(|cause| DeviceError::lab(Path::new(NAMED), "list the names in it", cause))?;
+    names.sort();
+    Ok(names)
+}
+
+/// Removes a namespace, whoever made it.
+pub fn remove(name: &str) -> Result<(), DeviceError> {
+    let path = Path::new(NAMED).join(name);
+    // Nothing is mounted if making it failed half-way.
+    let _ = unmount(&path, UnmountFlags::DETACH);
+    fs::remove_file(&path).map_err(|cause| DeviceError::lab(&path, "remove it", cause))
+}
+
+/// Which of a crate's namespace tests may run.
+#[derive(Clone, Copy, Debug)]
+pub struct Permit {
+    of: &'static str,
+    privilege: Option<Privilege>,
+    required: bool,
+}
+
+impl Permit {
+    /// Gets as much privilege as there is to be had; if that is none, says so loudly. It has to come before any thread is
+    /// started: without root, the process moves into a user namespace. Under `SIDEGATE_REQUIRE_PRIVILEGES=1` nothing is
+    /// skipped where there is no privilege at all: it fails.
+    pub fn obtain(of: &'static str) -> Self {
+        let required = env::var_os("SIDEGATE_REQUIRE_PRIVILEGES").is_some_and(|value| value == "1");
+        let privilege =
+            gain_privilege().map_err(DeviceError::from).and_then(|gained| prove().map(|()| gained));
+        if let (Err(lack), false) = (&privilege, required) {
+            eprintln!("SKIPPED: the namespace tests of `{of}`: {lack}");
+        }
+        Self { of, privilege: privilege.ok(), required }
     }
-    lack.is_some()
+
+    /// Whether the tests are to be skipped.
+    pub fn skips(self) -> bool {
+        self.privilege.is_none() && !self.required
+    }
+
+    /// Whether those are to be skipped that only root can set the stage for; if so, says it loudly.
+    pub fn skips_those_of_root(self) -> bool {
+        let rootless = self.privilege == Some(Privilege::Rootless);
+        if rootless {
+            eprintln!(
+                "SKIPPED: some tests of `{}`: only root can set the stage for them; run them with sudo",
+                self.of
+            );
+        }
+        rootless || self.skips()
+    }
 }
 
 /// Whether this process may make namespaces and devices, found out by doing both; or why not.
-fn privilege() -> Result<(), DeviceError> {
+fn prove() -> Result<(), DeviceError> {
     let namespace = Namespace::unique("sg-privilege")?;
     let spec = DeviceSpec {
         name: "sg-privilege".into(),
         namespace: namespace.path().into(),
         queues: 1,
         mtu: 1500,
+        offloads: Offloads::ALL,
         routed: Vec::new(),
         local: Vec::new(),
+        answers: Vec::new(),
     };
     OffloadOpener.open(&spec).map(drop)
 }
@@ -132,17 +183,11 @@ fn shared_directory() -> io::Result<()> {
 /// Makes a namespace on a throw-away thread, and mounts it over `path` to keep it.
 fn populate(path: &Path) -> io::Result<()> {
     let work = || -> io::Result<()> {
-        unshare_network()?;
+        unshare(UnshareFlags::NEWNET)?;
         Ok(mount_bind("/proc/thread-self/ns/net", path)?)
     };
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("namespace".into()).spawn_scoped(scope, work)?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
-}
-
-#[expect(unsafe_code, reason = "rustix marks unshare unsafe for the sake of other flags")]
-fn unshare_network() -> Result<(), Errno> {
-    // SAFETY: unsafe only with the flag FILES, which would part this thread from the others' file descriptors.
-    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
 }

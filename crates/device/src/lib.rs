@@ -8,15 +8,20 @@
 //! device and the routes to it.
 
 mod error;
+mod facts;
 pub mod lab;
 mod link;
 mod name;
 mod namespace;
 mod netlink;
+mod obstacle;
 mod offloads;
 mod opener;
+mod plain;
 pub mod probe;
+mod proxy;
 mod queue;
+mod rootless;
 mod route;
 mod tun;
 
@@ -30,8 +35,12 @@ use wire::{Frame, Offload};
 pub use error::{DeviceError, Place};
 pub use name::device_name;
 pub use namespace::{NamespaceIdentity, inside};
-pub use offloads::Offloads;
+pub use obstacle::Obstacle;
+pub use offloads::{Offloads, Undone};
 pub use opener::OffloadOpener;
+pub use plain::PlainOpener;
+pub use proxy::{Answer, Answering};
+pub use rootless::{Privilege, gain_privilege};
 
 /// What a device has to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,10 +53,14 @@ pub struct DeviceSpec {
     pub queues: usize,
     /// Its MTU: larger than what the path carries, so that the limit is the engine's to enforce.
     pub mtu: u32,
+    /// The most that the kernel may leave undone on it.
+    pub offloads: Offloads,
     /// The addresses that are routed to it, each as a /32 or /128.
     pub routed: Vec<IpAddr>,
     /// Addresses that the namespace gets on it, at most one per family: also the preferred source of the routes.
     pub local: Vec<IpAddr>,
+    /// The routed addresses that hosts on a link are answered for.
+    pub answers: Vec<Answer>,
 }
 
 /// One queue of one device, non-blocking.
@@ -58,9 +71,13 @@ pub trait Queue: AsFd + Send {
     /// error means that the device is gone or down.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<(usize, Offload)>>;
 
-    /// Writes one packet. The kernel refuses a frame whose offload does not fit its bytes with
+    /// Writes one packet. A frame whose offload does not fit its bytes, or the device, is refused with
     /// [`io::ErrorKind::InvalidInput`].
     fn write(&mut self, frame: &Frame<'_>) -> io::Result<()>;
+
+    /// Tells the kernel what it may leave undone from now on. It keeps that per device; it does no harm to tell
+    /// every queue.
+    fn set_offloads(&mut self, offloads: Offloads) -> io::Result<()>;
 }
 
 /// A device that is up and routed to.
@@ -74,6 +91,8 @@ pub struct Opened {
     pub offloads: Offloads,
     /// The namespace that it is in: the one that was there when it was opened.
     pub namespace: NamespaceIdentity,
+    /// Answers hosts on links until it is dropped, if the device was to.
+    pub answering: Option<Answering>,
 }
 
 /// Makes devices: the backends differ in how.

@@ -80,10 +80,21 @@ impl Link {
         self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
     }
 
+    /// Whether it is up; that somebody is at its other end is another matter.
+    pub(crate) fn is_up(&mut self) -> io::Result<bool> {
+        let mut question = LinkMessage::default();
+        question.header.index = self.index;
+        let answers = self.netlink.request(RouteNetlinkMessage::GetLink(question), 0)?;
+        Ok(answers.iter().any(|answer| match answer {
+            RouteNetlinkMessage::NewLink(link) => link.header.flags.contains(LinkFlags::Up),
+            _ => false,
+        }))
+    }
+
     /// Whether it speaks IPv6.
     pub(crate) fn has_ipv6(&self) -> bool {
         // Unreadable is taken as "yes": the kernel then decides when the route is made.
-        match std::fs::read_to_string(self.ipv6_setting("disable_ipv6")) {
+        match std::fs::read_to_string(ipv6_setting(&self.name, "disable_ipv6")) {
             Ok(disabled) => disabled.trim() == "0",
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         }
@@ -93,11 +104,7 @@ impl Link {
     pub(crate) fn ignore_routers(&self) -> io::Result<()> {
         ["accept_ra", "autoconf", "router_solicitations"]
             .iter()
-            .try_for_each(|setting| std::fs::write(self.ipv6_setting(setting), "0"))
-    }
-
-    fn ipv6_setting(&self, setting: &str) -> PathBuf {
-        ["/proc/sys/net/ipv6/conf", &self.name, setting].iter().collect()
+            .try_for_each(|setting| std::fs::write(ipv6_setting(&self.name, setting), "0"))
     }
 
     fn set(&mut self, flags: LinkFlags, attributes: Vec<LinkAttribute>) -> io::Result<()> {
@@ -112,6 +119,11 @@ impl Link {
     fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.netlink.request(message, flags).map(drop)
     }
+}
+
+/// The file of an IPv6 setting of a link, or of `all`.
+pub(crate) fn ipv6_setting(link: &str, setting: &str) -> PathBuf {
+    ["/proc/sys/net/ipv6/conf", link, setting].iter().collect()
 }
 
 /// The address family of `address`.

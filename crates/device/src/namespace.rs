@@ -1,9 +1,9 @@
 //! Network namespaces: entering one on a throw-away thread, and telling one from its successor of the same name.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::panic::resume_unwind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use rustix::fs::{Mode, OFlags};
@@ -43,11 +43,43 @@ pub(crate) fn visit<T: Send>(
     namespace: &Path,
     work: impl FnOnce(NamespaceIdentity) -> T + Send,
 ) -> Result<T, DeviceError> {
-    let visitor = || enter(namespace).map(work);
+    on_a_thread(namespace, || enter(namespace).map(work))
+}
+
+/// A namespace that is held open: it can be entered whatever has become of its file.
+pub(crate) struct Held {
+    file: OwnedFd,
+    path: PathBuf,
+}
+
+impl Held {
+    /// The namespace of the calling thread, which was entered by `path`.
+    pub(crate) fn current(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::open("/proc/thread-self/ns/net", flags, Mode::empty())?;
+        Ok(Self { file, path: path.into() })
+    }
+
+    /// What it was entered by; by now, that may be the file of another.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// As [`inside`].
+    pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, DeviceError> {
+        on_a_thread(&self.path, || move_into(&self.file, &self.path).map(|()| work()))
+    }
+}
+
+/// Does `visit` on a thread of its own, which may change its namespace.
+fn on_a_thread<T: Send>(
+    namespace: &Path,
+    visit: impl FnOnce() -> Result<T, DeviceError> + Send,
+) -> Result<T, DeviceError> {
     thread::scope(|scope| {
         let thread = thread::Builder::new()
             .name("namespace".into())
-            .spawn_scoped(scope, visitor)
+            .spawn_scoped(scope, visit)
             .map_err(|cause| DeviceError::Thread { path: namespace.into(), cause })?;
         thread.join().unwrap_or_else(|panic| resume_unwind(panic))
     })
@@ -55,19 +87,26 @@ pub(crate) fn visit<T: Send>(
 
 /// Moves the calling thread into a namespace.
 fn enter(path: &Path) -> Result<NamespaceIdentity, DeviceError> {
-    let refused = |errno| match errno {
-        Errno::NOENT => DeviceError::NamespaceMissing { path: path.into() },
-        Errno::PERM | Errno::ACCESS => DeviceError::EnterDenied { path: path.into() },
-        _ => DeviceError::Enter { path: path.into(), cause: errno.into() },
-    };
     // Non-blocking, lest the path be that of a pipe.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(refused)?;
-    let stat = rustix::fs::fstat(&file).map_err(refused)?;
-    match move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)) {
-        Ok(()) => Ok(NamespaceIdentity { device: stat.st_dev, inode: stat.st_ino }),
-        Err(Errno::INVAL) => Err(DeviceError::NotANamespace { path: path.into() }),
-        Err(errno) => Err(refused(errno)),
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| refused(path, errno))?;
+    let stat = rustix::fs::fstat(&file).map_err(|errno| refused(path, errno))?;
+    move_into(&file, path)?;
+    Ok(NamespaceIdentity { device: stat.st_dev, inode: stat.st_ino })
+}
+
+/// Moves the calling thread into the namespace whose open file this is.
+fn move_into(file: &OwnedFd, path: &Path) -> Result<(), DeviceError> {
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|errno| match errno {
+        Errno::INVAL => DeviceError::NotANamespace { path: path.into() },
+        _ => refused(path, errno),
+    })
+}
+
+fn refused(path: &Path, errno: Errno) -> DeviceError {
+    match errno {
+        Errno::NOENT => DeviceError::NamespaceMissing { path: path.into() },
+        _ => DeviceError::enter(path, errno.into()),
     }
 }
 

@@ -1,16 +1,14 @@
 //! Which work the kernel leaves undone on a device: agreed from the most down, and proven with a real packet, because
-//! kernels exist that accept offloads and then refuse the packets.
+//! kernels exist that accept offloads and then refuse the packets. One that does so later is told by [`Undone::by`].
 
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
+use std::ops::BitAnd;
 
 use tracing::{debug, warn};
-use wire::{Checksum, Frame, Offload, Segmentation, SegmentationKind};
+use wire::{Checksum, Frame, Offload, Packet, Protocol, Segmentation, SegmentationKind};
 
 use crate::Queue;
-use crate::queue::TunQueue;
-use crate::tun;
 
 /// The offloads of a device. They show as `csum tso4 tso6 …`, or `none`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,10 +17,12 @@ pub struct Offloads(u32);
 impl Offloads {
     /// Every packet is whole and complete.
     pub const NONE: Self = Self(0);
-    const CHECKSUM: Self = Self(libc::TUN_F_CSUM);
-    const TCP: Self = Self(Self::CHECKSUM.0 | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN);
-    /// The driver takes the two families of USO together or not at all.
-    const ALL: Self = Self(Self::TCP.0 | libc::TUN_F_USO4 | libc::TUN_F_USO6);
+    /// Checksums only.
+    pub const CHECKSUM: Self = Self(libc::TUN_F_CSUM);
+    /// Checksums, and super-packets of TCP.
+    pub const TCP: Self = Self(Self::CHECKSUM.0 | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN);
+    /// Super-packets of UDP too. The driver takes the two families of USO together or not at all.
+    pub const ALL: Self = Self(Self::TCP.0 | libc::TUN_F_USO4 | libc::TUN_F_USO6);
 
     const NAMES: [(u32, &str); 6] = [
         (libc::TUN_F_CSUM, "csum"),
@@ -33,8 +33,29 @@ impl Offloads {
         (libc::TUN_F_USO6, "uso6"),
     ];
 
-    fn has(self, flag: u32) -> bool {
-        self.0 & flag != 0
+    /// Whether this may be left undone.
+    pub const fn allow(self, undone: Undone) -> bool {
+        self.0 & undone.flags() != 0
+    }
+
+    /// What is left when this may not be left undone any more.
+    #[must_use]
+    pub const fn without(self, undone: Undone) -> Self {
+        Self(self.0 & !undone.flags())
+    }
+
+    /// The driver's `TUN_F_…`.
+    pub(crate) const fn flags(self) -> u32 {
+        self.0
+    }
+}
+
+/// What two devices have in common.
+impl BitAnd for Offloads {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 }
 
@@ -43,14 +64,97 @@ impl fmt::Display for Offloads {
         if *self == Self::NONE {
             return f.write_str("none");
         }
-        let names = Self::NAMES.iter().filter(|(flag, _)| self.has(*flag)).map(|(_, name)| *name);
+        let names = Self::NAMES.iter().filter(|(flag, _)| self.0 & flag != 0).map(|(_, name)| *name);
         f.write_str(&names.collect::<Vec<_>>().join(" "))
     }
 }
 
-/// Agrees on the most offloads that the kernel both accepts and keeps to. The device has to be up.
-pub(crate) fn negotiate(device: &str, queues: &mut [TunQueue]) -> Offloads {
-    for offloads in [Offloads::ALL, Offloads::TCP, Offloads::CHECKSUM] {
+/// A kind of work that a frame leaves undone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Undone {
+    /// A checksum is to be completed.
+    Checksum,
+    /// A super-packet of TCP is to be cut.
+    Tcp,
+    /// A super-packet of UDP is to be cut.
+    Udp,
+}
+
+impl Undone {
+    const ALL: [Self; 3] = [Self::Checksum, Self::Tcp, Self::Udp];
+
+    /// What `frame` leaves undone, if it does so rightly: a kernel that refuses it does not take this kind, whatever it
+    /// has agreed to. `None` if there is nothing, or the frame itself is at fault.
+    pub fn by(frame: &Frame<'_>) -> Option<Self> {
+        let packet = wire::parse(frame.bytes).ok()?;
+        match frame.offload {
+            Offload { checksum: Checksum::Partial, segmentation: None } => Some(Self::Checksum),
+            Offload { checksum: Checksum::Partial, segmentation: Some(segmentation) } => {
+                Self::by_super_packet(&packet, segmentation)
+            }
+            _ => None,
+        }
+    }
+
+    fn by_super_packet(packet: &Packet, segmentation: Segmentation) -> Option<Self> {
+        /// More than the kernel cuts a datagram into.
+        const TOO_MANY: usize = 129;
+        match (segmentation.kind, packet.protocol, packet.source.is_v4()) {
+            (SegmentationKind::Tcp4, Protocol::Tcp, true)
+            | (SegmentationKind::Tcp6, Protocol::Tcp, false) => Some(Self::Tcp),
+            (SegmentationKind::Udp, Protocol::Udp, _) => {
+                let segments = packet.payload_len().div_ceil(usize::from(segmentation.size.max(1)));
+                (segments < TOO_MANY).then_some(Self::Udp)
+            }
+            _ => None,
+        }
+    }
+
+    /// The driver's flags for it, and for what rests on it.
+    const fn flags(self) -> u32 {
+        match self {
+            Self::Checksum => Offloads::ALL.0,
+            Self::Tcp => Offloads::TCP.0 & !Offloads::CHECKSUM.0,
+            Self::Udp => Offloads::ALL.0 & !Offloads::TCP.0,
+        }
+    }
+
+    /// A packet that leaves this undone. A super-packet has one and a half segments: kernels that go wrong do so over a
+    /// short tail. The IP header checksum is left wrong, so a kernel that accepts the packet drops it before anybody
+    /// sees it.
+    fn proof(self) -> (Offload, Vec<u8>) {
+        const TCP: &[u8] = &[0, 9, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0, 0, 0, 0, 0, 0, 0];
+        const UDP: &[u8] = &[0, 9, 0, 9, 0x05, 0xe4, 0, 0];
+        let (protocol, transport, kind) = match self {
+            Self::Checksum => (17, UDP, None),
+            Self::Tcp => (6, TCP, Some(SegmentationKind::Tcp4)),
+            Self::Udp => (17, UDP, Some(SegmentationKind::Udp)),
+        };
+        let length = 20 + transport.len() as u16 + 1500;
+        let mut bytes = vec![0; usize::from(length)];
+        bytes[0] = 0x45;
+        bytes[2..4].copy_from_slice(&length.to_be_bytes());
+        bytes[8] = 1;
+        bytes[9] = protocol;
+        bytes[20..20 + transport.len()].copy_from_slice(transport);
+        let segmentation = kind.map(|kind| Segmentation { kind, ecn: false, size: 1000 });
+        (Offload { checksum: Checksum::Partial, segmentation }, bytes)
+    }
+}
+
+impl fmt::Display for Undone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Checksum => "a partial checksum",
+            Self::Tcp => "a TCP super-packet",
+            Self::Udp => "a UDP super-packet",
+        })
+    }
+}
+
+/// Agrees on `most` of the offloads, or as many as the kernel both accepts and keeps to. The device has to be up.
+pub(crate) fn negotiate(device: &str, most: Offloads, queues: &mut [impl Queue]) -> Offloads {
+    for offloads in steps(most) {
         if let Err(error) = agree(queues, offloads) {
             // Nothing is wrong: kernels before 6.2 know no USO.
             debug!(device, %offloads, %error, "the kernel does not know these offloads; trying fewer");
@@ -66,64 +170,119 @@ pub(crate) fn negotiate(device: &str, queues: &mut [TunQueue]) -> Offloads {
     Offloads::NONE
 }
 
+/// What to ask for: the most, and fewer each time.
+fn steps(most: Offloads) -> Vec<Offloads> {
+    let mut steps =
+        [Offloads::ALL, Offloads::TCP, Offloads::CHECKSUM, Offloads::NONE].map(|step| step & most).to_vec();
+    steps.dedup();
+    steps
+}
+
 /// Asks the driver for them. It keeps them per device, but says so nowhere: every queue is told.
-fn agree(queues: &[TunQueue], offloads: Offloads) -> io::Result<()> {
-    queues.iter().try_for_each(|queue| tun::set_offloads(queue.as_fd(), offloads.0))
+fn agree(queues: &mut [impl Queue], offloads: Offloads) -> io::Result<()> {
+    queues.iter_mut().try_for_each(|queue| queue.set_offloads(offloads))
 }
 
 /// Sends a packet that needs them, of each kind.
-fn prove(queues: &mut [TunQueue], offloads: Offloads) -> io::Result<()> {
+fn prove(queues: &mut [impl Queue], offloads: Offloads) -> io::Result<()> {
     let Some(queue) = queues.first_mut() else { return Ok(()) };
-    for (flag, kind) in
-        [(libc::TUN_F_TSO4, SegmentationKind::Tcp4), (libc::TUN_F_USO4, SegmentationKind::Udp)]
-    {
-        if offloads.has(flag) {
-            let segmentation = Segmentation { kind, ecn: false, size: 1000 };
-            let offload = Offload { checksum: Checksum::Partial, segmentation: Some(segmentation) };
-            queue.write(&Frame { offload, bytes: &mut super_packet(kind) })?;
-        }
-    }
-    Ok(())
-}
-
-/// A super-packet of one and a half segments: kernels that go wrong do so over a short tail. Its IP header checksum
-/// is left wrong, so a kernel that accepts it drops it before anybody sees it.
-fn super_packet(kind: SegmentationKind) -> Vec<u8> {
-    let transport: &[u8] = match kind {
-        SegmentationKind::Udp => &[0, 9, 0, 9, 0x05, 0xe4, 0, 0],
-        _ => &[0, 9, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0, 0, 0, 0, 0, 0, 0],
-    };
-    let protocol = if kind == SegmentationKind::Udp { 17 } else { 6 };
-    let length = 20 + transport.len() as u16 + 1500;
-    let mut bytes = vec![0; usize::from(length)];
-    bytes[0] = 0x45;
-    bytes[2..4].copy_from_slice(&length.to_be_bytes());
-    bytes[8] = 1;
-    bytes[9] = protocol;
-    bytes[20..20 + transport.len()].copy_from_slice(transport);
-    bytes
+    Undone::ALL.into_iter().filter(|undone| offloads.allow(*undone)).try_for_each(|undone| {
+        let (offload, mut bytes) = undone.proof();
+        queue.write(&Frame { offload, bytes: &mut bytes })
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::os::fd::{AsFd, BorrowedFd};
+
     use super::*;
 
     #[test]
     fn offloads_show_by_name() {
         assert_eq!(Offloads::ALL.to_string(), "csum tso4 tso6 ecn uso4 uso6");
-        assert_eq!(Offloads::CHECKSUM.to_string(), "csum");
-        assert_eq!(Offloads::NONE.to_string(), "none");
+        assert_eq!(Offloads::ALL.without(Undone::Udp), Offloads::TCP);
+        assert_eq!(Offloads::ALL.without(Undone::Tcp).to_string(), "csum uso4 uso6");
+        assert_eq!(Offloads::ALL.without(Undone::Checksum).to_string(), "none");
     }
 
     #[test]
-    fn the_proof_is_a_super_packet_in_all_but_its_header_checksum() {
-        for (kind, length) in [(SegmentationKind::Tcp4, 1540), (SegmentationKind::Udp, 1528)] {
-            let bytes = super_packet(kind);
+    fn the_proof_is_a_good_packet_in_all_but_its_header_checksum() {
+        for (undone, length) in [(Undone::Checksum, 1528), (Undone::Tcp, 1540), (Undone::Udp, 1528)] {
+            let (offload, mut bytes) = undone.proof();
             assert_eq!(bytes.len(), length);
-            assert_eq!(usize::from(u16::from_be_bytes([bytes[2], bytes[3]])), length);
             assert_eq!(bytes[10..12], [0, 0], "the header checksum stays wrong");
+            assert_eq!(Undone::by(&Frame { offload, bytes: &mut bytes }), Some(undone));
         }
-        let datagram = super_packet(SegmentationKind::Udp);
-        assert_eq!(u16::from_be_bytes([datagram[24], datagram[25]]), 1508, "the UDP length");
+    }
+
+    #[test]
+    fn a_frame_that_is_at_fault_itself_tells_nothing_about_the_kernel() {
+        let (offload, mut bytes) = Undone::Udp.proof();
+        let told = |offload, bytes: &mut [u8]| Undone::by(&Frame { offload, bytes });
+        assert_eq!(told(Offload { checksum: Checksum::Complete, ..offload }, &mut bytes), None);
+        for (kind, size) in [(SegmentationKind::Tcp4, 1000), (SegmentationKind::Udp, 11)] {
+            let segmentation = Some(Segmentation { kind, ecn: false, size });
+            assert_eq!(told(Offload { segmentation, ..offload }, &mut bytes), None, "{kind:?} of {size}");
+        }
+        assert_eq!(told(offload, &mut bytes[..1000]), None, "cut off");
+        assert_eq!(told(Offload::NONE, &mut bytes), None, "nothing is left undone");
+    }
+
+    /// A kernel that accepts some offloads, and takes the packets of fewer.
+    struct Kernel {
+        file: File,
+        accepts: Offloads,
+        takes: Offloads,
+        now: Offloads,
+    }
+
+    impl AsFd for Kernel {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.file.as_fd()
+        }
+    }
+
+    impl Queue for Kernel {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<Option<(usize, Offload)>> {
+            Ok(None)
+        }
+
+        fn write(&mut self, frame: &Frame<'_>) -> io::Result<()> {
+            let undone = Undone::by(frame).ok_or(io::ErrorKind::InvalidData)?;
+            if self.takes.allow(undone) { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }
+        }
+
+        fn set_offloads(&mut self, offloads: Offloads) -> io::Result<()> {
+            if offloads & self.accepts != offloads {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            self.now = offloads;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn no_more_is_agreed_than_the_kernel_keeps_to() {
+        use Offloads as O;
+        let without_tcp = O::ALL.without(Undone::Tcp);
+        for (asked, accepts, takes, agreed) in [
+            (O::ALL, O::ALL, O::ALL, O::ALL),
+            (O::ALL, O::TCP, O::TCP, O::TCP),
+            (O::ALL, O::ALL, O::TCP, O::TCP),
+            (O::ALL, O::ALL, O::CHECKSUM, O::CHECKSUM),
+            (O::ALL, O::ALL, O::NONE, O::NONE),
+            (O::ALL, O::NONE, O::NONE, O::NONE),
+            (without_tcp, O::ALL, O::ALL, without_tcp),
+            (without_tcp, O::ALL, O::CHECKSUM, O::CHECKSUM),
+            (O::NONE, O::ALL, O::ALL, O::NONE),
+        ] {
+            let file = File::open("/dev/null").unwrap();
+            let mut kernel = [Kernel { file, accepts, takes, now: O::ALL }];
+            let agreed_on = negotiate("sg-test", asked, &mut kernel);
+            assert_eq!(agreed_on, agreed, "{asked} of a kernel that accepts {accepts} and takes {takes}");
+            assert_eq!(kernel[0].now, agreed, "the driver is left with what was agreed");
+        }
     }
 }

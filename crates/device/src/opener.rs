@@ -1,4 +1,4 @@
-//! The `offload` backend: a multi-queue TUN with the offload header, set up in the order that the kernel wants.
+//! Opening a device, in the order that the kernel wants: what the backends share, and the `offload` backend.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use crate::link::{Link, host_prefix};
 use crate::queue::TunQueue;
 use crate::route::{self, Way};
 use crate::{
-    DeviceError, DeviceSpec, NamespaceIdentity, Opened, Opener, Place, Queue, namespace, offloads, tun,
+    Answering, DeviceError, DeviceSpec, Offloads, Opened, Opener, Place, Queue, namespace, offloads, tun,
 };
 
 /// Opens multi-queue TUNs whose super-packets pass through whole.
@@ -18,23 +18,35 @@ pub struct OffloadOpener;
 
 impl Opener for OffloadOpener {
     fn open(&self, spec: &DeviceSpec) -> Result<Opened, DeviceError> {
-        namespace::visit(&spec.namespace, |identity| open_here(spec, identity))?
+        let create = |place: &Place| {
+            let queues = tun::create(place, spec.queues)?;
+            Ok(queues.into_iter().map(TunQueue::new).collect())
+        };
+        open(spec, create, |queues| offloads::negotiate(&spec.name, spec.offloads, queues))
     }
 }
 
-/// Opens the device in the namespace of the calling thread. Whatever fails, dropping the queues undoes all of it.
-fn open_here(spec: &DeviceSpec, namespace: NamespaceIdentity) -> Result<Opened, DeviceError> {
-    let place = Place::from(spec);
-    let mut queues: Vec<_> = tun::create(&place, spec.queues)?.into_iter().map(TunQueue::new).collect();
-    let link = Link::find(&spec.name).map_err(|cause| DeviceError::step(&place, "find it", cause))?;
-    let mut setup = Setup { spec, place, link };
-    setup.settings()?;
-    let offloads = offloads::negotiate(&spec.name, &mut queues);
-    setup.addresses()?;
-    setup.routes()?;
-    debug!(device = spec.name, namespace = %namespace::label(&spec.namespace), %offloads, "device is up");
-    let queues = queues.into_iter().map(|queue| Box::new(queue) as Box<dyn Queue>).collect();
-    Ok(Opened { queues, name: spec.name.clone(), offloads, namespace })
+/// Opens a device in its namespace: `create` makes it, and `negotiate` agrees on its offloads once it is up. Whatever
+/// fails, dropping the queues undoes all of it.
+pub(crate) fn open<Q: Queue + 'static>(
+    spec: &DeviceSpec,
+    create: impl FnOnce(&Place) -> Result<Vec<Q>, DeviceError> + Send,
+    negotiate: impl FnOnce(&mut [Q]) -> Offloads + Send,
+) -> Result<Opened, DeviceError> {
+    namespace::visit(&spec.namespace, |namespace| {
+        let place = Place::from(spec);
+        let mut queues = create(&place)?;
+        let link = Link::find(&spec.name).map_err(|cause| DeviceError::step(&place, "find it", cause))?;
+        let mut setup = Setup { spec, place, link };
+        setup.settings()?;
+        let offloads = negotiate(&mut queues);
+        setup.addresses()?;
+        setup.routes()?;
+        let answering = setup.answering()?;
+        debug!(device = spec.name, namespace = %namespace::label(&spec.namespace), %offloads, "device is up");
+        let queues = queues.into_iter().map(|queue| Box::new(queue) as Box<dyn Queue>).collect();
+        Ok(Opened { queues, name: spec.name.clone(), offloads, namespace, answering })
+    })?
 }
 
 /// A device on its way up.
@@ -93,6 +105,11 @@ impl Setup<'_> {
             Ok(Way::Local) => Err(DeviceError::AddressAssigned { place: self.place.clone(), address }),
             _ => Ok(()),
         }
+    }
+
+    fn answering(&self) -> Result<Option<Answering>, DeviceError> {
+        let answers = &self.spec.answers;
+        (!answers.is_empty()).then(|| Answering::begin(&self.place, answers)).transpose()
     }
 
     fn step(

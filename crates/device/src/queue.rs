@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{Errno, readv, writev};
 use wire::{Frame, Offload};
 
-use crate::Queue;
+use crate::{Offloads, Queue, tun};
 
 /// One queue of a TUN.
 pub(crate) struct TunQueue {
@@ -45,5 +45,9 @@ impl Queue for TunQueue {
         let header = frame.offload.encode(frame.bytes);
         writev(&self.fd, &[IoSlice::new(&header), IoSlice::new(frame.bytes)])?;
         Ok(())
+    }
+
+    fn set_offloads(&mut self, offloads: Offloads) -> io::Result<()> {
+        tun::set_offloads(self.fd.as_fd(), offloads.flags())
     }
 }

@@ -1,4 +1,4 @@
-//! Opening the queues of a TUN: the only place that talks to the driver's own interface.
+//! Opening the queues of a multi-queue TUN: where the driver's own interface is spoken.
 
 #![expect(unsafe_code, reason = "the driver is asked by ioctl")]
 
@@ -13,7 +13,8 @@ use wire::Offload;
 
 use crate::{DeviceError, Place};
 
-const PATH: &str = "/dev/net/tun";
+/// The driver's file.
+pub(crate) const PATH: &str = "/dev/net/tun";
 
 /// IP packets without a header but the offload header, on several queues.
 const FLAGS: c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
@@ -41,16 +42,19 @@ pub(crate) fn set_offloads(queue: BorrowedFd<'_>, flags: u32) -> io::Result<()> 
     unsafe { ioctl(queue, request) }.map_err(io::Error::from)
 }
 
+/// What the driver means by refusing `step`.
+pub(crate) fn refusal(place: &Place, step: impl Into<String>, cause: io::Error) -> DeviceError {
+    match Errno::from_io_error(&cause) {
+        Some(Errno::BUSY) => DeviceError::Busy { place: place.clone() },
+        _ => DeviceError::driver(place, step, cause),
+    }
+}
+
 fn queue(place: &Place, flags: c_int) -> Result<OwnedFd, DeviceError> {
     let open_flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let queue = rustix::fs::open(PATH, open_flags, Mode::empty()).map_err(|errno| match errno {
-        Errno::NOENT | Errno::NODEV | Errno::NXIO => DeviceError::TunMissing,
-        _ => DeviceError::step(place, format!("open {PATH}"), errno.into()),
-    })?;
-    attach(&queue, &place.device, flags).map_err(|errno| match errno {
-        Errno::BUSY => DeviceError::Busy { place: place.clone() },
-        _ => DeviceError::step(place, "create it", errno.into()),
-    })?;
+    let queue = rustix::fs::open(PATH, open_flags, Mode::empty())
+        .map_err(|errno| refusal(place, format!("open {PATH}"), errno.into()))?;
+    attach(&queue, &place.device, flags).map_err(|errno| refusal(place, "create it", errno.into()))?;
     set_header_length(&queue)
         .map_err(|errno| DeviceError::step(place, "set its offload header", errno.into()))?;
     Ok(queue)

@@ -5,20 +5,68 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::namespace::{command_in, label};
+use crate::{Answer, link};
 
-/// What becomes of packets from a node to a target.
+/// What becomes of a packet.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
     /// The file of the namespace that was asked.
     pub namespace: PathBuf,
-    /// The device that the packets come from.
+    /// Our device there.
     pub device: String,
-    /// The node: the packets' source.
-    pub node: IpAddr,
-    /// The target: their destination.
-    pub target: IpAddr,
-    /// What becomes of them.
+    /// The packet.
+    pub packet: Packet,
+    /// What becomes of it.
     pub outcome: Outcome,
+}
+
+/// A packet whose fate is in question.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Packet {
+    /// It comes from our device.
+    FromNode {
+        /// Its source.
+        node: IpAddr,
+        /// Its destination.
+        target: IpAddr,
+    },
+    /// It comes from a host on a link, for an address that is answered for there.
+    FromHosts(Answer),
+}
+
+impl Packet {
+    /// Where it is to go.
+    pub fn destination(&self) -> IpAddr {
+        match self {
+            Self::FromNode { target, .. } => *target,
+            Self::FromHosts(answer) => answer.address,
+        }
+    }
+
+    /// The one of its addresses that is routed to our device.
+    pub(super) fn own_address(&self) -> IpAddr {
+        match self {
+            Self::FromNode { node, .. } => *node,
+            Self::FromHosts(answer) => answer.address,
+        }
+    }
+
+    /// The question for `ip route get` that comes nearest.
+    fn question(&self, device: &str) -> String {
+        match self {
+            Self::FromNode { node, target } => format!("{target} from {node} iif {device}"),
+            Self::FromHosts(Answer { address, .. }) => address.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Packet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FromNode { node, target } => write!(f, "{node} -> {target}"),
+            Self::FromHosts(Answer { link, address }) => write!(f, "hosts on {link} -> {address}"),
+        }
+    }
 }
 
 /// What becomes of a packet.
@@ -31,12 +79,14 @@ pub enum Outcome {
         /// The interface's name.
         via: String,
     },
+    /// The host is answered, and the packet goes on to our device.
+    Answered,
     /// It would be forwarded, but a filter's forward hook drops what no rule accepts.
     ForwardHookDrops {
         /// The chain, as `nft` names it.
         chain: String,
     },
-    /// The target is elsewhere, and the namespace does not forward.
+    /// It would have to be forwarded, and the namespace does not.
     ForwardingOff,
     /// Nothing says where the target is, or a route says that it is unreachable.
     NoRoute,
@@ -50,6 +100,22 @@ pub enum Outcome {
         all: u32,
         /// `rp_filter` of the device.
         device: u32,
+    },
+    /// The link is not there.
+    LinkMissing,
+    /// The link is down.
+    LinkDown {
+        /// Its name.
+        link: String,
+    },
+    /// The link does not speak IPv6.
+    Ipv6Off,
+    /// It would arrive, but no route leads back to the hosts on the link.
+    NoWayBack {
+        /// The link's name.
+        link: String,
+        /// Whether reverse path filtering refuses it for that reason.
+        refused: bool,
     },
     /// It is not delivered, for some other reason.
     NotDelivered {
@@ -73,8 +139,8 @@ impl Finding {
     /// How bad it is.
     pub fn severity(&self) -> Severity {
         match self.outcome {
-            Outcome::Local | Outcome::Forwarded { .. } => Severity::Fine,
-            Outcome::ForwardHookDrops { .. } => Severity::Warning,
+            Outcome::Local | Outcome::Forwarded { .. } | Outcome::Answered => Severity::Fine,
+            Outcome::ForwardHookDrops { .. } | Outcome::NoWayBack { refused: false, .. } => Severity::Warning,
             _ => Severity::Broken,
         }
     }
@@ -84,7 +150,7 @@ impl Finding {
     }
 
     fn enable_forwarding(&self) -> String {
-        self.sysctl(if self.target.is_ipv4() {
+        self.sysctl(if self.packet.destination().is_ipv4() {
             "net.ipv4.ip_forward=1"
         } else {
             "net.ipv6.conf.all.forwarding=1"
@@ -94,26 +160,31 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { device, node, target, .. } = self;
-        write!(f, "{} -> {} in namespace {}: ", node, target, label(&self.namespace))?;
+        let inside = command_in(&self.namespace);
+        let device = &self.device;
+        write!(f, "{} in namespace {}: ", self.packet, label(&self.namespace))?;
         match &self.outcome {
             Outcome::Local => f.write_str("delivered there"),
             Outcome::Forwarded { via } => write!(f, "forwarded through {via}"),
+            Outcome::Answered => write!(f, "answered, and forwarded to {device}"),
             Outcome::ForwardHookDrops { chain } => write!(
                 f,
                 "the filter in {chain} drops forwarded packets by default; make sure that a rule accepts those from and to \
-                 {device}, or run `{} nft add rule {chain} iifname {device} accept` and the same with oifname",
-                command_in(&self.namespace)
+                 {device}, or run `{inside} nft add rule {chain} iifname {device} accept` and the same with oifname"
             ),
             Outcome::ForwardingOff => write!(
                 f,
-                "the target is not local and the namespace does not forward; run {}",
+                "{} and the namespace does not forward; run {}",
+                match self.packet {
+                    Packet::FromNode { .. } => "the target is not local",
+                    Packet::FromHosts(_) => "nobody answers them",
+                },
                 self.enable_forwarding()
             ),
             Outcome::NoRoute => write!(
                 f,
-                "no route leads to the target; add one with `{} ip route add {target} …`, or correct its address",
-                command_in(&self.namespace)
+                "no route leads to the target; add one with `{inside} ip route add {} …`, or correct its address",
+                self.packet.destination()
             ),
             Outcome::LoopbackTarget => f.write_str(
                 "the kernel delivers nothing from outside to a loopback address; let the target listen on another \
@@ -129,11 +200,26 @@ impl fmt::Display for Finding {
                  way back to the node is not {device}; correct the way back, or run {} and start sidegate again",
                 self.sysctl("net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0")
             ),
+            Outcome::LinkMissing => write!(
+                f,
+                "there is no such link; correct `answer_on` (`{inside} ip link` shows the links), or make it"
+            ),
+            Outcome::LinkDown { link } => {
+                write!(f, "the link is down; run `{inside} ip link set {link} up`")
+            }
+            Outcome::Ipv6Off => {
+                write!(f, "IPv6 is disabled there; run {}", self.sysctl(link::ENABLE_IPV6))
+            }
+            Outcome::NoWayBack { link, refused } => write!(
+                f,
+                "no route leads back to hosts beside that address{}; give the link an address of their network \
+                 (`{inside} ip address add … dev {link}`), or add a route",
+                if *refused { ", and reverse path filtering refuses their packets" } else { "" }
+            ),
             Outcome::NotDelivered { reason } => write!(
                 f,
-                "the kernel does not deliver the packet: {reason}; look at `{} ip route get {target} from {node} iif \
-                 {device}`",
-                command_in(&self.namespace)
+                "the kernel does not deliver the packet: {reason}; look at `{inside} ip route get {}`",
+                self.packet.question(device)
             ),
         }
     }
@@ -147,8 +233,7 @@ mod tests {
         Finding {
             namespace: "/run/netns/provider".into(),
             device: "sg-orders".into(),
-            node: IpAddr::from([10, 2, 9, 1]),
-            target: target.parse().unwrap(),
+            packet: Packet::FromNode { node: IpAddr::from([10, 2, 9, 1]), target: target.parse().unwrap() },
             outcome,
         }
     }

@@ -2,16 +2,17 @@
 
 use std::net::IpAddr;
 
-use device::{DeviceError, DeviceSpec, OffloadOpener, Opener};
+use device::{DeviceError, DeviceSpec, Opened};
 use libtest_mimic::Failed;
 
-use crate::Named;
-use crate::support::{OWN, ROUTED, ip, namespace, receive, run, spec};
+use crate::support::{BACKENDS, Backend, OWN, PLAIN, ROUTED, ip, namespace, receive, run, spec};
+use crate::{Named, OfEach};
 
-pub(crate) const TRIALS: &[Named] = &[
+pub(crate) const OF_EACH: &[OfEach] = &[
     ("a_device_has_the_right_settings", a_device_has_the_right_settings),
     ("a_local_address_is_the_preferred_source", a_local_address_is_the_preferred_source),
     ("a_second_opener_is_refused_and_the_first_works_on", a_second_opener_is_refused_and_the_first_works_on),
+    ("a_device_that_others_have_made_is_left_alone", a_device_that_others_have_made_is_left_alone),
     (
         "dropping_the_queues_removes_the_device_and_its_routes",
         dropping_the_queues_removes_the_device_and_its_routes,
@@ -23,23 +24,17 @@ pub(crate) const TRIALS: &[Named] = &[
     ("a_name_that_the_kernel_cannot_take_is_refused", a_name_that_the_kernel_cannot_take_is_refused),
 ];
 
-fn a_device_has_the_right_settings() -> Result<(), Failed> {
+pub(crate) const TRIALS: &[Named] = &[("a_plain_device_has_one_queue", a_plain_device_has_one_queue)];
+
+fn a_device_has_the_right_settings(backend: &Backend) -> Result<(), Failed> {
     let namespace = namespace()?;
-    let opened = OffloadOpener.open(&spec(&namespace))?;
-    assert_eq!(opened.queues.len(), 2);
-    assert_eq!(opened.offloads.to_string(), "csum tso4 tso6 ecn uso4 uso6");
+    let opened = backend.open(&namespace)?;
+    assert_eq!((opened.queues.len(), opened.offloads), (backend.queues, backend.offloads));
 
     let link = run(&namespace, "ip -d link show sg-test")?;
-    for expected in [
-        "UP",
-        "mtu 9001",
-        "qdisc noqueue",
-        "qlen 10000",
-        "tun type tun pi off vnet_hdr on multi_queue",
-        "numqueues 2",
-        "persist off",
-        "addrgenmode none",
-    ] {
+    for expected in
+        ["UP", "mtu 9001", "qdisc noqueue", "qlen 10000", backend.link, "persist off", "addrgenmode none"]
+    {
         assert!(link.contains(expected), "no `{expected}` in {link}");
     }
     assert_eq!(run(&namespace, "ip -o address show dev sg-test")?, "", "no link-local address");
@@ -51,11 +46,14 @@ fn a_device_has_the_right_settings() -> Result<(), Failed> {
     Ok(())
 }
 
-fn a_local_address_is_the_preferred_source() -> Result<(), Failed> {
+fn a_local_address_is_the_preferred_source(backend: &Backend) -> Result<(), Failed> {
     let namespace = namespace()?;
     let (routed, local) = ([ip("10.77.0.1")?, ip("fd77::1")?], [ip("10.77.0.9")?, ip("fd77::9")?]);
-    let _opened =
-        OffloadOpener.open(&DeviceSpec { routed: routed.into(), local: local.into(), ..spec(&namespace) })?;
+    let _opened = backend.opener.open(&DeviceSpec {
+        routed: routed.into(),
+        local: local.into(),
+        ..backend.spec(&namespace)
+    })?;
     for (destination, source) in routed.iter().zip(local) {
         let route = run(&namespace, &format!("ip route get {destination}"))?;
         assert!(route.contains("dev sg-test") && route.contains(&format!("src {source}")), "{route}");
@@ -66,13 +64,13 @@ fn a_local_address_is_the_preferred_source() -> Result<(), Failed> {
     Ok(())
 }
 
-fn a_second_opener_is_refused_and_the_first_works_on() -> Result<(), Failed> {
+/// Whichever backend the second uses.
+fn a_second_opener_is_refused_and_the_first_works_on(backend: &Backend) -> Result<(), Failed> {
     let namespace = namespace()?;
-    let mut first = OffloadOpener.open(&spec(&namespace))?;
-    let other = DeviceSpec { routed: vec![ip("10.77.0.3")?], ..spec(&namespace) };
-    match OffloadOpener.open(&other) {
-        Err(DeviceError::Busy { place }) => assert_eq!(place.device, "sg-test"),
-        other => return Err(format!("not refused as busy: {:?}", other.err()).into()),
+    let mut first = backend.open(&namespace)?;
+    for second in &BACKENDS {
+        let other = DeviceSpec { routed: vec![ip("10.77.0.3")?], ..second.spec(&namespace) };
+        expect_busy(second.opener.open(&other))?;
     }
     let socket = device::inside(namespace.path(), || std::net::UdpSocket::bind((OWN, 0)))??;
     socket.send_to(b"still here", (ROUTED, 9))?;
@@ -80,11 +78,35 @@ fn a_second_opener_is_refused_and_the_first_works_on() -> Result<(), Failed> {
     Ok(())
 }
 
-fn dropping_the_queues_removes_the_device_and_its_routes() -> Result<(), Failed> {
+fn expect_busy(opened: Result<Opened, DeviceError>) -> Result<(), Failed> {
+    match opened {
+        Err(DeviceError::Busy { place }) if place.device == "sg-test" => Ok(()),
+        other => Err(format!("not refused as busy: {:?}", other.err()).into()),
+    }
+}
+
+/// The driver would hand a persistent device to anybody who asks for one queue.
+fn a_device_that_others_have_made_is_left_alone(backend: &Backend) -> Result<(), Failed> {
+    let namespace = namespace()?;
+    drop(backend.open(&namespace)?);
+    let others = [
+        "tuntap add dev sg-test mode tun",
+        "tuntap add dev sg-test mode tun multi_queue",
+        "link add sg-test type veth",
+    ];
+    for other in others {
+        run(&namespace, &format!("ip {other}"))?;
+        expect_busy(backend.open(&namespace))?;
+        run(&namespace, "ip link del sg-test")?;
+    }
+    Ok(())
+}
+
+fn dropping_the_queues_removes_the_device_and_its_routes(backend: &Backend) -> Result<(), Failed> {
     let namespace = namespace()?;
     for _ in 0..3 {
-        let mut opened = OffloadOpener.open(&spec(&namespace))?;
-        opened.queues.pop();
+        let mut opened = backend.open(&namespace)?;
+        opened.queues.truncate(1);
         assert!(run(&namespace, "ip route")?.contains("dev sg-test"), "one queue is enough to live");
         drop(opened);
         assert!(!run(&namespace, "ip link")?.contains("sg-test"));
@@ -93,14 +115,15 @@ fn dropping_the_queues_removes_the_device_and_its_routes() -> Result<(), Failed>
     Ok(())
 }
 
-fn a_route_that_exists_is_not_replaced() -> Result<(), Failed> {
+fn a_route_that_exists_is_not_replaced(backend: &Backend) -> Result<(), Failed> {
     let namespace = namespace()?;
     for address in ["10.77.0.1", "fd77::1"] {
-        let holder = DeviceSpec { name: "sg-holder".into(), routed: vec![ip(address)?], ..spec(&namespace) };
-        let _first = OffloadOpener.open(&holder)?;
+        let holder =
+            DeviceSpec { name: "sg-holder".into(), routed: vec![ip(address)?], ..backend.spec(&namespace) };
+        let _first = backend.opener.open(&holder)?;
         let second =
             DeviceSpec { name: "sg-second".into(), routed: vec![ip("10.77.0.3")?, ip(address)?], ..holder };
-        match OffloadOpener.open(&second) {
+        match backend.opener.open(&second) {
             Err(DeviceError::RouteExists { holder, .. }) => assert_eq!(holder.as_deref(), Some("sg-holder")),
             other => return Err(format!("not refused: {:?}", other.err()).into()),
         }
@@ -113,10 +136,11 @@ fn a_route_that_exists_is_not_replaced() -> Result<(), Failed> {
     Ok(())
 }
 
-fn an_assigned_address_is_refused() -> Result<(), Failed> {
+fn an_assigned_address_is_refused(backend: &Backend) -> Result<(), Failed> {
     let namespace = namespace()?;
-    drop(OffloadOpener.open(&spec(&namespace))?);
-    let error = OffloadOpener.open(&DeviceSpec { routed: vec![IpAddr::V4(OWN)], ..spec(&namespace) }).err();
+    drop(backend.open(&namespace)?);
+    let error =
+        backend.opener.open(&DeviceSpec { routed: vec![IpAddr::V4(OWN)], ..backend.spec(&namespace) }).err();
     assert!(
         matches!(error, Some(DeviceError::AddressAssigned { address, .. }) if address == OWN),
         "{error:?}"
@@ -124,14 +148,14 @@ fn an_assigned_address_is_refused() -> Result<(), Failed> {
     Ok(())
 }
 
-fn ipv6_needs_to_be_enabled() -> Result<(), Failed> {
+fn ipv6_needs_to_be_enabled(backend: &Backend) -> Result<(), Failed> {
     let namespace = namespace()?;
-    let six = DeviceSpec { routed: vec![ip("fd77::1")?], ..spec(&namespace) };
-    drop(OffloadOpener.open(&six)?);
+    let six = DeviceSpec { routed: vec![ip("fd77::1")?], ..backend.spec(&namespace) };
+    drop(backend.opener.open(&six)?);
     run(&namespace, "sysctl -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1")?;
-    let error = OffloadOpener.open(&six).err().ok_or("not refused")?;
+    let error = backend.opener.open(&six).err().ok_or("not refused")?;
     assert!(matches!(error, DeviceError::Ipv6Disabled { .. }), "{error}");
-    drop(OffloadOpener.open(&spec(&namespace))?);
+    drop(backend.open(&namespace)?);
 
     let sentence = error.to_string();
     let remedy = sentence
@@ -140,28 +164,38 @@ fn ipv6_needs_to_be_enabled() -> Result<(), Failed> {
         .and_then(|command| command.split_once(namespace.name()))
         .ok_or("no remedy")?;
     run(&namespace, remedy.1)?;
-    drop(OffloadOpener.open(&six)?);
+    drop(backend.opener.open(&six)?);
     Ok(())
 }
 
-fn a_missing_namespace_is_said_so() -> Result<(), Failed> {
+fn a_missing_namespace_is_said_so(backend: &Backend) -> Result<(), Failed> {
     let namespace = namespace()?;
-    let spec = spec(&namespace);
-    drop(OffloadOpener.open(&spec)?);
+    let spec = backend.spec(&namespace);
+    drop(backend.opener.open(&spec)?);
     let name = namespace.name().to_owned();
     drop(namespace);
-    let error = OffloadOpener.open(&spec).err().ok_or("not refused")?;
+    let error = backend.opener.open(&spec).err().ok_or("not refused")?;
     assert!(matches!(error, DeviceError::NamespaceMissing { .. }), "{error}");
     assert!(error.to_string().contains(&name), "{error}");
     Ok(())
 }
 
-fn a_name_that_the_kernel_cannot_take_is_refused() -> Result<(), Failed> {
+fn a_name_that_the_kernel_cannot_take_is_refused(backend: &Backend) -> Result<(), Failed> {
     let namespace = namespace()?;
     for name in ["", "sixteen-letters-", "a/b"] {
-        let error = OffloadOpener.open(&DeviceSpec { name: name.into(), ..spec(&namespace) }).err();
+        let error = backend.opener.open(&DeviceSpec { name: name.into(), ..backend.spec(&namespace) }).err();
         assert!(matches!(error, Some(DeviceError::Step { .. })), "{name}: {error:?}");
     }
     assert!(!run(&namespace, "ip link")?.contains("tun"), "nothing is left");
+    Ok(())
+}
+
+fn a_plain_device_has_one_queue() -> Result<(), Failed> {
+    let namespace = namespace()?;
+    drop(PLAIN.open(&namespace)?);
+    let error =
+        PLAIN.opener.open(&DeviceSpec { queues: 2, ..spec(&namespace) }).err().ok_or("not refused")?;
+    assert!(error.to_string().ends_with("a plain device has one queue"), "{error}");
+    assert!(!run(&namespace, "ip link")?.contains("sg-test"), "nothing is left");
     Ok(())
 }

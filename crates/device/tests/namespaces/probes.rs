@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use device::lab::Namespace;
-use device::probe::{self, Finding, Outcome};
-use device::{DeviceError, DeviceSpec, OffloadOpener, Opener};
+use device::probe::{self, Finding, Outcome, Packet, Severity};
+use device::{Answer, DeviceError, DeviceSpec, OffloadOpener, Opener};
 use libtest_mimic::Failed;
 
 use crate::Named;
@@ -20,6 +20,10 @@ pub(crate) const TRIALS: &[Named] = &[
     ("a_route_of_anothers_is_an_error", a_route_of_anothers_is_an_error),
     ("an_assigned_address_is_an_error", an_assigned_address_is_an_error),
     ("disabled_ipv6_is_an_error", disabled_ipv6_is_an_error),
+    ("answering_hosts_needs_forwarding", answering_hosts_needs_forwarding),
+    ("answering_hosts_needs_the_link", answering_hosts_needs_the_link),
+    ("answering_hosts_needs_a_way_back", answering_hosts_needs_a_way_back),
+    ("answering_hosts_is_asked_about_without_answering", answering_hosts_is_asked_about_without_answering),
 ];
 
 /// A namespace with a veth to one behind it, which forwards or does not; the far addresses are routed there.
@@ -57,7 +61,8 @@ impl Hop {
 /// What is found about one pair by a temporary device.
 fn ask(namespace: &Namespace, node: &str, target: &str) -> Result<Vec<Finding>, Failed> {
     let node = ip(node)?;
-    Ok(probe::with_temporary_device(namespace.path(), "test", &[node], &[(node, ip(target)?)])?)
+    let packet = Packet::FromNode { node, target: ip(target)? };
+    Ok(probe::with_temporary_device(namespace.path(), "test", &[node], &[packet])?)
 }
 
 fn outcome(namespace: &Namespace, node: &str, target: &str) -> Result<Outcome, Failed> {
@@ -155,9 +160,9 @@ fn a_running_instance_is_asked_and_not_disturbed() -> Result<(), Failed> {
     let namespace = namespace()?;
     let running = OffloadOpener.open(&spec(&namespace))?;
     let routed = [ROUTED.into(), ip("10.77.0.3")?];
-    let pairs = routed.map(|node: IpAddr| (node, IpAddr::V4(OWN)));
-    let findings = probe::with_temporary_device(namespace.path(), "test", &routed, &pairs)?;
-    assert_eq!(findings.iter().map(|finding| finding.node).collect::<Vec<_>>(), routed);
+    let packets = routed.map(|node: IpAddr| Packet::FromNode { node, target: OWN.into() });
+    let findings = probe::with_temporary_device(namespace.path(), "test", &routed, &packets)?;
+    assert_eq!(findings.iter().map(|finding| finding.packet.clone()).collect::<Vec<_>>(), packets);
     let is_fine = |finding: &Finding| finding.device == running.name && finding.outcome == Outcome::Local;
     assert!(findings.iter().all(is_fine), "{findings:?}");
     let routes = run(&namespace, "ip route")?;
@@ -203,5 +208,99 @@ fn disabled_ipv6_is_an_error() -> Result<(), Failed> {
     let disabled = try_to_route(&namespace, "test", ip(NODES[1])?);
     assert!(matches!(disabled, Err(DeviceError::Ipv6Disabled { .. })), "{disabled:?}");
     try_to_route(&namespace, "test", ip(NODES[0])?)?;
+    Ok(())
+}
+
+/// A namespace that forwards, with a link to a network that our addresses seem to be of.
+fn network() -> Result<Hop, Failed> {
+    let hop = Hop::new(true)?;
+    for address in ["10.77.0.254/24", "fd77::fe/64"] {
+        run(&hop.near, &format!("ip address add {address} dev hop nodad"))?;
+    }
+    Ok(hop)
+}
+
+/// What is found about hosts on a link that are to be answered for one of our addresses.
+fn ask_hosts(namespace: &Namespace, link: &str, address: &str) -> Result<Finding, Failed> {
+    let answer = Answer { link: link.into(), address: ip(address)? };
+    let (routed, packets) = ([answer.address], [Packet::FromHosts(answer)]);
+    let mut findings = probe::with_temporary_device(namespace.path(), "test", &routed, &packets)?;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    Ok(findings.remove(0))
+}
+
+/// Shows what is wrong on the link called hop, and that the remedy helps.
+fn mends(hop: &Hop, address: &str, wrong: &Outcome) -> Result<(), Failed> {
+    let finding = ask_hosts(&hop.near, "hop", address)?;
+    assert_eq!((&finding.outcome, finding.severity()), (wrong, Severity::Broken), "{address}");
+    follow_remedy(&hop.near, &finding)?;
+    assert_eq!(ask_hosts(&hop.near, "hop", address)?.severity(), Severity::Fine, "{address}");
+    Ok(())
+}
+
+fn answering_hosts_needs_forwarding() -> Result<(), Failed> {
+    let hop = network()?;
+    for address in NODES {
+        assert_eq!(ask_hosts(&hop.near, "hop", address)?.severity(), Severity::Fine);
+        hop.forward(false)?;
+        mends(&hop, address, &Outcome::ForwardingOff)?;
+        hop.forward(true)?;
+    }
+    run(&hop.near, "sysctl -w net.ipv4.conf.hop.forwarding=0 net.ipv6.conf.hop.forwarding=0")?;
+    for address in NODES {
+        assert_eq!(
+            ask_hosts(&hop.near, "hop", address)?.outcome,
+            Outcome::ForwardingOff,
+            "on the link alone"
+        );
+    }
+    Ok(())
+}
+
+fn answering_hosts_needs_the_link() -> Result<(), Failed> {
+    let hop = network()?;
+    for address in NODES {
+        assert_eq!(ask_hosts(&hop.near, "br7", address)?.outcome, Outcome::LinkMissing);
+    }
+    run(&hop.near, "ip link set hop down")?;
+    mends(&hop, NODES[0], &Outcome::LinkDown { link: "hop".into() })?;
+
+    run(&hop.near, "sysctl -w net.ipv6.conf.hop.disable_ipv6=1")?;
+    let six = ask_hosts(&hop.near, "hop", NODES[1])?;
+    assert_eq!(six.outcome, Outcome::Ipv6Off);
+    follow_remedy(&hop.near, &six)?;
+    run(&hop.near, "ip address add fd77::fe/64 dev hop nodad")?;
+    assert_eq!(ask_hosts(&hop.near, "hop", NODES[1])?.severity(), Severity::Fine);
+    Ok(())
+}
+
+fn answering_hosts_needs_a_way_back() -> Result<(), Failed> {
+    let hop = Hop::new(true)?;
+    let no_way_back = |refused| Outcome::NoWayBack { link: "hop".into(), refused };
+    for address in NODES {
+        let finding = ask_hosts(&hop.near, "hop", address)?;
+        assert_eq!((&finding.outcome, finding.severity()), (&no_way_back(false), Severity::Warning));
+    }
+    run(&hop.near, "sysctl -w net.ipv4.conf.hop.rp_filter=1")?;
+    let strict = ask_hosts(&hop.near, "hop", NODES[0])?;
+    assert_eq!((&strict.outcome, strict.severity()), (&no_way_back(true), Severity::Broken));
+    assert_eq!(ask_hosts(&hop.near, "hop", NODES[1])?.outcome, no_way_back(false), "IPv6 has no such filter");
+
+    for (address, network) in NODES.iter().zip(["10.77.0.0/24", "fd77::/64"]) {
+        run(&hop.near, &format!("ip route add {network} dev hop"))?;
+        assert_eq!(ask_hosts(&hop.near, "hop", address)?.severity(), Severity::Fine);
+    }
+    Ok(())
+}
+
+fn answering_hosts_is_asked_about_without_answering() -> Result<(), Failed> {
+    let hop = network()?;
+    run(&hop.near, "ip neigh add proxy fd77::1 dev hop")?;
+    for address in NODES {
+        let finding = ask_hosts(&hop.near, "hop", address)?;
+        assert_eq!((finding.outcome, finding.device.as_str()), (Outcome::Answered, "sg-test"));
+    }
+    assert_eq!(run(&hop.near, "ip neigh show proxy")?.trim(), "fd77::1 dev hop proxy");
+    assert_eq!(run(&hop.near, "cat /proc/sys/net/ipv6/conf/hop/proxy_ndp")?.trim(), "0");
     Ok(())
 }

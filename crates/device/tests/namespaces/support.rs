@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use device::lab::Namespace;
-use device::{DeviceSpec, Queue};
+use device::{DeviceError, DeviceSpec, OffloadOpener, Offloads, Opened, Opener, PlainOpener, Queue};
 use libtest_mimic::Failed;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use wire::{FRAME_CAPACITY, Offload};
@@ -15,6 +15,44 @@ use wire::{FRAME_CAPACITY, Offload};
 pub(crate) const ROUTED: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// An address of the namespace's own.
 pub(crate) const OWN: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+
+/// One of the ways to open a device, and what is to be seen of it.
+pub(crate) struct Backend {
+    pub(crate) name: &'static str,
+    pub(crate) opener: &'static dyn Opener,
+    pub(crate) queues: usize,
+    pub(crate) offloads: Offloads,
+    /// What `ip -d link` says.
+    pub(crate) link: &'static str,
+}
+
+pub(crate) const OFFLOAD: Backend = Backend {
+    name: "offload",
+    opener: &OffloadOpener,
+    queues: 2,
+    offloads: Offloads::ALL,
+    link: "tun type tun pi off vnet_hdr on multi_queue numqueues 2",
+};
+pub(crate) const PLAIN: Backend = Backend {
+    name: "plain",
+    opener: &PlainOpener,
+    queues: 1,
+    offloads: Offloads::NONE,
+    link: "tun type tun pi off vnet_hdr off",
+};
+pub(crate) static BACKENDS: [Backend; 2] = [OFFLOAD, PLAIN];
+
+impl Backend {
+    /// A device with a route for [`ROUTED`], and as many queues as there can be, up to two.
+    pub(crate) fn spec(&self, namespace: &Namespace) -> DeviceSpec {
+        DeviceSpec { queues: self.queues, ..spec(namespace) }
+    }
+
+    /// That device.
+    pub(crate) fn open(&self, namespace: &Namespace) -> Result<Opened, DeviceError> {
+        self.opener.open(&self.spec(namespace))
+    }
+}
 
 /// A namespace that has [`OWN`].
 pub(crate) fn namespace() -> Result<Namespace, Failed> {
@@ -30,8 +68,10 @@ pub(crate) fn spec(namespace: &Namespace) -> DeviceSpec {
         namespace: namespace.path().into(),
         queues: 2,
         mtu: 9001,
+        offloads: Offloads::ALL,
         routed: vec![ROUTED.into()],
         local: Vec::new(),
+        answers: Vec::new(),
     }
 }
 
