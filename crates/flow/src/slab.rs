@@ -21,6 +21,9 @@ pub struct FlowId {
     pub(crate) generation: u32,
 }
 
+/// Errors about one flow that are passed on at once; after that, one a [`Tick`].
+const ERRORS_AT_ONCE: u32 = 10;
+
 /// How a flow is carried.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FlowPath {
@@ -91,9 +94,13 @@ pub(crate) struct Slot {
     seen: [AtomicU32; 2],
     /// The next slot in a free list or in limbo, plus one.
     pub(crate) next: AtomicU32,
+    /// Until when the errors about the flow that were passed on use up its allowance.
+    errors: AtomicU32,
     /// When the slot went into limbo.
     pub(crate) retired: AtomicU64,
 }
+
+const _: () = assert!(size_of::<Slot>() == 192);
 
 /// A slot's state word: `generation (32) | live (1) | track (8)`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -195,6 +202,7 @@ impl Slot {
         self.started.store(now.0, Ordering::Relaxed);
         self.seen[0].store(now.0, Ordering::Relaxed);
         self.seen[1].store(now.0, Ordering::Relaxed);
+        self.errors.store(now.0, Ordering::Relaxed);
     }
 
     #[inline]
@@ -245,6 +253,16 @@ impl Slot {
         if seen.load(Ordering::Relaxed) != now.0 {
             seen.store(now.0, Ordering::Relaxed);
         }
+    }
+
+    /// Whether one more error about the flow may be passed on: a leaky bucket that takes ten and loses one a tick. Its
+    /// level is told by when it will be empty.
+    pub(crate) fn allows_error(&self, now: Tick) -> bool {
+        let taken = self.errors.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |empty| {
+            let empty = Tick(empty).latest(now);
+            (empty.since(now) < ERRORS_AT_ONCE).then(|| empty.0.wrapping_add(1))
+        });
+        taken.is_ok()
     }
 
     pub(crate) fn last_seen(&self) -> Tick {

@@ -283,6 +283,15 @@ impl Turn<'_> {
         }
     }
 
+    /// Whether one more ICMP error about the flow may be passed on: ten at once, and ten a second after that. Path MTU
+    /// discovery needs fewer: one error tells the sender what fits for all that it sends, each further hop with a smaller
+    /// MTU takes one more, and one that is held back comes again when the sender does.
+    ///
+    /// An error is no sign of life, and ends nothing: anybody may send one.
+    pub fn allows_error(&self, found: &Found, now: Duration) -> bool {
+        self.table.slots[found.flow.slot as usize].allows_error(Tick::of(now))
+    }
+
     /// A closed flow's tuple opens again: the same flow, target and port, from the start. Says what the old one was; `None`
     /// if it is gone, or open again already.
     pub fn reopen(&self, flow: FlowId, now: Duration) -> Option<Ended> {

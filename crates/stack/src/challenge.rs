@@ -42,6 +42,11 @@ impl Challenge {
         });
     }
 
+    /// Where what the connection has sent so far ends; `None` until both sides' numbers are known.
+    pub(crate) fn sent(&self) -> Option<u32> {
+        self.standing.map(|standing| standing.sequence)
+    }
+
     /// Whether `syn` is the one that began the connection, as far as nothing has followed it.
     pub(crate) fn knows(&self, syn: &Packet) -> bool {
         self.standing.is_none_or(|standing| standing.acknowledgement == syn.sequence.wrapping_add(1))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State as Tcp};
 use thiserror::Error;
-use wire::{ANSWER_CAPACITY, Addr, Checksum, Frame, Packet, Protocol, checksum_is_valid, parse};
+use wire::{ANSWER_CAPACITY, Addr, Checksum, Frame, Packet, Protocol, checksum_is_valid, least_mtu, parse};
 
 use crate::challenge::Challenge;
 use crate::isn::{Beginning, interface_seed};
@@ -77,6 +77,10 @@ pub struct Connection {
     /// Whether our FIN is wanted; it waits for the handshake.
     closing: bool,
     failure: Option<Failure>,
+    /// Bytes that [`Connection::send`] has taken, modulo 2^32.
+    taken: u32,
+    /// What its path carries, if that is less than the stack's settings say.
+    path_mtu: Option<usize>,
     /// When it was first seen in TIME-WAIT with bytes to read.
     stopped: Option<Duration>,
 }
@@ -165,12 +169,30 @@ impl Connection {
             challenge: &mut self.challenge,
             emit,
         };
+        // smoltcp cuts segments to its interface's MTU: a path that carries less gets an interface for as long as it sends.
+        let mut lowered = self.path_mtu.map(|mtu| interface(&stack.link.lowered(mtu), 0));
+        let interface = lowered.as_mut().unwrap_or(&mut stack.interface);
         for _ in 0..BURST {
-            let sent = stack.interface.poll_egress(time, &mut port, &mut self.sockets);
+            let sent = interface.poll_egress(time, &mut port, &mut self.sockets);
             if sent == smoltcp::iface::PollResult::None {
                 break;
             }
         }
+    }
+
+    /// Takes note that the path carries no more than `mtu`, as an ICMP error says that quotes a packet with this `sequence`
+    /// number. From here on no segment is larger; what is under way is sent again when its time comes.
+    ///
+    /// Believed, and `true`, only if that packet holds data that is under way (RFC 5927): nobody else can know its number.
+    /// What every path carries is not gone below.
+    pub fn lower_mtu(&mut self, mtu: usize, sequence: u32) -> bool {
+        if !self.is_under_way(sequence) {
+            return false;
+        }
+        let least = least_mtu(self.remote.ip().into());
+        let known = self.path_mtu.unwrap_or(usize::MAX);
+        self.path_mtu = Some(mtu.clamp(least, known));
+        true
     }
 
     /// When to poll next if nothing happens before; `now` if there is more to send already. `None`: only when something
@@ -241,7 +263,9 @@ impl Connection {
 
     /// Takes as many of `bytes` as there is room for, to be sent; returns how many. 0 while opening and after closing.
     pub fn send(&mut self, bytes: &[u8]) -> usize {
-        self.socket_mut().send_slice(bytes).unwrap_or(0)
+        let taken = self.socket_mut().send_slice(bytes).unwrap_or(0);
+        self.taken = self.taken.wrapping_add(taken as u32);
+        taken
     }
 
     /// Says that we send no more: FIN follows what was sent. While opening, it waits for the handshake.
@@ -281,6 +305,8 @@ impl Connection {
             held: false,
             closing: false,
             failure: None,
+            taken: 0,
+            path_mtu: None,
             stopped: None,
         }
     }
@@ -314,6 +340,15 @@ impl Connection {
             return Err(InputError::Checksum);
         }
         Ok(packet)
+    }
+
+    /// Whether a byte with this number has been sent and is not acknowledged. smoltcp does not tell; it follows from where
+    /// the numbers began, what we have given it and what it still keeps.
+    fn is_under_way(&self, sequence: u32) -> bool {
+        let acknowledged = self.taken.wrapping_sub(self.socket().send_queue() as u32);
+        let first = self.beginning.sequence.wrapping_add(1).wrapping_add(acknowledged);
+        let sent = self.challenge.sent().map_or(0, |end| end.wrapping_sub(first) as i32);
+        i64::from(sequence.wrapping_sub(first)) < i64::from(sent)
     }
 
     /// Whether the connection is past the point where it has a use for `syn`.

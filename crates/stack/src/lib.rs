@@ -33,6 +33,7 @@
 //!
 //! # What the owner has to bring
 //!
+//! - *ICMP.* A packet-too-big about one of our packets goes to [`Connection::lower_mtu`]; no other error changes anything.
 //! - *Time-outs.* A SYN, a FIN and data are sent again for ever, and a peer that never closes leaves us in FIN-WAIT-2 for
 //!   ever. An idle time-out, or one for the opening, ends with [`Connection::abort`]. A [`InputError::LateSyn`] is no sign of
 //!   life: its sender may know nothing of the connection.
@@ -157,6 +158,12 @@ impl Stack {
             numbers: Numbers::new(settings.seed),
             buffer: whole_windows(settings.buffer),
         }
+    }
+
+    /// Changes [`Settings::offload`], for what is sent from now on.
+    pub fn set_offload(&mut self, offload: bool) {
+        self.link = self.link.with_offload(offload);
+        self.interface = interface(&self.link, 0);
     }
 }
 

@@ -30,6 +30,16 @@ impl Link {
         Self { capabilities, offload }
     }
 
+    /// The same, with offloads or without.
+    pub(crate) fn with_offload(&self, offload: bool) -> Self {
+        Self::new(self.capabilities.max_transmission_unit, offload)
+    }
+
+    /// The same, for a path that carries no more than `mtu`.
+    pub(crate) fn lowered(&self, mtu: usize) -> Self {
+        Self::new(mtu.min(self.capabilities.max_transmission_unit), self.offload)
+    }
+
     /// The offload state for `packet` in `bytes`, which is cut into `segment`s if there is such a size. A checksum that is
     /// left to others becomes the partial one that they expect.
     fn finish(&self, packet: &Packet, bytes: &mut [u8], segment: Option<NonZeroU16>) -> Offload {

@@ -202,6 +202,25 @@ fn a_closed_tuple_opens_again_with_its_port() {
 /// the time. Whatever a thread finds must be what it looked for, for as long as its turn lasts, and no port may have
 /// two owners.
 #[test]
+fn errors_about_a_flow_are_rationed_and_keep_it_no_longer() {
+    let table = table(16, 1);
+    let turn = table.turn(0);
+    let new = new_flow(&table, original(0, 1));
+    let found = turn.insert(&new, secs(5)).unwrap();
+    let allowed =
+        |millis: u64| (0..100).filter(|_| turn.allows_error(&found, Duration::from_millis(millis))).count();
+    assert_eq!(allowed(5_000), 10, "at once");
+    assert_eq!(allowed(5_099), 0);
+    assert_eq!(allowed(5_100), 1, "and then one every tenth of a second");
+    assert_eq!(allowed(5_700), 6);
+    assert_eq!(allowed(33_000), 10, "what was not used is not saved up");
+    assert!(turn.expire(0, secs(35)).is_some(), "an error is no sign of life");
+
+    let again = turn.insert(&new_flow(&table, original(0, 2)), secs(33)).unwrap();
+    assert!(turn.allows_error(&again, secs(33)), "another flow has an allowance of its own");
+}
+
+#[test]
 fn threads_never_meet_a_stranger_in_a_slot() {
     const WORKERS: usize = 4;
     let table = table(64, WORKERS);

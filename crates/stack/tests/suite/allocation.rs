@@ -127,6 +127,30 @@ fn nothing_allocates_after_set_up() {
 }
 
 #[test]
+fn a_narrow_path_does_not_allocate() {
+    for addresses in [V4, V6] {
+        let payload = vec![7; 100_000];
+        let mut sink = vec![0; 100_000];
+        let mut chain = Chain::new(addresses);
+        chain.ends[3].ready();
+        while chain.ends.iter().any(|end| end.state() != State::Open) {
+            chain.turn();
+        }
+        let mut left = chain.ends[0].send(&payload);
+        chain.turn();
+        let (bytes, len, _) = &chain.lanes[1].room[0];
+        let first = wire::parse(&bytes[..*len]).unwrap();
+        let before = ALLOCATIONS.get();
+        assert!(chain.ends[0].lower_mtu(1300, first.sequence));
+        while left > 0 {
+            chain.turn();
+            left -= chain.ends[3].receive(&mut sink);
+        }
+        assert_eq!(ALLOCATIONS.get(), before);
+    }
+}
+
+#[test]
 fn a_challenge_does_not_allocate() {
     for addresses in [V4, V6] {
         let mut chain = Chain::new(addresses);

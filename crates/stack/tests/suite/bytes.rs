@@ -1,6 +1,6 @@
 //! Bytes arrive, all of them, in order: sizes around the window, both ways at once, and in bad weather.
 
-use stack::{Settings, State};
+use stack::{Connection, Settings, State};
 
 use crate::world::{Stream, V4, V6, Weather, World};
 
@@ -40,6 +40,37 @@ fn ten_megabytes_arrive_both_ways() {
         // Super-packets where they may be, taken whole by the other side; single segments elsewhere.
         let whole = addresses == V4 && offload;
         assert!(if whole { world.longest > 60_000 } else { world.longest == 1500 }, "{}", world.longest);
+    }
+}
+
+#[test]
+fn offloads_can_end_while_bytes_flow() {
+    for addresses in [V4, V6] {
+        let mut world = World::pair(addresses, Settings::new([1, 2]));
+        world.ends[1].ready();
+        let mut stream = Stream::new(20_000_000);
+        let mut carry = |ends: &mut [Connection]| {
+            stream.send(&mut ends[0]);
+            stream.receive(&mut ends[1]);
+            ends[1].close();
+            ends.iter().all(|end| end.state() == State::Closed)
+        };
+        let mut events = 0;
+        world.run(|ends| {
+            events += 1;
+            carry(ends) || events == 60
+        });
+        assert_eq!(world.longest > 1500, addresses == V4);
+        assert_ne!(world.ends[0].state(), State::Closed, "there is more to send");
+        for stack in &mut world.stacks {
+            stack.set_offload(false);
+        }
+        world.longest = 0;
+        // Only a complete checksum shows that a packet was damaged.
+        world.weather.damaged = 10;
+        world.run(carry);
+        assert_eq!(world.longest, 1500);
+        assert!(!world.rejected.is_empty() && stream.is_complete());
     }
 }
 

@@ -7,5 +7,6 @@ mod bytes;
 mod challenge;
 mod hostile;
 mod opening;
+mod path_mtu;
 mod relaying;
 mod world;

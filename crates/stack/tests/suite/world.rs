@@ -24,6 +24,10 @@ pub(crate) struct World {
     pub(crate) stacks: Vec<Stack>,
     pub(crate) ends: Vec<Connection>,
     pub(crate) weather: Weather,
+    /// Segments that are larger than this are lost, and their sender is told, as a router does.
+    pub(crate) narrow: usize,
+    /// How many times somebody was told, and believed it.
+    pub(crate) told: usize,
     pub(crate) rejected: Vec<InputError>,
     /// The longest frame that has flown, and how many.
     pub(crate) longest: usize,
@@ -69,6 +73,8 @@ impl World {
             stacks: Vec::new(),
             ends: Vec::new(),
             weather: Weather::default(),
+            narrow: usize::MAX,
+            told: 0,
             rejected: Vec::new(),
             longest: 0,
             count: 0,
@@ -163,6 +169,9 @@ impl World {
             self.longest = self.longest.max(bytes.len());
             self.count += 1;
             self.last[to ^ 1].clone_from(&bytes);
+            if self.is_too_big(to ^ 1, &mut bytes, offload) {
+                continue;
+            }
             let copies = if self.happens(self.weather.doubled) { 2 } else { 1 };
             for _ in 0..copies {
                 if self.happens(self.weather.lost) {
@@ -176,6 +185,15 @@ impl World {
                 self.flying.push(Flying { lands: self.now + Self::DELAY + lateness, to, bytes, offload });
             }
         }
+    }
+
+    fn is_too_big(&mut self, from: usize, bytes: &mut [u8], offload: Offload) -> bool {
+        let packet = parse(bytes).unwrap();
+        let too_big = Frame { offload, bytes }.wire_len(packet.payload) > self.narrow;
+        if too_big && self.ends[from].lower_mtu(self.narrow, packet.sequence) {
+            self.told += 1;
+        }
+        too_big
     }
 
     fn happens(&mut self, in_a_thousand: u64) -> bool {
