@@ -5,7 +5,7 @@ use flow::{Cause, FlowId, FlowPath, Totals};
 use topology::{DeviceId, InterfaceId, TargetId};
 use wire::Frame;
 
-use crate::verdict::Verdict;
+use crate::verdict::{Reason, Verdict};
 
 /// One of the engine's per-thread parts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -57,6 +57,8 @@ pub enum Message {
     Attach(DeviceId),
     /// The device is gone: frames for it are dropped, its terminated flows end.
     Detach(DeviceId),
+    /// Whether the frames of its own TCP may leave checksums and segmentation to the devices from now on. At first they may.
+    Offload(bool),
 }
 
 /// Something that is not about one packet.
@@ -83,5 +85,13 @@ pub enum Event {
         forward: Totals,
         /// What came back.
         returned: Totals,
+    },
+    /// Fragments that were kept are dropped: what they waited for did not come, or was refused. Their verdict was
+    /// [`Reason::FragmentKept`]; whoever counts verdicts takes them back from there and counts them here.
+    FragmentsDropped {
+        /// Why.
+        reason: Reason,
+        /// How many.
+        count: usize,
     },
 }

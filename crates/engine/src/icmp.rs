@@ -1,18 +1,193 @@
-//! ICMP beside the road.
+//! ICMP beside the road: errors about a known flow are translated. The rest is dropped, or answered where that is helpful.
+//!
+//! ```text
+//!   parse ─▶ whose address is it?
+//!              ├─ a ping ─────────▶ dropped; helpful: answered
+//!              ├─ an error ───────▶ whose packet does it quote?
+//!              │                      ├─ nat ────────▶ said by our address, quoting what the sender sent ─▶ Emit
+//!              │                      └─ terminated ─▶ its own TCP takes note (HandOver if it is another worker's)
+//!              └─ anything else ──▶ dropped
+//! ```
+//!
+//! An error is somebody's word: it never ends a flow and is no sign of its life. What it says about the provider's
+//! network (who says it, extensions behind the quote) does not reach the consumer.
 
-use wire::Frame;
+use flow::{FlowPath, Found, Key, Place};
+use topology::IcmpPolicy;
+use wire::{
+    Addr, Checksum, Frame, ICMP_ERROR_CAPACITY, Icmp, IcmpError, IcmpMessage, Packet, Quote, least_mtu,
+};
 
-use crate::contract::Output;
+use crate::admit::check_source;
+use crate::contract::{Egress, Output};
 use crate::journey::{Journey, Trail};
 use crate::verdict::Reason;
 
+/// In the byte of an IPv4 header that holds the flags.
+const DONT_FRAGMENT: u8 = 0x40;
+
 impl<O: Output> Journey<'_, O> {
-    /// Carries an ICMP packet to its end.
+    /// Carries an ICMP packet to its end. `Ok(None)` is one that was handed over.
+    #[cold] // beside the road, also in the code
     pub(crate) fn icmp(
         &mut self,
-        _frame: &mut Frame<'_>,
-        _trail: &mut Trail,
+        frame: &mut Frame<'_>,
+        trail: &mut Trail,
     ) -> Result<Option<Reason>, Reason> {
-        Err(Reason::IcmpKind)
+        let icmp = wire::parse_icmp(frame.bytes)?;
+        let view = &self.shared.view;
+        let place = view.place(self.device, icmp.destination).ok_or(Reason::UnknownAddress)?;
+        if let Place::Interface(interface) = place {
+            trail.interface = Some(interface);
+        }
+        let too_long = frame.bytes.len() > view.mtu;
+        match icmp.message {
+            IcmpMessage::Ping if too_long => Err(self.over_mtu(frame, icmp.source, icmp.destination)),
+            IcmpMessage::Ping => self.ping(frame, &icmp).map(Some),
+            _ if too_long => Err(Reason::OverMtu),
+            IcmpMessage::Error(IcmpError::TimeExceeded(_), _) if !self.is_helpful() => Err(Reason::IcmpKind),
+            IcmpMessage::Error(error, quote) => {
+                self.check(frame, &icmp)?;
+                let error = self.credible(error, icmp.destination)?;
+                // What our address is told about was sent by our address.
+                let quote = quote.filter(|quote| quote.source == icmp.destination);
+                self.error(frame, error, &quote.ok_or(Reason::IcmpNoFlow)?, place, trail)
+            }
+            IcmpMessage::Other => Err(Reason::IcmpKind),
+        }
+    }
+
+    /// An error about a packet that left from `place`.
+    fn error(
+        &mut self,
+        frame: &mut Frame<'_>,
+        error: IcmpError,
+        quote: &Quote,
+        place: Place,
+        trail: &mut Trail,
+    ) -> Result<Option<Reason>, Reason> {
+        // The key of what comes back from where the packet went: it leads to who sent it.
+        let key = Key {
+            place,
+            protocol: quote.protocol,
+            local_port: quote.source_port,
+            remote: quote.destination,
+            remote_port: quote.destination_port,
+        };
+        let found = self.turn.find(&key).ok_or(Reason::IcmpNoFlow)?;
+        trail.follow(&found);
+        match found.path {
+            FlowPath::Nat => self.translate(frame, error, quote, &found).map(Some),
+            FlowPath::Terminated { worker, relay } if worker == self.own.id.0 => {
+                self.take_note(error, quote, relay, &found).map(Some)
+            }
+            FlowPath::Terminated { worker, .. } => self.hand_over(worker, frame),
+        }
+    }
+
+    /// Tells the flow's other end, from the only address that it knows, about the packet as it sent it.
+    fn translate(
+        &mut self,
+        frame: &mut Frame<'_>,
+        error: IcmpError,
+        quote: &Quote,
+        found: &Found,
+    ) -> Result<Reason, Reason> {
+        let (egress, onward) = self.onward(found)?;
+        if !self.turn.allows_error(found, self.now) {
+            return Err(Reason::IcmpLimited);
+        }
+        quote.rewrite(frame.bytes, &onward.reversed());
+        let mut buffer = [0; ICMP_ERROR_CAPACITY];
+        let len = error.write(onward.source, onward.destination, quote.bytes(frame.bytes), &mut buffer);
+        self.out.emit(&mut Frame::plain(&mut buffer[..len]), egress);
+        Ok(Reason::IcmpForwarded)
+    }
+
+    /// An error about a segment of our own TCP. All but packet-too-big are soft: its timers know better.
+    fn take_note(
+        &mut self,
+        error: IcmpError,
+        quote: &Quote,
+        relay: u16,
+        found: &Found,
+    ) -> Result<Reason, Reason> {
+        match error {
+            IcmpError::TooBig(mtu)
+                if !self.own.terminator.lower_mtu(relay, found, mtu as usize, quote.sequence) =>
+            {
+                Err(Reason::IcmpNoFlow)
+            }
+            _ => Ok(Reason::IcmpTerminated),
+        }
+    }
+
+    /// Answers a ping to one of our addresses, if that is wanted.
+    fn ping(&mut self, frame: &mut Frame<'_>, ping: &Icmp) -> Result<Reason, Reason> {
+        if !self.is_helpful() {
+            return Err(Reason::Ping);
+        }
+        self.check(frame, ping)?;
+        if !self.own.answers.allow(self.now) {
+            return Err(Reason::IcmpLimited);
+        }
+        let len = wire::answer_ping(frame.bytes, ping);
+        self.out.emit(&mut Frame::plain(&mut frame.bytes[..len]), Egress::Device(self.device));
+        Ok(Reason::PingAnswered)
+    }
+
+    /// A packet is longer than the path carries. Its sender is told the MTU, if that is wanted and the packet must not be
+    /// cut into fragments.
+    pub(crate) fn over_mtu(&mut self, frame: &Frame<'_>, source: Addr, destination: Addr) -> Reason {
+        let may_be_cut = source.is_v4() && frame.bytes[6] & DONT_FRAGMENT == 0;
+        let error = IcmpError::TooBig(self.shared.view.mtu as u32);
+        if !may_be_cut && self.complain(frame, error, source, destination) {
+            Reason::OverMtuAnswered
+        } else {
+            Reason::OverMtu
+        }
+    }
+
+    /// A packet's TTL or hop limit ends here. Its sender is told, if that is wanted.
+    pub(crate) fn ttl_expired(&mut self, frame: &Frame<'_>, packet: &Packet) -> Reason {
+        if self.complain(frame, IcmpError::TimeExceeded(0), packet.source, packet.destination) {
+            Reason::TtlExpiredAnswered
+        } else {
+            Reason::TtlExpired
+        }
+    }
+
+    /// Tells a packet's sender what has become of it, from the address that it was sent to. Returns whether it was told:
+    /// not if nobody wants that, its address is none that can be answered, or there were too many answers just now.
+    fn complain(&mut self, frame: &Frame<'_>, error: IcmpError, source: Addr, destination: Addr) -> bool {
+        let allowed = self.is_helpful()
+            && check_source(&self.shared.view, self.device, source).is_ok()
+            && self.own.answers.allow(self.now);
+        if allowed {
+            let mut buffer = [0; ICMP_ERROR_CAPACITY];
+            let len = error.write(destination, source, frame.bytes, &mut buffer);
+            self.out.emit(&mut Frame::plain(&mut buffer[..len]), Egress::Device(self.device));
+        }
+        allowed
+    }
+
+    /// Whether an ICMP packet comes from somebody, and undamaged.
+    fn check(&self, frame: &Frame<'_>, icmp: &Icmp) -> Result<(), Reason> {
+        check_source(&self.shared.view, self.device, icmp.source)?;
+        let is_damaged = frame.checksum() == Checksum::Complete && !icmp.checksum_is_valid(frame.bytes);
+        if is_damaged { Err(Reason::BadChecksum) } else { Ok(()) }
+    }
+
+    /// The error as it can be passed on: no path carries less than it must, and this one no more than `run.mtu`.
+    fn credible(&self, error: IcmpError, ours: Addr) -> Result<IcmpError, Reason> {
+        match error {
+            IcmpError::TooBig(mtu) if (mtu as usize) < least_mtu(ours) => Err(Reason::IcmpSmallMtu),
+            IcmpError::TooBig(mtu) => Ok(IcmpError::TooBig(mtu.min(self.shared.view.mtu as u32))),
+            other => Ok(other),
+        }
+    }
+
+    fn is_helpful(&self) -> bool {
+        self.shared.view.icmp == IcmpPolicy::Helpful
     }
 }

@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use flow::{Direction, FlowId, FlowPath, Found, Key, NewFlow, Phase, Place, Refused, Turn};
 use topology::{DeviceId, InterfaceId, Path};
-use wire::{Checksum, Frame, Packet, Protocol, Rewrite, Unparsed, checksum_is_valid};
+use wire::{Checksum, Frame, Packet, Protocol, RESET_CAPACITY, Rewrite, Unparsed, checksum_is_valid};
 
 use crate::admit::{Admission, Tuple, check_source};
-use crate::contract::{Egress, Event, Output};
+use crate::contract::{Egress, Event, Output, WorkerId};
 use crate::shared::Shared;
 use crate::terminate::Opening;
 use crate::verdict::{Reason, Verdict};
@@ -39,6 +39,17 @@ pub(crate) struct Journey<'a, O> {
 pub(crate) struct Trail {
     pub(crate) interface: Option<InterfaceId>,
     pub(crate) flow: Option<FlowId>,
+}
+
+impl Trail {
+    /// The packet belongs to this flow.
+    #[inline]
+    pub(crate) fn follow(&mut self, found: &Found) {
+        self.flow = Some(found.flow);
+        if let Place::Interface(interface) = found.onward.place {
+            self.interface = Some(interface);
+        }
+    }
 }
 
 impl<O: Output> Journey<'_, O> {
@@ -67,7 +78,7 @@ impl<O: Output> Journey<'_, O> {
             trail.interface = Some(interface);
         }
         if frame.wire_len(packet.payload) > self.shared.view.mtu {
-            return Err(Reason::OverMtu);
+            return Err(self.over_mtu(frame, packet.source, packet.destination));
         }
         let key = Key {
             place,
@@ -76,16 +87,14 @@ impl<O: Output> Journey<'_, O> {
             remote: packet.source,
             remote_port: packet.source_port,
         };
-        match self.turn.find(&key) {
-            Some(found) if !reuses_closed(&found, &packet) => self.known(frame, &packet, &found, trail),
+        let found = match self.turn.find(&key) {
+            Some(found) if !reuses_closed(&found, &packet) => found,
             // A damaged packet opens nothing and is not answered. (One of a known flow is the receiver's to notice.)
-            _ if is_damaged(frame, &packet) => Err(Reason::BadChecksum),
-            Some(closed) => self.reuse(frame, &packet, &key, &closed, trail),
-            None => match place {
-                Place::Interface(_) => self.newcomer(frame, &packet, &key, trail),
-                Place::Node(_) => Err(self.one_way(&packet)),
-            },
-        }
+            _ if is_damaged(frame, &packet) => return Err(Reason::BadChecksum),
+            Some(closed) => self.reuse(&packet, &key, &closed)?,
+            None => self.newcomer(&packet, &key)?,
+        };
+        self.known(frame, &packet, &found, trail)
     }
 
     /// A packet of a known flow.
@@ -97,10 +106,7 @@ impl<O: Output> Journey<'_, O> {
         found: &Found,
         trail: &mut Trail,
     ) -> Result<Option<Reason>, Reason> {
-        trail.flow = Some(found.flow);
-        if let Place::Interface(interface) = found.onward.place {
-            trail.interface = Some(interface);
-        }
+        trail.follow(found);
         // A target answers; it opens nothing, not even on a tuple that a flow has.
         if found.direction == Direction::Reply && packet.flags.opens() {
             return Err(Reason::OneWay);
@@ -115,28 +121,38 @@ impl<O: Output> Journey<'_, O> {
                 }
                 Ok(Some(taken.reason))
             }
-            FlowPath::Terminated { worker, .. } => {
-                let owner = crate::WorkerId(worker);
-                self.out.hand_over(owner, self.device, frame).map_err(|_| Reason::HandOverFull)?;
-                Ok(None)
-            }
+            FlowPath::Terminated { worker, .. } => self.hand_over(worker, frame),
         }
+    }
+
+    /// A frame that is another worker's to carry, as it came.
+    pub(crate) fn hand_over(&mut self, worker: u16, frame: &Frame<'_>) -> Result<Option<Reason>, Reason> {
+        let handed = self.out.hand_over(WorkerId(worker), self.device, frame);
+        handed.map(|()| None).map_err(|_| Reason::HandOverFull)
     }
 
     /// The nat path: the packet leaves as the flow's other side says.
     #[inline]
     fn rewrite(&mut self, frame: &mut Frame<'_>, packet: &Packet, found: &Found) -> Result<Reason, Reason> {
-        let view = &self.shared.view;
-        let from = view.locate(found.onward.place);
         if packet.ttl <= 1 {
-            return Err(Reason::TtlExpired);
+            return Err(self.ttl_expired(frame, packet));
         }
-        if !self.own.is_attached(from.device) {
-            return Err(Reason::EgressDown);
-        }
+        let (egress, rewrite) = self.onward(found)?;
         self.turn.observe(found, packet.flags, packet.len, self.now);
         if packet.flags.syn() {
-            wire::clamp_mss(frame, packet, view.mss_ceiling(packet.source));
+            wire::clamp_mss(frame, packet, self.shared.view.mss_ceiling(packet.source));
+        }
+        rewrite.apply(frame, packet);
+        self.out.forward(frame, egress);
+        Ok(Reason::Forwarded)
+    }
+
+    /// Where a flow's packets leave, and as what.
+    #[inline]
+    pub(crate) fn onward(&self, found: &Found) -> Result<(Egress, Rewrite), Reason> {
+        let from = self.shared.view.locate(found.onward.place);
+        if !self.own.is_attached(from.device) {
+            return Err(Reason::EgressDown);
         }
         let rewrite = Rewrite {
             source: from.address,
@@ -144,19 +160,14 @@ impl<O: Output> Journey<'_, O> {
             destination: found.onward.remote,
             destination_port: found.onward.remote_port,
         };
-        rewrite.apply(frame, packet);
-        self.out.forward(frame, Egress::Device(from.device));
-        Ok(Reason::Forwarded)
+        Ok((Egress::Device(from.device), rewrite))
     }
 
-    /// A packet to an interface that belongs to no flow.
-    fn newcomer(
-        &mut self,
-        frame: &mut Frame<'_>,
-        packet: &Packet,
-        key: &Key,
-        trail: &mut Trail,
-    ) -> Result<Option<Reason>, Reason> {
+    /// A packet that belongs to no flow: the one that it opens, if it comes to an interface and may.
+    pub(crate) fn newcomer(&mut self, packet: &Packet, key: &Key) -> Result<Found, Reason> {
+        if let Place::Node(_) = key.place {
+            return Err(self.one_way(packet));
+        }
         let admission = self.shared.admit(&Tuple::of(self.device, packet))?;
         if packet.protocol == Protocol::Tcp && !packet.flags.opens() {
             return Err(self.reset(packet, Reason::NoFlowReset));
@@ -169,39 +180,30 @@ impl<O: Output> Journey<'_, O> {
             Path::Nat => self.open(key, &admission, FlowPath::Nat),
             Path::Terminate => self.open_terminated(key, &admission),
         };
-        let found = match opened {
+        match opened {
             Ok(found) => {
                 self.say_opened(&found, admission.interface);
-                found
+                Ok(found)
             }
             // Another worker meets the same flow at this moment: its one is used, if it is there already.
-            Err(Reason::Raced) => self.turn.find(key).ok_or(Reason::Raced)?,
-            Err(reason) => return Err(reason),
-        };
-        self.known(frame, packet, &found, trail)
+            Err(Reason::Raced) => self.turn.find(key).ok_or(Reason::Raced),
+            Err(reason) => Err(reason),
+        }
     }
 
     /// A SYN from the tuple of a flow that has closed. If it is to go to the same target, the flow simply opens again, with
     /// the port that the target knows; otherwise it makes room for a new one.
-    fn reuse(
-        &mut self,
-        frame: &mut Frame<'_>,
-        packet: &Packet,
-        key: &Key,
-        closed: &Found,
-        trail: &mut Trail,
-    ) -> Result<Option<Reason>, Reason> {
+    fn reuse(&mut self, packet: &Packet, key: &Key, closed: &Found) -> Result<Found, Reason> {
         let admission = self.shared.admit(&Tuple::of(self.device, packet))?;
         if admission.candidate.target == closed.target
             && let Some(ended) = self.turn.reopen(closed.flow, self.now)
         {
             self.out.event(closed_event(&ended));
             self.say_opened(closed, admission.interface);
-            let open = Found { phase: Phase::Opening, ..*closed };
-            return self.known(frame, packet, &open, trail);
+            return Ok(Found { phase: Phase::Opening, ..*closed });
         }
         close(self.turn.release(closed.flow), self.out);
-        self.newcomer(frame, packet, key, trail)
+        self.newcomer(packet, key)
     }
 
     /// Takes a source port and makes the flow.
@@ -267,15 +269,14 @@ impl<O: Output> Journey<'_, O> {
 
     /// Answers with a RST, within the rate; a RST itself is never answered.
     fn reset(&mut self, packet: &Packet, reason: Reason) -> Reason {
-        if packet.flags.rst() {
-            return Reason::NoFlow;
-        }
-        match self.own.resets.answer(packet, self.now) {
-            Some(mut answer) => {
-                self.out.emit(&mut answer, Egress::Device(self.device));
+        let mut buffer = [0; RESET_CAPACITY];
+        match wire::write_reset(packet, &mut buffer) {
+            None => Reason::NoFlow,
+            Some(_) if !self.own.answers.allow(self.now) => Reason::ResetLimited,
+            Some(len) => {
+                self.out.emit(&mut Frame::plain(&mut buffer[..len]), Egress::Device(self.device));
                 reason
             }
-            None => Reason::ResetLimited,
         }
     }
 }

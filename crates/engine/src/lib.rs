@@ -6,11 +6,12 @@
 //! Time is a [`std::time::Duration`] since an origin that the caller picks, and must not run backwards.
 
 mod admit;
+mod answers;
 mod contract;
 mod fragments;
 mod icmp;
+mod idents;
 mod journey;
-mod resets;
 mod shared;
 mod sweep;
 mod terminate;

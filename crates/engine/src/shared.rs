@@ -8,6 +8,7 @@ use flow::{Ports, Table};
 use topology::Topology;
 
 use crate::admit::{Admission, Tuple, admit};
+use crate::idents::Idents;
 use crate::verdict::Reason;
 use crate::view::View;
 
@@ -21,6 +22,9 @@ pub struct Shared {
     choice: RandomState,
     /// Keys the preferred source port of a client's tuple.
     pub(crate) preference: RandomState,
+    /// Keys who follows a datagram that comes in fragments.
+    pub(crate) datagram_keys: RandomState,
+    pub(crate) idents: Idents,
 }
 
 impl Shared {
@@ -34,6 +38,8 @@ impl Shared {
             flows: Table::new(topology.flows.capacity, workers, ports, seed),
             choice: RandomState::with_seeds(b, c, d, a),
             preference: RandomState::with_seeds(c, d, a, b),
+            datagram_keys: RandomState::with_seeds(d, a, b, c),
+            idents: Idents::new(RandomState::with_seeds(b, a, d, c)),
             view,
             topology,
         }

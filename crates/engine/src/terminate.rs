@@ -75,6 +75,11 @@ impl Terminator {
         }
     }
 
+    /// Whether frames may leave with work undone from now on.
+    pub(crate) fn set_offload(&mut self, offload: bool) {
+        self.stack.set_offload(offload);
+    }
+
     /// A place for one more relay.
     pub(crate) fn vacancy(&self) -> Option<u16> {
         self.vacant.last().copied()
@@ -111,16 +116,10 @@ impl Terminator {
         now: Duration,
         out: &mut O,
     ) -> Taken {
-        let Some(Some(relay)) = self.relays.get_mut(usize::from(place)) else {
+        let Some(relay) = find(&mut self.relays, place, found.flow) else {
             return Taken { reason: Reason::NoFlow, over: None };
         };
-        if relay.flow != found.flow {
-            return Taken { reason: Reason::NoFlow, over: None };
-        }
-        let half = match found.direction {
-            Direction::Forward => &mut relay.consumer,
-            Direction::Reply => &mut relay.target,
-        };
+        let half = relay.half(found.direction);
         let device = half.device;
         let mut emit = |frame: &mut Frame<'_>| out.emit(frame, Egress::Device(device));
         let reason = match half.connection.input(&mut self.stack, frame, now, &mut emit) {
@@ -133,6 +132,13 @@ impl Terminator {
             Err(InputError::Stray | InputError::Checksum) => Reason::BadChecksum,
         };
         Taken { reason, over: self.attend(place, now, out) }
+    }
+
+    /// Takes note that the path to the peer of one half of the relay at `place` carries no more than `mtu`, as an error about
+    /// a segment with this `sequence` number says. `false` if no such segment of that half is under way.
+    pub(crate) fn lower_mtu(&mut self, place: u16, found: &Found, mtu: usize, sequence: u32) -> bool {
+        find(&mut self.relays, place, found.flow)
+            .is_some_and(|relay| relay.half(found.direction).connection.lower_mtu(mtu, sequence))
     }
 
     /// Attends to every relay whose time has come; tells `over` about those that end.
@@ -200,7 +206,20 @@ impl Terminator {
     }
 }
 
+/// The relay at `place`, if it is this flow's.
+fn find(relays: &mut [Option<Relay>], place: u16, flow: FlowId) -> Option<&mut Relay> {
+    relays.get_mut(usize::from(place))?.as_mut().filter(|relay| relay.flow == flow)
+}
+
 impl Relay {
+    /// The half that packets in this direction come to.
+    fn half(&mut self, direction: Direction) -> &mut Half {
+        match direction {
+            Direction::Forward => &mut self.consumer,
+            Direction::Reply => &mut self.target,
+        }
+    }
+
     /// When we stop waiting for the target's answer; never, once it has come.
     fn answer_due(&self) -> Duration {
         match self.target.connection.state() {

@@ -19,7 +19,7 @@ pub struct Verdict {
 pub enum Outcome {
     /// It went where it was meant to go.
     Carried,
-    /// It was answered with a RST.
+    /// It went no further, and its sender was told.
     Answered,
     /// It asked for nothing.
     Ignored,
@@ -89,7 +89,7 @@ reasons! {
     /// ICMP of a kind that the real service drops.
     IcmpKind = "icmp_kind", Dropped,
         "the path carries destination-unreachable and packet-too-big only; `run.icmp = \"helpful\"` adds time-exceeded";
-    /// An ICMP error that is about no flow.
+    /// An ICMP error that is about no flow, or about a segment that a terminated flow does not have under way.
     IcmpNoFlow = "icmp_no_flow", Dropped, "";
     /// More ICMP errors about one flow, or more questions that want an answer, than are passed on.
     IcmpLimited = "icmp_limited", Dropped, "";
@@ -101,6 +101,8 @@ reasons! {
     FragmentOverlap = "fragment_overlap", Dropped, "fragments never overlap by accident; look at who sends them";
     /// A fragment of a datagram whose first fragment was refused.
     FragmentRefused = "fragment_refused", Dropped, "";
+    /// A fragment that was kept, and whose datagram's first one did not come in time.
+    FragmentTimedOut = "fragment_timed_out", Dropped, "a datagram's first fragment was lost on the way to sidegate";
     /// A fragment for which there was no room.
     FragmentNoRoom = "fragment_no_room", Dropped, "too many datagrams in pieces at once; keep them under the path's MTU";
     /// Neither TCP nor UDP.
@@ -157,6 +159,16 @@ impl Reason {
     /// Its place in [`Reason::ALL`].
     pub const fn index(self) -> usize {
         self as usize
+    }
+}
+
+impl From<wire::Unfragmented> for Reason {
+    fn from(unfragmented: wire::Unfragmented) -> Self {
+        match unfragmented {
+            wire::Unfragmented::Malformed => Self::Malformed,
+            wire::Unfragmented::Tcp => Self::FragmentTcp,
+            wire::Unfragmented::OtherProtocol => Self::OtherProtocol,
+        }
     }
 }
 

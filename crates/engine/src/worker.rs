@@ -7,9 +7,10 @@ use flow::Ended;
 use topology::DeviceId;
 use wire::Frame;
 
+use crate::answers::Answers;
 use crate::contract::{Event, Message, Output, WorkerId};
+use crate::fragments::Datagrams;
 use crate::journey::Journey;
-use crate::resets::Resets;
 use crate::shared::Shared;
 use crate::sweep::Sweep;
 use crate::terminate::Terminator;
@@ -25,8 +26,9 @@ pub struct Worker {
 pub(crate) struct Own {
     pub(crate) id: WorkerId,
     attached: Box<[bool]>,
-    pub(crate) resets: Resets,
+    pub(crate) answers: Answers,
     pub(crate) terminator: Terminator,
+    pub(crate) datagrams: Datagrams,
 }
 
 impl Own {
@@ -44,8 +46,9 @@ impl Worker {
         let own = Own {
             id,
             attached: vec![false; shared.topology.namespaces.len()].into(),
-            resets: Resets::new(),
+            answers: Answers::new(),
             terminator: Terminator::new(&shared.topology, seed),
+            datagrams: Datagrams::new(shared.view.mtu, shared.datagram_keys.clone()),
         };
         Self { shared, own, sweep: Sweep::default() }
     }
@@ -68,10 +71,12 @@ impl Worker {
         }
     }
 
-    /// Does what is due at `now`: timers of terminated flows, and a look at up to `budget` flows whose time may be up.
+    /// Does what is due at `now`: timers of terminated flows and of datagrams in fragments, and a look at up to `budget`
+    /// flows whose time may be up.
     pub fn expire<O: Output>(&mut self, now: Duration, budget: usize, out: &mut O) {
         let turn = self.shared.flows.turn(self.own.id.index());
         self.own.terminator.expire(now, out, &mut |flow, out| close(turn.finish(flow), out));
+        self.own.datagrams.expire(now, out);
         turn.recycle(budget);
         let workers = self.shared.workers();
         for slot in self.sweep.next_slots(now, budget, self.own.id, workers, self.shared.flows.high_water()) {
@@ -86,8 +91,11 @@ impl Worker {
             Message::Detach(device) => {
                 self.own.attached[device.index()] = false;
                 self.own.terminator.detach(device);
+                let view = &self.shared.view;
+                self.own.datagrams.detach(|place| view.locate(place).device == device, out);
                 self.expire(now, 0, out);
             }
+            Message::Offload(offload) => self.own.terminator.set_offload(offload),
         }
     }
 
@@ -96,7 +104,8 @@ impl Worker {
     pub fn next_deadline(&self) -> Duration {
         let quiet = self.shared.flows.is_quiet();
         let sweep = self.sweep.due + if quiet { QUIET } else { Duration::ZERO };
-        self.own.terminator.next_deadline().map_or(sweep, |due| due.min(sweep))
+        let timers = [self.own.terminator.next_deadline(), self.own.datagrams.next_deadline()];
+        timers.into_iter().flatten().fold(sweep, Duration::min)
     }
 }
 

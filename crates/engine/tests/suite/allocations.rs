@@ -4,6 +4,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::Duration;
 
+use crate::fragments::cut;
+use crate::icmp::icmp;
 use crate::lab::*;
 use engine::{Egress, Event, HandOverFull, Output, Reason, Verdict, WorkerId};
 use topology::DeviceId;
@@ -89,14 +91,53 @@ fn nothing_on_the_nat_path_allocates() {
         .collect();
     let mut strays: Vec<Vec<u8>> =
         (0..100).map(|n| tcp((CLIENT, 20_000 + n), (INTERFACE, 80), ACK, (1, 1), &[])).collect();
+    let question = udp((CLIENT, 30_000), (INTERFACE, 53), b"hello");
+    let left = lab.input(consumer, &question).sent[0].1.clone();
+    let mut errors = vec![icmp((3, 4, 1400), TARGET, NODE, &left); 100];
+    let provider = lab.provider;
     let mut tally = Tally::default();
     let count = allocations(|| {
         for bytes in packets.iter_mut().chain(&mut strays) {
             lab.workers[0].input(consumer, &mut [Frame::plain(bytes)], Duration::ZERO, &mut tally);
         }
+        for bytes in &mut errors {
+            lab.workers[0].input(provider, &mut [Frame::plain(bytes)], Duration::ZERO, &mut tally);
+        }
         lab.pass(0, Duration::from_secs(400), &mut tally);
     });
-    assert_eq!((tally.forwarded, tally.others, tally.emitted), (4000, 2100, 100));
+    assert_eq!((tally.forwarded, tally.others, tally.emitted), (4000, 2200, 110), "ten errors at once");
+    assert!(lab.shared.flows().is_quiet(), "flows have come and gone");
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn nothing_about_fragments_allocates_wherever_they_come_in_their_datagram() {
+    let mut lab = Lab::new(1);
+    let consumer = lab.consumers[0];
+    // Whole datagrams, the first fragment first and last; and ones that stay incomplete, more than are remembered.
+    let mut pieces: Vec<Vec<u8>> = (0..2000u16)
+        .flat_map(|n| {
+            let mut pieces = cut(&udp((CLIENT, 1000 + n), (INTERFACE, 53), &[7; 7000]), n.into(), 1480);
+            match n % 16 {
+                0..8 => pieces.reverse(),
+                8 => drop(pieces.remove(0)),
+                _ => drop(pieces.pop()),
+            }
+            pieces
+        })
+        .collect();
+    let mut tally = Tally::default();
+    let count = allocations(|| {
+        for (n, bytes) in pieces.iter_mut().enumerate() {
+            let now = Duration::from_millis(4 * n as u64);
+            lab.workers[0].input(consumer, &mut [Frame::plain(bytes)], now, &mut tally);
+            if n % 10 == 0 {
+                lab.pass(0, now, &mut tally);
+            }
+        }
+        lab.pass(0, Duration::from_secs(400), &mut tally);
+    });
+    assert!(tally.emitted > 3000, "{} were sent after they had waited", tally.emitted);
     assert!(lab.shared.flows().is_quiet(), "flows have come and gone");
     assert_eq!(count, 0);
 }

@@ -1,6 +1,10 @@
 //! The engine's tests, in one program: they share a lab, and the allocator that counts.
 
 mod allocations;
+mod corpus;
+mod fragments;
+mod icmp;
 mod journey;
 mod lab;
+mod requirements;
 mod transit;
