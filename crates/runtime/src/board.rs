@@ -1,7 +1,7 @@
 //! The board: what everybody may look at. Counters that the workers write, and the devices' states that the watch notes.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use engine::{Outcome, Reason, Shared};
@@ -20,30 +20,34 @@ pub(crate) struct Board {
     pub(crate) started: Instant,
     pub(crate) workers: Vec<Arc<WorkerCounters>>,
     shared: Arc<Shared>,
-    devices: Mutex<Vec<DeviceRecord>>,
+    devices: Mutex<Devices>,
 }
 
-/// What the watch knows about a device.
+/// What the watch knows about the devices.
+#[derive(Clone)]
+struct Devices {
+    records: Vec<DeviceRecord>,
+    /// All devices that are up have the same.
+    offloads: String,
+}
+
+/// What the watch knows about one device.
 #[derive(Clone)]
 struct DeviceRecord {
     state: DeviceState,
-    offloads: String,
     queues: usize,
 }
 
 impl Board {
     pub(crate) fn new(topology: Arc<Topology>, shared: Arc<Shared>, workers: usize) -> Self {
         let devices = topology.namespaces.len();
-        let down = DeviceRecord {
-            state: DeviceState::Down("not opened yet".into()),
-            offloads: String::new(),
-            queues: 0,
-        };
+        let down = DeviceRecord { state: DeviceState::Down("not opened yet".into()), queues: 0 };
+        let records = vec![down; devices];
         Self {
             device_name: device::device_name(&topology.run.name),
             started: Instant::now(),
             workers: (0..workers).map(|_| Arc::new(WorkerCounters::new(devices))).collect(),
-            devices: Mutex::new(vec![down; devices]),
+            devices: Mutex::new(Devices { records, offloads: String::new() }),
             shared,
             topology,
         }
@@ -51,37 +55,48 @@ impl Board {
 
     /// Notes a device's state; says whether that is news.
     pub(crate) fn set_device(&self, device: DeviceId, state: DeviceState) -> bool {
-        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        let record = &mut devices[device.index()];
+        let mut devices = self.devices();
+        let record = &mut devices.records[device.index()];
         let news = record.state != state;
-        *record = DeviceRecord { state, offloads: String::new(), queues: 0 };
+        *record = DeviceRecord { state, queues: 0 };
         news
     }
 
-    /// Notes that a device is up.
-    pub(crate) fn set_opened(&self, device: DeviceId, offloads: String, queues: usize) {
-        let mut devices = self.devices.lock().unwrap_or_else(PoisonError::into_inner);
-        devices[device.index()] = DeviceRecord { state: DeviceState::Up, offloads, queues };
+    /// Notes that a device is up, and the offloads that all of them have.
+    pub(crate) fn set_opened(&self, device: DeviceId, queues: usize, offloads: String) {
+        let mut devices = self.devices();
+        devices.records[device.index()] = DeviceRecord { state: DeviceState::Up, queues };
+        devices.offloads = offloads;
+    }
+
+    /// Notes that the devices have other offloads.
+    pub(crate) fn set_offloads(&self, offloads: String) {
+        self.devices().offloads = offloads;
+    }
+
+    fn devices(&self) -> MutexGuard<'_, Devices> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let records = self.devices.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let devices = self.devices().clone();
         Snapshot {
             instance: self.topology.run.name.clone(),
             pid: std::process::id(),
             uptime: self.started.elapsed().as_secs_f64(),
-            devices: self.devices(&records),
-            endpoints: self.endpoints(&records),
+            devices: self.device_statuses(&devices),
+            endpoints: self.endpoints(&devices.records),
             workers: self.workers.iter().map(|counters| worker_status(counters)).collect(),
             flows: self.flows(),
             verdicts: Reason::ALL.iter().map(|reason| self.verdict(*reason)).collect(),
         }
     }
 
-    fn devices(&self, records: &[DeviceRecord]) -> Vec<DeviceStatus> {
-        let namespaces = self.topology.namespaces.iter().zip(records).enumerate();
+    fn device_statuses(&self, devices: &Devices) -> Vec<DeviceStatus> {
+        let namespaces = self.topology.namespaces.iter().zip(&devices.records).enumerate();
         namespaces
             .map(|(index, (namespace, record))| {
+                let is_up = record.state == DeviceState::Up;
                 let sum = |pick: fn(&DeviceCounters) -> &Counter| {
                     self.sum(|worker| pick(worker.device(DeviceId(index as u16))))
                 };
@@ -89,7 +104,7 @@ impl Board {
                     namespace: namespace.name.clone(),
                     name: self.device_name.clone(),
                     state: record.state.clone(),
-                    offloads: record.offloads.clone(),
+                    offloads: if is_up { devices.offloads.clone() } else { String::new() },
                     queues: record.queues,
                     received: Traffic { frames: sum(|c| &c.received), bytes: sum(|c| &c.received_bytes) },
                     sent: Traffic { frames: sum(|c| &c.sent), bytes: sum(|c| &c.sent_bytes) },

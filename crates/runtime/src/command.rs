@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crossbeam::channel::Sender;
 use crossbeam::sync::WaitGroup;
-use device::Queue;
+use device::{Offloads, Queue};
 use mio::Waker;
 use topology::DeviceId;
 
@@ -14,6 +14,8 @@ pub(crate) enum Command {
     Attach(DeviceId, Box<dyn Queue>, WaitGroup),
     /// Close your queue of this device.
     Detach(DeviceId, WaitGroup),
+    /// This is all that may be left undone from now on, on every device.
+    Lower(Offloads, WaitGroup),
     /// Close everything and end.
     Stop,
 }

@@ -14,6 +14,7 @@ use topology::Topology;
 use crate::board::Board;
 use crate::command::{Command, Line};
 use crate::loops::{Desk, Loop, WAKE};
+use crate::outlet::Ties;
 use crate::rings::Rings;
 use crate::snapshot::Snapshot;
 use crate::watch::{Report, Watch};
@@ -86,18 +87,14 @@ impl Forwarder {
         let workers = topology.run.workers.unwrap_or(cores);
         let seed = random_seed()?;
         let shared = Arc::new(Shared::new(Arc::clone(&topology), workers, seed));
+        // Every worker may lose a queue of every device, and once more say what is said again anyway; and then we stop.
+        let (reports, reported) = bounded(workers * (topology.namespaces.len() + 1) + 1);
         let board = Arc::new(Board::new(topology, Arc::clone(&shared), workers));
-        let (reports, reported) = bounded(workers * 4);
         let (end, ends) = bounded(workers + 2);
         let mut forwarder =
             Self { board: Arc::clone(&board), lines: vec![], threads: vec![], reports, ends, end };
         forwarder.start_workers(&shared, workers, [seed[0], seed[3]])?;
-        let mut watch = Watch {
-            identities: vec![None; board.topology.namespaces.len()],
-            board,
-            opener,
-            lines: forwarder.lines.clone(),
-        };
+        let mut watch = Watch::new(board, opener, forwarder.lines.clone());
         watch.open_all()?;
         forwarder.spawn("watch".into(), move || {
             watch.run(&reported);
@@ -152,8 +149,8 @@ impl Forwarder {
         let origin = self.board.started;
         for (index, (poll, waker)) in polls.into_iter().zip(wakers).enumerate() {
             let id = WorkerId(index as u16);
-            // A few orders at a time, never more than one per device and a Stop; this kind of channel lets go of what a worker
-            // that has ended did not take, and the watch waits for that.
+            // One order at a time, and a Stop; this kind of channel lets go of what a worker that has ended did not take, and the
+            // watch waits for that.
             let (sender, commands) = unbounded();
             self.lines.push(Line { commands: sender, waker });
             let this = Loop {
@@ -161,9 +158,11 @@ impl Forwarder {
                 worker: Worker::new(Arc::clone(shared), id, seed),
                 poll,
                 commands,
-                reports: self.reports.clone(),
-                rings: Arc::clone(&rings),
-                counters: Arc::clone(&self.board.workers[index]),
+                ties: Ties {
+                    counters: Arc::clone(&self.board.workers[index]),
+                    rings: Arc::clone(&rings),
+                    reports: self.reports.clone(),
+                },
                 origin,
                 desk: Desk::new(devices),
             };

@@ -19,3 +19,4 @@ pub use forwarder::{Forwarder, Observer, RunError, Stopper};
 pub use snapshot::{
     DeviceState, DeviceStatus, EndpointStatus, FlowsStatus, Snapshot, Traffic, VerdictCount, WorkerStatus,
 };
+pub use watch::answers;

@@ -5,12 +5,11 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
-use crossbeam::channel::{Receiver, Sender};
-use device::Queue;
+use crossbeam::channel::Receiver;
+use device::{Offloads, Queue, Undone};
 use engine::{Message, Worker, WorkerId};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -18,9 +17,8 @@ use topology::DeviceId;
 use wire::{FRAME_CAPACITY, Frame};
 
 use crate::command::Command;
-use crate::counters::WorkerCounters;
-use crate::outlet::Outlet;
-use crate::rings::Rings;
+use crate::counters::DeviceCounters;
+use crate::outlet::Ties;
 use crate::watch::Report;
 
 /// The token that wakes a thread for orders and for frames handed to it. Devices have their own place as token.
@@ -40,9 +38,7 @@ pub(crate) struct Loop {
     pub(crate) worker: Worker,
     pub(crate) poll: Poll,
     pub(crate) commands: Receiver<Command>,
-    pub(crate) reports: Sender<Report>,
-    pub(crate) rings: Arc<Rings>,
-    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) ties: Ties,
     pub(crate) origin: Instant,
     pub(crate) desk: Desk,
 }
@@ -78,7 +74,7 @@ impl Loop {
         loop {
             match self.poll.poll(&mut events, self.patience()) {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
-                _ => self.counters.wakeups.add(1),
+                _ => self.ties.counters.wakeups.add(1),
             }
             let mut woken = false;
             for event in &events {
@@ -131,61 +127,39 @@ impl Loop {
     fn carry_batch(&mut self, device: DeviceId) -> usize {
         let Desk { queues, buffers, .. } = &mut self.desk;
         let Some(queue) = &mut queues[device.index()] else { return 0 };
-        let counters = self.counters.device(device);
-        let mut frames: ArrayVec<Frame<'_>, BATCH> = ArrayVec::new();
-        let mut broken = 0;
-        for buffer in buffers.iter_mut() {
-            match queue.read(buffer) {
-                Ok(Some((len, offload))) => {
-                    counters.received.add(1);
-                    counters.received_bytes.add(len as u64);
-                    frames.push(Frame { offload, bytes: &mut buffer[..len] });
-                    if len > SMALL {
-                        break;
-                    }
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    counters.receive_errors.add(1);
-                    if error.kind() == io::ErrorKind::InvalidData {
-                        broken += 1;
-                        continue;
-                    }
-                    // The watch finds out what happened; a full mailbox means that it is at it already.
-                    drop(self.reports.try_send(Report::Lost(device, error.to_string())));
-                    break;
-                }
-            }
-        }
+        let Batch { mut frames, broken, failure } =
+            read_batch(queue.as_mut(), buffers, self.ties.counters.device(device));
         let carried = frames.len();
         if carried > 0 {
-            self.counters.frames.add(carried as u64);
-            self.counters.batches.add(1);
+            self.ties.counters.frames.add(carried as u64);
+            self.ties.counters.batches.add(1);
             let now = self.origin.elapsed();
-            let mut outlet = Outlet { queues, counters: &self.counters, rings: &self.rings };
+            let mut outlet = self.ties.outlet(queues);
             self.worker.input(device, &mut frames, now, &mut outlet);
+        }
+        drop(frames);
+        if let Some(error) = failure {
+            self.lose(device, &error);
         }
         carried + broken
     }
 
     /// Carries what other workers have handed over; what they hand over meanwhile wakes us again.
     fn receive_handed(&mut self) {
-        for _ in 0..self.rings.look(self.id) {
-            let Some(mut handed) = self.rings.take(self.id) else { return };
+        for _ in 0..self.ties.rings.look(self.id) {
+            let Some(mut handed) = self.ties.rings.take(self.id) else { return };
             let now = self.now();
-            let mut outlet =
-                Outlet { queues: &mut self.desk.queues, counters: &self.counters, rings: &self.rings };
+            let mut outlet = self.ties.outlet(&mut self.desk.queues);
             let mut frames = [Frame { offload: handed.offload, bytes: &mut handed.bytes }];
             self.worker.input(handed.device, &mut frames, now, &mut outlet);
-            self.rings.give_back(handed);
+            self.ties.rings.give_back(handed);
         }
     }
 
     fn expire(&mut self) {
         let now = self.now();
         if self.worker.next_deadline() <= now {
-            let mut outlet =
-                Outlet { queues: &mut self.desk.queues, counters: &self.counters, rings: &self.rings };
+            let mut outlet = self.ties.outlet(&mut self.desk.queues);
             self.worker.expire(now, EXPIRE_BUDGET, &mut outlet);
         }
     }
@@ -200,6 +174,10 @@ impl Loop {
                 }
                 Command::Detach(device, done) => {
                     self.detach(device)?;
+                    drop(done);
+                }
+                Command::Lower(offloads, done) => {
+                    self.lower(offloads);
                     drop(done);
                 }
                 Command::Stop => return Ok(Next::Stop),
@@ -221,6 +199,18 @@ impl Loop {
 
     fn detach(&mut self, device: DeviceId) -> io::Result<()> {
         self.tell_worker(Message::Detach(device));
+        self.close(device)
+    }
+
+    /// Closes a queue that is of no use any more, and tells the watch, which opens the device anew. There is room in its
+    /// mailbox: a worker says this once of each queue that it was given.
+    fn lose(&mut self, device: DeviceId, error: &io::Error) {
+        // It is closed, whether epoll knew it or not.
+        drop(self.close(device));
+        drop(self.ties.reports.try_send(Report::Lost(device, error.to_string())));
+    }
+
+    fn close(&mut self, device: DeviceId) -> io::Result<()> {
         self.desk.ready[device.index()] = false;
         if let Some(queue) = self.desk.queues[device.index()].take() {
             self.poll.registry().deregister(&mut SourceFd(&queue.as_fd().as_raw_fd()))?;
@@ -228,10 +218,62 @@ impl Loop {
         Ok(())
     }
 
+    /// The devices, and the worker's own TCP, get by with these offloads from now on.
+    fn lower(&mut self, offloads: Offloads) {
+        for index in 0..self.desk.queues.len() {
+            if let Some(queue) = &mut self.desk.queues[index]
+                && let Err(error) = queue.set_offloads(offloads)
+            {
+                self.lose(DeviceId(index as u16), &error);
+            }
+        }
+        self.tell_worker(Message::Offload(offloads.allow(Undone::Tcp)));
+    }
+
     fn tell_worker(&mut self, message: Message) {
         let now = self.now();
-        let mut outlet =
-            Outlet { queues: &mut self.desk.queues, counters: &self.counters, rings: &self.rings };
+        let mut outlet = self.ties.outlet(&mut self.desk.queues);
         self.worker.message(message, now, &mut outlet);
     }
+}
+
+/// What one go at a queue has brought.
+struct Batch<'a> {
+    frames: ArrayVec<Frame<'a>, BATCH>,
+    /// Packets that made no sense.
+    broken: usize,
+    /// Why there will be no more.
+    failure: Option<io::Error>,
+}
+
+#[inline]
+fn read_batch<'a>(
+    queue: &mut dyn Queue,
+    buffers: &'a mut [Box<[u8]>],
+    counters: &DeviceCounters,
+) -> Batch<'a> {
+    let mut batch = Batch { frames: ArrayVec::new(), broken: 0, failure: None };
+    for buffer in buffers {
+        match queue.read(buffer) {
+            Ok(Some((len, offload))) => {
+                counters.received.add(1);
+                counters.received_bytes.add(len as u64);
+                batch.frames.push(Frame { offload, bytes: &mut buffer[..len] });
+                if len > SMALL {
+                    break;
+                }
+            }
+            Ok(None) => break,
+            Err(error) => {
+                counters.receive_errors.add(1);
+                if error.kind() == io::ErrorKind::InvalidData {
+                    batch.broken += 1;
+                    continue;
+                }
+                batch.failure = Some(error);
+                break;
+            }
+        }
+    }
+    batch
 }

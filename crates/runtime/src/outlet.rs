@@ -1,27 +1,46 @@
 //! Where a worker's words become deeds: frames are written to queues, verdicts and events are counted.
 
-use device::Queue;
-use engine::{Egress, Event, HandOverFull, Output, Verdict, WorkerId};
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+
+use crossbeam::channel::Sender;
+use device::{Queue, Undone};
+use engine::{Egress, Event, HandOverFull, Output, Reason, Verdict, WorkerId};
 use topology::DeviceId;
 use wire::Frame;
 
 use crate::counters::WorkerCounters;
 use crate::rings::Rings;
+use crate::watch::Report;
 
 /// One worker's queues, by device.
 pub(crate) type Queues = [Option<Box<dyn Queue>>];
 
+/// What ties a worker's thread to the others.
+pub(crate) struct Ties {
+    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) rings: Arc<Rings>,
+    pub(crate) reports: Sender<Report>,
+}
+
+impl Ties {
+    /// The way out, through these queues.
+    #[inline]
+    pub(crate) fn outlet<'a>(&'a self, queues: &'a mut Queues) -> Outlet<'a> {
+        Outlet { queues, ties: self }
+    }
+}
+
 /// The engine's [`Output`] on real devices.
 pub(crate) struct Outlet<'a> {
-    pub(crate) queues: &'a mut Queues,
-    pub(crate) counters: &'a WorkerCounters,
-    pub(crate) rings: &'a Rings,
+    queues: &'a mut Queues,
+    ties: &'a Ties,
 }
 
 impl Outlet<'_> {
     #[inline]
     fn write(&mut self, frame: &Frame<'_>, Egress::Device(device): Egress) {
-        let counters = self.counters.device(device);
+        let counters = self.ties.counters.device(device);
         let Some(queue) = &mut self.queues[device.index()] else {
             counters.send_errors.add(1);
             return;
@@ -33,8 +52,22 @@ impl Outlet<'_> {
             }
             Err(error) => {
                 counters.send_errors.add(1);
-                tracing::trace!("a frame of {} bytes was not taken: {error}", frame.bytes.len());
+                self.not_taken(frame, device, &error);
             }
+        }
+    }
+
+    /// A frame is lost, and counted: the path promises no more. It is not written again, not even after EAGAIN, because
+    /// everything else on this thread would wait for it; TCP repeats what matters.
+    #[cold]
+    fn not_taken(&self, frame: &Frame<'_>, device: DeviceId, error: &io::Error) {
+        tracing::trace!("a frame of {} bytes was not taken: {error}", frame.bytes.len());
+        // It is said again of the next such frame, so it need not take the room of what is said once.
+        if error.kind() == ErrorKind::InvalidInput
+            && self.ties.reports.is_empty()
+            && let Some(undone) = Undone::by(frame)
+        {
+            drop(self.ties.reports.try_send(Report::Refused(device, undone)));
         }
     }
 }
@@ -50,20 +83,24 @@ impl Output for Outlet<'_> {
     }
 
     fn hand_over(&mut self, to: WorkerId, device: DeviceId, frame: &Frame<'_>) -> Result<(), HandOverFull> {
-        self.rings.hand_over(to, device, frame)?;
-        self.counters.handed_over.add(1);
+        self.ties.rings.hand_over(to, device, frame)?;
+        self.ties.counters.handed_over.add(1);
         Ok(())
     }
 
     #[inline]
     fn verdict(&mut self, _slot: usize, verdict: Verdict) {
-        self.counters.verdict(verdict.reason).add(1);
+        self.ties.counters.verdict(verdict.reason).add(1);
     }
 
     fn event(&mut self, event: Event) {
         match event {
-            Event::FlowOpened { .. } => self.counters.opened.add(1),
-            Event::FlowClosed { cause, .. } => self.counters.closed(cause).add(1),
+            Event::FlowOpened { .. } => self.ties.counters.opened.add(1),
+            Event::FlowClosed { cause, .. } => self.ties.counters.closed(cause).add(1),
+            Event::FragmentsDropped { reason, count } => {
+                self.ties.counters.verdict(Reason::FragmentKept).take_back(count as u64);
+                self.ties.counters.verdict(reason).add(count as u64);
+            }
         }
     }
 }

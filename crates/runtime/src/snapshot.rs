@@ -34,7 +34,8 @@ pub struct DeviceStatus {
     pub name: String,
     /// Whether packets flow.
     pub state: DeviceState,
-    /// The offloads that the kernel granted.
+    /// The offloads in use, the same on all devices: what the kernel granted on each and has kept to. With a reason, if there
+    /// are fewer than there were, or none by choice. Empty while the device is down.
     pub offloads: String,
     /// How many queues it has.
     pub queues: usize,
@@ -46,6 +47,13 @@ pub struct DeviceStatus {
     pub send_errors: u64,
     /// Reads that failed.
     pub receive_errors: u64,
+}
+
+impl DeviceStatus {
+    /// Whether packets flow.
+    pub fn is_up(&self) -> bool {
+        self.state == DeviceState::Up
+    }
 }
 
 /// Whether a device carries packets.

@@ -1,15 +1,20 @@
-//! The watch: opens devices, notices when a namespace is replaced or gone, and re-attaches.
+//! The watch: opens devices, notices when a namespace is replaced or gone or a device fails, and re-attaches.
 //!
 //! A TUN's descriptor keeps a deleted namespace alive: without the watch, one would go on forwarding into a ghost after
 //! `ip netns del x; ip netns add x`.
+//!
+//! It also keeps the offloads that all devices share. Frames pass from any device to any other, so none may have what one
+//! of them lacks; and a kernel that refuses what it has agreed to is asked for it no more.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError};
+use crossbeam::channel::{Receiver, tick};
+use crossbeam::select;
 use crossbeam::sync::WaitGroup;
-use device::{DeviceError, DeviceSpec, NamespaceIdentity, Opener};
-use topology::{DeviceId, Namespace};
+use device::{Answer, Answering, DeviceError, DeviceSpec, NamespaceIdentity, Offloads, Opener, Undone};
+use topology::{DeviceBackend, DeviceId, Namespace};
 
 use crate::board::Board;
 use crate::command::{Command, Line};
@@ -23,48 +28,89 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// What is told to the watch.
 pub(crate) enum Report {
-    /// A queue of this device cannot be read any more, and why.
+    /// A worker's queue of this device is of no use any more, and why.
     Lost(DeviceId, String),
+    /// The kernel would not finish what a good frame for this device left undone.
+    Refused(DeviceId, Undone),
     /// The forwarder stops.
     Stop,
 }
 
 /// The thread that looks after the devices.
 pub(crate) struct Watch {
-    pub(crate) board: Arc<Board>,
-    pub(crate) opener: Arc<dyn Opener>,
-    pub(crate) lines: Vec<Line>,
-    /// The namespace that each device is in; `None` while it is down.
-    pub(crate) identities: Vec<Option<NamespaceIdentity>>,
+    board: Arc<Board>,
+    opener: Arc<dyn Opener>,
+    lines: Vec<Line>,
+    /// For each device, what keeps it; `None` while it is down.
+    attached: Vec<Option<Attached>>,
+    /// What every device may leave undone.
+    offloads: Offloads,
+    /// Why that is not all, if it needs to be said.
+    remark: Option<String>,
+}
+
+/// What we know of a device that is up, and hold for it.
+struct Attached {
+    namespace: NamespaceIdentity,
+    answering: Option<Answering>,
 }
 
 impl Watch {
+    /// A watch over devices none of which is open yet.
+    pub(crate) fn new(board: Arc<Board>, opener: Arc<dyn Opener>, lines: Vec<Line>) -> Self {
+        let attached = board.topology.namespaces.iter().map(|_| None).collect();
+        let remark = match board.topology.run.device {
+            DeviceBackend::Offload => None,
+            DeviceBackend::Plain => Some("plain".into()),
+        };
+        Self { board, opener, lines, attached, offloads: Offloads::ALL, remark }
+    }
+
     /// Opens every device, or none.
     pub(crate) fn open_all(&mut self) -> Result<(), DeviceError> {
-        (0..self.identities.len()).try_for_each(|index| self.open(DeviceId(index as u16)))
+        (0..self.attached.len()).try_for_each(|index| self.open(DeviceId(index as u16)))?;
+        tracing::info!("{} devices are up, offloads {}", self.attached.len(), self.shown_offloads());
+        Ok(())
     }
 
     /// Looks after the devices until told to stop.
     pub(crate) fn run(mut self, reports: &Receiver<Report>) {
+        let rounds = tick(INTERVAL);
         loop {
-            match reports.recv_timeout(INTERVAL) {
-                Ok(Report::Lost(device, why)) => self.lost(device, &why),
-                Err(RecvTimeoutError::Timeout) => self.look_around(),
-                Ok(Report::Stop) | Err(RecvTimeoutError::Disconnected) => return,
+            // Rounds have their turn, however many reports there are.
+            let next = select! {
+                recv(reports) -> report => report.map_or(ControlFlow::Break(()), |report| self.heed(report)),
+                recv(rounds) -> _ => self.look_around(reports),
+            };
+            if next.is_break() {
+                return;
             }
         }
+    }
+
+    fn heed(&mut self, report: Report) -> ControlFlow<()> {
+        match report {
+            Report::Lost(device, why) => self.lost(device, &why),
+            Report::Refused(device, undone) => self.refused(device, undone),
+            Report::Stop => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
     }
 
     fn namespace(&self, device: DeviceId) -> &Namespace {
         &self.board.topology.namespaces[device.index()]
     }
 
-    fn look_around(&mut self) {
-        for index in 0..self.identities.len() {
+    fn look_around(&mut self, reports: &Receiver<Report>) -> ControlFlow<()> {
+        // Before a device is opened anew, all that was said of the old one has to be heard.
+        reports.try_iter().take(reports.len()).try_for_each(|report| self.heed(report))?;
+        for index in 0..self.attached.len() {
             let device = DeviceId(index as u16);
             let there = NamespaceIdentity::of(&self.namespace(device).path).ok();
-            match (self.identities[index], there) {
-                (Some(own), Some(there)) if own == there => {}
+            match (&mut self.attached[index], there) {
+                (Some(own), Some(there)) if own.namespace == there => {
+                    own.answering.iter_mut().for_each(Answering::renew);
+                }
                 (Some(_), Some(_)) => {
                     tracing::warn!(
                         "namespace {:?} was replaced: attaching to the new one",
@@ -83,16 +129,61 @@ impl Watch {
                 (None, None) => {}
             }
         }
+        ControlFlow::Continue(())
     }
 
     /// A queue failed. If the device is down already, another worker's report came first.
     fn lost(&mut self, device: DeviceId, why: &str) {
-        if self.identities[device.index()].is_none() {
+        if self.attached[device.index()].is_none() {
             return;
         }
         tracing::warn!("the device in namespace {:?} is lost ({why})", self.namespace(device).name);
         self.close(device);
         self.board.set_device(device, DeviceState::Down(why.into()));
+    }
+
+    /// The kernel does not keep its word. Frames that were on their way when it was released from it say so again.
+    fn refused(&mut self, device: DeviceId, undone: Undone) {
+        if !self.offloads.allow(undone) {
+            return;
+        }
+        let lowered = self.offloads.without(undone);
+        let name = &self.namespace(device).name;
+        tracing::warn!(
+            "the kernel refused {undone} in namespace {name:?}, against its word: offloads are {lowered} from now on"
+        );
+        self.lower(lowered, Some(format!("lowered: the kernel refused {undone}")));
+    }
+
+    /// A new device has been granted this: whatever it lacks, the others give up.
+    fn share(&mut self, device: DeviceId, granted: Offloads) {
+        let common = self.offloads & granted;
+        if common == self.offloads {
+            return;
+        }
+        let others = self.attached.iter().any(Option::is_some);
+        let remark = others.then(|| {
+            let name = &self.namespace(device).name;
+            tracing::warn!(
+                "the kernel grants the device in namespace {name:?} only {granted}: so do all others"
+            );
+            format!("lowered: the device in namespace {name:?} has no more")
+        });
+        self.lower(common, remark);
+    }
+
+    fn lower(&mut self, offloads: Offloads, remark: Option<String>) {
+        self.offloads = offloads;
+        self.remark = remark.or(self.remark.take());
+        self.board.set_offloads(self.shown_offloads());
+        self.order(|done| Command::Lower(offloads, done));
+    }
+
+    fn shown_offloads(&self) -> String {
+        match &self.remark {
+            Some(remark) => format!("{} ({remark})", self.offloads),
+            None => self.offloads.to_string(),
+        }
     }
 
     fn open_again(&mut self, device: DeviceId) {
@@ -114,11 +205,15 @@ impl Watch {
             namespace: namespace.path.clone(),
             queues: self.lines.len(),
             mtu: DEVICE_MTU,
+            offloads: self.offloads,
             routed: namespace.routed.clone(),
             local: namespace.local.clone(),
+            answers: answers(namespace),
         })?;
-        self.identities[device.index()] = Some(opened.namespace);
-        self.board.set_opened(device, opened.offloads.to_string(), opened.queues.len());
+        self.share(device, opened.offloads);
+        self.attached[device.index()] =
+            Some(Attached { namespace: opened.namespace, answering: opened.answering });
+        self.board.set_opened(device, opened.queues.len(), self.shown_offloads());
         let done = WaitGroup::new();
         for (line, queue) in self.lines.iter().zip(opened.queues) {
             line.tell(Command::Attach(device, queue, done.clone()));
@@ -127,13 +222,24 @@ impl Watch {
         Ok(())
     }
 
-    /// Takes the device from every worker; when this returns, it is gone.
+    /// Takes the device from every worker; when this returns, it is gone, and nobody is answered any more.
     fn close(&mut self, device: DeviceId) {
-        self.identities[device.index()] = None;
+        self.attached[device.index()] = None;
+        self.order(|done| Command::Detach(device, done));
+    }
+
+    /// Gives every worker an order, and waits until all have carried it out.
+    fn order(&self, command: impl Fn(WaitGroup) -> Command) {
         let done = WaitGroup::new();
         for line in &self.lines {
-            line.tell(Command::Detach(device, done.clone()));
+            line.tell(command(done.clone()));
         }
         done.wait();
     }
+}
+
+/// The addresses of the namespace that hosts on a link are answered for.
+pub fn answers(namespace: &Namespace) -> Vec<Answer> {
+    let answer = |answer: &topology::Answer| Answer { link: answer.link.clone(), address: answer.address };
+    namespace.answers.iter().map(answer).collect()
 }
