@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use wire::Packet;
+use wire::{Packet, Protocol};
 
+use crate::icmp::Trouble;
 use crate::invariants::{Violation, bytes_in_order};
 use crate::packet::OwnedFrame;
 use crate::plan::{Behaviour, Plan, Start};
 use crate::rng::Rng;
-use crate::stream::{Way, piece};
+use crate::stream::{Way, piece, tag_in};
 use crate::tcp::{End, Tcp};
-use crate::udp::Asker;
+use crate::udp::{Asker, Habits};
 
 /// How a connection has ended, as its client sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -19,6 +20,8 @@ pub enum Ended {
     AsPlanned,
     /// Otherwise.
     Otherwise(End),
+    /// A device that it needed was gone for a while: nothing is asked of it any more.
+    GivenUp,
 }
 
 /// One connection's client.
@@ -28,6 +31,7 @@ pub struct Client {
     pub plan: Plan,
     session: Session,
     read: usize,
+    has_given_up: bool,
     rng: Rng,
 }
 
@@ -46,7 +50,7 @@ impl Client {
             Start::At(moment) => Some(moment),
             Start::After(..) => None,
         };
-        Self { plan, session: Session::Waiting(begins), read: 0, rng }
+        Self { plan, session: Session::Waiting(begins), read: 0, has_given_up: false, rng }
     }
 
     /// The connection that it follows is over.
@@ -66,8 +70,12 @@ impl Client {
     /// How it ended; `None` while it goes on.
     pub fn ended(&self) -> Option<Ended> {
         match &self.session {
+            _ if self.has_given_up => Some(Ended::GivenUp),
             Session::Waiting(_) => None,
-            Session::Udp(asker) => asker.is_done().then_some(Ended::AsPlanned),
+            Session::Udp(asker) => match self.plan.behaviour {
+                Behaviour::Unreachable => asker.is_refused().then_some(Ended::AsPlanned),
+                _ => asker.is_answered().then_some(Ended::AsPlanned),
+            },
             Session::Tcp(tcp) => tcp
                 .end_of_it()
                 .map(|end| if self.is_planned(end, tcp) { Ended::AsPlanned } else { Ended::Otherwise(end) }),
@@ -95,7 +103,7 @@ impl Client {
         match &self.session {
             Session::Waiting(begins) => *begins,
             Session::Tcp(tcp) => tcp.deadline(),
-            Session::Udp(asker) => asker.deadline(),
+            Session::Udp(asker) => asker.deadline().filter(|_| self.ended().is_none()),
         }
     }
 
@@ -103,6 +111,8 @@ impl Client {
     pub fn input(&mut self, packet: &Packet, bytes: &[u8], now: Duration) -> Result<(), Violation> {
         match &mut self.session {
             Session::Waiting(_) => Ok(()),
+            // What was meant for whoever had the tuple before may come late: there is no telling from the outside.
+            Session::Udp(_) if came_late(self.plan.start, &bytes[packet.payload..]) => Ok(()),
             Session::Udp(asker) => asker.input(&bytes[packet.payload..], now),
             Session::Tcp(tcp) => {
                 tcp.input(packet, bytes, now);
@@ -114,16 +124,28 @@ impl Client {
         }
     }
 
+    /// Takes in an error about something that it has sent, and does what is to be done about it at once.
+    pub fn hear(&mut self, trouble: Trouble, sequence: u32, now: Duration) -> Vec<OwnedFrame> {
+        match (&mut self.session, trouble) {
+            (Session::Udp(asker), _) => asker.hear(trouble),
+            (Session::Tcp(tcp), Trouble::TooBig(mtu)) => tcp.hear_too_big(sequence, mtu),
+            _ => {}
+        }
+        self.poll(now)
+    }
+
     /// Does what the plan says is next.
     pub fn poll(&mut self, now: Duration) -> Vec<OwnedFrame> {
         if matches!(self.session, Session::Waiting(Some(begins)) if begins <= now) {
             self.begin(now);
         }
+        let is_over = self.ended().is_some();
         match &mut self.session {
             Session::Waiting(_) => Vec::new(),
-            Session::Udp(asker) => asker.poll(now).into_iter().collect(),
+            Session::Udp(_) if is_over => Vec::new(),
+            Session::Udp(asker) => asker.poll(now),
             Session::Tcp(tcp) => {
-                if tcp.end_of_it().is_none() {
+                if !is_over {
                     follow_plan(&self.plan, self.read, tcp, now);
                 }
                 tcp.poll(now)
@@ -131,10 +153,24 @@ impl Client {
         }
     }
 
+    /// Gives up what has begun: its application is tired of waiting.
+    pub fn give_up(&mut self, now: Duration) -> Vec<OwnedFrame> {
+        self.has_given_up |= self.has_begun();
+        match &mut self.session {
+            Session::Tcp(tcp) if tcp.end_of_it().is_none() => {
+                tcp.abort(now);
+                tcp.poll(now)
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn begin(&mut self, now: Duration) {
         let (plan, rng) = (&self.plan, self.rng.fork());
-        self.session = if plan.behaviour == Behaviour::Datagrams {
-            Session::Udp(Asker::new(plan.id, plan.route, plan.upload, now, rng))
+        self.session = if plan.behaviour.protocol() == Protocol::Udp {
+            let mtu = plan.client.mtu(plan.route);
+            let habits = Habits { longest: plan.download, mtu, identifier: plan.identifier };
+            Session::Udp(Asker::new(plan.id, plan.route, plan.upload, habits, now, rng))
         } else {
             let mut tcp = Tcp::dial(plan.route, plan.client, rng);
             tcp.write(&piece(plan.id, Way::Up, 0, plan.upload));
@@ -153,6 +189,11 @@ impl Client {
             }
         }
     }
+}
+
+/// Whether a payload is for the connection that this one waited for.
+fn came_late(start: Start, payload: &[u8]) -> bool {
+    matches!((start, tag_in(payload)), (Start::After(before, _), Some(tag)) if tag.connection == before)
 }
 
 fn follow_plan(plan: &Plan, read: usize, tcp: &mut Tcp, now: Duration) {

@@ -1,11 +1,17 @@
 //! Whoever has no business here: the provider's hosts that open connections of their own, consumers' packets that belong
 //! to no connection, and rubbish. None of it may reach a consumer, and none of it may stop a worker.
 
-use std::net::SocketAddr;
+mod forgery;
+mod pieces;
 
+use std::net::{IpAddr, SocketAddr};
+
+use engine::Reason;
 use topology::{DeviceId, Topology};
 use wire::TcpFlags;
 
+use crate::header::set_ttl;
+use crate::hosts::Outgoing;
 use crate::ledger::Ledger;
 use crate::packet::{OwnedFrame, Route, Shape, TcpHeader, tcp, udp};
 use crate::rng::Rng;
@@ -14,13 +20,17 @@ use crate::stream::{ConnectionId, Way, piece};
 /// The port that every intruder speaks from: no client's, no target's.
 const OWN_PORT: u16 = 666;
 
-/// One unwelcome frame, and the device that it arrives at.
-pub fn intrude(topology: &Topology, ledger: &Ledger, rng: &mut Rng) -> Option<(DeviceId, OwnedFrame)> {
-    match rng.index(4) {
+/// Unwelcome frames, and the device that each arrives at.
+pub fn intrude(topology: &Topology, ledger: &Ledger, rng: &mut Rng) -> Outgoing {
+    let one = match rng.index(9) {
         0 => from_a_consumer(topology, rng),
         1 => rubbish(topology, rng),
-        _ => from_the_provider(topology, ledger, rng),
-    }
+        2 => traceroute(topology, rng),
+        3 | 4 => from_the_provider(topology, ledger, rng),
+        5 => return pieces::break_up(topology, rng).unwrap_or_default(),
+        _ => forgery::forge(topology, ledger, rng),
+    };
+    one.into_iter().collect()
 }
 
 /// From a target's host, but another port, to a port of a node that is in use.
@@ -35,16 +45,37 @@ fn from_the_provider(topology: &Topology, ledger: &Ledger, rng: &mut Rng) -> Opt
 /// From a consumer's host, where no connection is open.
 fn from_a_consumer(topology: &Topology, rng: &mut Rng) -> Option<(DeviceId, OwnedFrame)> {
     let (_, interface) = topology.interfaces.iter().nth(rng.index(topology.interfaces.len()))?;
-    let host = if interface.address.is_ipv4() {
-        [10, 1, 0, 66].into()
-    } else {
-        [0xfd00, 1, 0, 0, 0, 0, 0, 66].into()
-    };
     let port = [80, 8443, 53, 7][rng.index(4)];
-    let route =
-        Route { source: SocketAddr::new(host, OWN_PORT), destination: (interface.address, port).into() };
+    let source = SocketAddr::new(stranger(interface.address), OWN_PORT);
+    let route = Route { source, destination: (interface.address, port).into() };
     let header = TcpHeader { sequence: rng.draw() as u32, flags: TcpFlags::ACK, ..TcpHeader::default() };
     Some((interface.device, tcp(route, &header, &[], Shape::Plain)))
+}
+
+/// From a consumer's host, with a TTL that is used up here.
+fn traceroute(topology: &Topology, rng: &mut Rng) -> Option<(DeviceId, OwnedFrame)> {
+    let (_, interface) = topology.interfaces.iter().nth(rng.index(topology.interfaces.len()))?;
+    let source = SocketAddr::new(stranger(interface.address), OWN_PORT);
+    let port = [53, 33_434][rng.index(2)];
+    let route = Route { source, destination: (interface.address, port).into() };
+    let mut frame = udp(route, &[7; 24], Shape::Plain);
+    set_ttl(&mut frame.bytes, 1);
+    frame.ends = Some(TRACED);
+    Some((interface.device, frame))
+}
+
+/// Where nobody listens, no hop is counted.
+const TRACED: &[Reason] = &[
+    Reason::TtlExpired,
+    Reason::TtlExpiredAnswered,
+    Reason::IcmpLimited,
+    Reason::NoListener,
+    Reason::TableFull,
+];
+
+/// A consumer's host that has opened nothing.
+fn stranger(interface: IpAddr) -> IpAddr {
+    if interface.is_ipv4() { [10, 1, 0, 66].into() } else { [0xfd00, 1, 0, 0, 0, 0, 0, 66].into() }
 }
 
 fn speak(route: Route, rng: &mut Rng) -> OwnedFrame {

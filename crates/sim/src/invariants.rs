@@ -1,13 +1,20 @@
 //! What must hold, whatever the seed. Each invariant is one function here, asked after every step.
 
+mod errors;
+mod fragments;
+
 use std::fmt;
 
+use engine::Reason;
 use wire::{Packet, mss_of, parse};
 
 use crate::ledger::{Ledger, Side, Sight, Tuple};
-use crate::packet::{OwnedFrame, checksums_are_right, route_of};
+use crate::packet::{OwnedFrame, Talk, checksums_are_right, route_of};
 use crate::recorder::{Batch, Departure};
 use crate::stream::{ConnectionId, Way, piece, tag_in};
+
+pub use errors::{Allowances, error_is_translated};
+pub use fragments::{Fragments, fragment_is_on_its_own_side};
 
 /// Which rule was broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,7 +31,19 @@ pub enum Invariant {
     FaithfulFrames,
     /// Every connection ends as planned.
     AllEndAsPlanned,
-    /// When all is over, no flow and no port is left in use.
+    /// An ICMP error names nobody whom its receiver does not know, and quotes what its receiver has sent.
+    ErrorsTranslated,
+    /// Errors about a flow are few.
+    ErrorsLimited,
+    /// A datagram in fragments arrives whole and equal, or not at all.
+    NothingMixed,
+    /// Fragments that leave do not overlap.
+    NoOverlap,
+    /// Whoever has no business here is told apart.
+    IntrudersKnown,
+    /// Nothing is forwarded to a device that is gone, and what ends there ends.
+    DeviceThere,
+    /// When all is over, no flow, no port and no kept fragment is left.
     NothingLeft,
     /// The scenario itself makes sense.
     SoundScenario,
@@ -39,7 +58,13 @@ impl fmt::Display for Invariant {
             Self::OneVerdict => "every frame ends in exactly one verdict",
             Self::FaithfulFrames => "what leaves is right, and otherwise what came in",
             Self::AllEndAsPlanned => "every connection ends as planned",
-            Self::NothingLeft => "when all is over, no flow and no port is left in use",
+            Self::ErrorsTranslated => "an ICMP error names and quotes only what its receiver knows",
+            Self::ErrorsLimited => "errors about a flow are few",
+            Self::NothingMixed => "a datagram in fragments arrives whole and equal, or not at all",
+            Self::NoOverlap => "fragments that leave do not overlap",
+            Self::IntrudersKnown => "whoever has no business here is told apart",
+            Self::DeviceThere => "nothing is forwarded to a device that is gone",
+            Self::NothingLeft => "when all is over, no flow, no port and no kept fragment is left",
             Self::SoundScenario => "the scenario makes sense",
         })
     }
@@ -75,6 +100,7 @@ impl Violation {
 pub fn frame_is_on_its_own_side(
     departure: &Departure,
     packet: &Packet,
+    came_in: Option<&OwnedFrame>,
     ledger: &Ledger,
 ) -> Result<(), Violation> {
     let crossed = |why: &str| {
@@ -83,7 +109,7 @@ pub fn frame_is_on_its_own_side(
         let message = format!("{} > {} went to {to}: {why}", route.source, route.destination);
         Err(Violation::new(Invariant::OwnSideOnly, message))
     };
-    let own_way = match ledger.side_of(departure.device, packet) {
+    let own_way = match ledger.side_of(departure.device, &Talk::from(packet)) {
         None => return crossed("it comes from no address of ours there, or goes to nobody who talks to us"),
         Some(Side::Consumer) if packet.flags.opens() => {
             return crossed("it opens a connection to a consumer");
@@ -91,7 +117,8 @@ pub fn frame_is_on_its_own_side(
         Some(Side::Consumer) => Way::Down,
         Some(Side::Provider) => Way::Up,
     };
-    if packet.flags.ack() && !ledger.may_hear(departure.device, packet.acknowledgement) {
+    let is_told = packet.flags.ack() && !came_in.is_some_and(|frame| ledger.inherits(frame));
+    if is_told && !ledger.may_hear(departure.device, packet.acknowledgement) {
         return crossed("it acknowledges what somebody else has sent");
     }
     let Some(tag) = tag_in(&departure.frame.bytes[packet.payload..]) else { return Ok(()) };
@@ -220,6 +247,30 @@ fn untouched(frame: &OwnedFrame, packet: &Packet) -> Vec<u8> {
     }
     bytes
 }
+
+/// 10. What an intruder has sent ends in one of the ways that are meant for it.
+pub fn intruder_is_known(frame: &OwnedFrame, reason: Reason) -> Result<(), Violation> {
+    let Some(ends) = frame.ends.filter(|ends| !ends.contains(&reason) && !BUSY.contains(&reason)) else {
+        return Ok(());
+    };
+    let message = format!("{} instead of {ends:?}: {:02x?}", reason.as_str(), frame.bytes);
+    Err(Violation::new(Invariant::IntrudersKnown, message))
+}
+
+/// 11. Nothing is forwarded to a device that the workers know to be gone. (What they build themselves, they may try.)
+pub fn device_is_there(is_forwarded: bool, is_gone: bool) -> Result<(), Violation> {
+    let why = "a frame was forwarded to a device that is detached";
+    if is_forwarded && is_gone { Err(Violation::new(Invariant::DeviceThere, why)) } else { Ok(()) }
+}
+
+/// 11, of terminated flows: they end with either of their devices.
+pub fn nothing_is_cut_off(flows: usize) -> Result<(), Violation> {
+    let why = format!("{flows} terminated flows have outlived a device of theirs");
+    if flows > 0 { Err(Violation::new(Invariant::DeviceThere, why)) } else { Ok(()) }
+}
+
+/// Ways in which everything may end.
+const BUSY: [Reason; 2] = [Reason::HandOverFull, Reason::EgressDown];
 
 /// 5. When all is over: the flow table is empty, every source port is back, and every flow's end has been told.
 pub fn nothing_is_left(flows: usize, ports: usize, untold: usize) -> Result<(), Violation> {

@@ -1,16 +1,21 @@
 //! What the simulator knows to be true, gathered outside of the forwarder: who has sent what from where, whose
 //! connection is whose, and which port of a node a target has seen in whose name.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+mod letters;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use engine::Event;
-use flow::FlowId;
+use flow::{FlowId, FlowPath};
 use topology::{DeviceId, Topology};
-use wire::{Packet, Protocol};
+use wire::{Packet, Protocol, parse};
 
-use crate::packet::{Route, route_of};
+use crate::icmp::{Quote, quote};
+use crate::packet::{OwnedFrame, Route, Talk};
 use crate::stream::{ConnectionId, tag_in};
+
+use letters::Letters;
 
 /// A client's tuple. The device is part of it: two consumers may have the same addresses.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -49,11 +54,16 @@ pub enum Side {
 #[derive(Default, Debug)]
 struct Sent(Vec<(u32, u32)>);
 
+/// The consumer's device of a flow, and how it is carried.
+type Ends = (Option<DeviceId>, FlowPath);
+
 /// Everything that is known.
 #[derive(Default)]
 pub struct Ledger {
     namespaces: Vec<String>,
     interfaces: BTreeSet<(DeviceId, IpAddr)>,
+    /// By interface.
+    interface_devices: Vec<DeviceId>,
     nodes: BTreeSet<(DeviceId, IpAddr)>,
     owners: BTreeMap<ConnectionId, Tuple>,
     /// By device: what its hosts have sent.
@@ -64,9 +74,12 @@ pub struct Ledger {
     listening: BTreeSet<(DeviceId, SocketAddr)>,
     /// In whose name, and for which flow, a target has seen a port last.
     ports: BTreeMap<Sight, (Tuple, FlowId)>,
+    /// Ports that a target has seen in several names, one after another: too few of them are left.
+    inherited: BTreeSet<Sight>,
     flows: BTreeMap<Tuple, FlowId>,
+    letters: Letters,
     /// Asked only whether it has a flow: the order of a hash set never shows.
-    live: HashSet<FlowId>,
+    live: HashMap<FlowId, Ends>,
 }
 
 impl Ledger {
@@ -75,6 +88,7 @@ impl Ledger {
         let mut ledger = Self {
             namespaces: topology.namespaces.iter().map(|namespace| namespace.name.clone()).collect(),
             interfaces: topology.interfaces.iter().map(|(_, own)| (own.device, own.address)).collect(),
+            interface_devices: topology.interfaces.iter().map(|(_, own)| own.device).collect(),
             nodes: topology.nodes.iter().map(|(_, own)| (own.device, own.address)).collect(),
             owners,
             ..Self::default()
@@ -102,33 +116,69 @@ impl Ledger {
     }
 
     /// A host in the device's namespace has sent this.
-    pub fn sent(&mut self, device: DeviceId, packet: &Packet) {
-        if packet.protocol == Protocol::Tcp {
-            self.sent.entry(device).or_default().note(packet);
+    pub fn sent(&mut self, device: DeviceId, frame: &OwnedFrame) {
+        if let Ok(packet) = parse(&frame.bytes)
+            && packet.protocol == Protocol::Tcp
+        {
+            self.sent.entry(device).or_default().note(&packet);
         }
-        match self.client_of(device, packet) {
+        // A later fragment and what is neither TCP nor UDP speak in nobody's name.
+        let Some(Quote { talk, .. }) = quote(&frame.bytes) else { return };
+        match self.client_of(device, &talk) {
             Some(client) => self.clients.insert(client),
-            None => self.listening.insert((device, route_of(packet).source)),
+            None => self.listening.insert((device, talk.route.source)),
         };
+        self.letters.note(device, talk, frame);
     }
 
-    /// The tuple of a packet that a consumer has sent.
-    pub fn client_of(&self, device: DeviceId, packet: &Packet) -> Option<Tuple> {
-        let Route { source, destination } = route_of(packet);
+    /// Whether a host behind the device has sent what is quoted, as far as it is quoted.
+    pub fn has_sent(&self, device: DeviceId, quoted: &Quote<'_>) -> bool {
+        self.letters.contain(device, quoted)
+    }
+
+    /// The flow of a packet that hosts behind a device have sent.
+    pub fn flow_of(&self, device: DeviceId, talk: &Talk) -> Option<FlowId> {
+        match self.client_of(device, talk) {
+            Some(client) => self.flows.get(&client).copied(),
+            None => {
+                let Talk { protocol, route: Route { source: target, destination: node } } = *talk;
+                self.ports.get(&Sight { protocol, node, target }).map(|(_, flow)| *flow)
+            }
+        }
+    }
+
+    /// The tuple of what a consumer has said.
+    pub fn client_of(&self, device: DeviceId, talk: &Talk) -> Option<Tuple> {
+        let Talk { protocol, route: Route { source, destination } } = *talk;
         let is_ours = self.interfaces.contains(&(device, destination.ip()));
-        is_ours.then_some(Tuple { device, protocol: packet.protocol, client: source, interface: destination })
+        is_ours.then_some(Tuple { device, protocol, client: source, interface: destination })
     }
 
-    /// Whom a frame is for that leaves by `device`: `None` if it does not come from an address of ours there, or goes to
+    /// Whom something is for that leaves by `device`: `None` if it does not come from an address of ours there, or goes to
     /// somebody who does not talk to us.
-    pub fn side_of(&self, device: DeviceId, packet: &Packet) -> Option<Side> {
-        let Route { source, destination } = route_of(packet);
+    pub fn side_of(&self, device: DeviceId, talk: &Talk) -> Option<Side> {
+        let Talk { protocol, route: Route { source, destination } } = *talk;
         if self.interfaces.contains(&(device, source.ip())) {
-            let tuple = Tuple { device, protocol: packet.protocol, client: destination, interface: source };
+            let tuple = Tuple { device, protocol, client: destination, interface: source };
             return self.clients.contains(&tuple).then_some(Side::Consumer);
         }
         let is_known =
             self.nodes.contains(&(device, source.ip())) && self.listening.contains(&(device, destination));
+        is_known.then_some(Side::Provider)
+    }
+
+    /// As [`Ledger::side_of`], of something that names no ports.
+    pub fn side_between(&self, device: DeviceId, source: IpAddr, destination: IpAddr) -> Option<Side> {
+        if self.interfaces.contains(&(device, source)) {
+            let mut clients = self.clients.iter();
+            let is_known = |client: &Tuple| {
+                (client.device, client.interface.ip(), client.client.ip()) == (device, source, destination)
+            };
+            return clients.any(is_known).then_some(Side::Consumer);
+        }
+        let mut listening = self.listening.iter();
+        let is_known = self.nodes.contains(&(device, source))
+            && listening.any(|(at, host)| (*at, host.ip()) == (device, destination));
         is_known.then_some(Side::Provider)
     }
 
@@ -140,11 +190,11 @@ impl Ledger {
         self.sent.get(&device).is_some_and(has_sent) || !self.sent.values().any(has_sent)
     }
 
-    /// What a target sees of a packet that leaves by `device`, if it is a target's.
-    pub fn sight_of(&self, device: DeviceId, packet: &Packet) -> Option<Sight> {
-        let Route { source: node, destination: target } = route_of(packet);
+    /// What a target sees of something that leaves by `device`, if it is for a target.
+    pub fn sight_of(&self, device: DeviceId, talk: &Talk) -> Option<Sight> {
+        let Talk { protocol, route: Route { source: node, destination: target } } = *talk;
         let is_ours = self.nodes.contains(&(device, node.ip()));
-        is_ours.then_some(Sight { protocol: packet.protocol, node, target })
+        is_ours.then_some(Sight { protocol, node, target })
     }
 
     /// The client in whose name a payload speaks.
@@ -157,12 +207,35 @@ impl Ledger {
     pub fn take_port(&mut self, seen: Sight, owner: Tuple) -> Option<Tuple> {
         let flow = *self.flows.get(&owner)?;
         let (other, before) = self.ports.insert(seen, (owner, flow))?;
-        (before != flow && self.live.contains(&before)).then_some(other)
+        if other != owner {
+            self.inherited.insert(seen);
+        }
+        (before != flow && self.live.contains_key(&before)).then_some(other)
+    }
+
+    /// Whether a target that has sent this may remember somebody else's connection from the same port, and speak in its
+    /// numbers.
+    pub fn inherits(&self, frame: &OwnedFrame) -> bool {
+        quote(&frame.bytes).is_some_and(|Quote { talk: Talk { protocol, route }, .. }| {
+            self.inherited.contains(&Sight { protocol, node: route.destination, target: route.source })
+        })
     }
 
     /// In whose name a target has seen a port last, if that flow still is one.
     pub fn holder_of(&self, seen: &Sight) -> Option<Tuple> {
-        self.ports.get(seen).filter(|(_, flow)| self.live.contains(flow)).map(|(owner, _)| *owner)
+        self.ports.get(seen).filter(|(_, flow)| self.live.contains_key(flow)).map(|(owner, _)| *owner)
+    }
+
+    /// An address of the other side's network, of the same family: what must never be seen here.
+    pub fn stranger_near(&self, ours: IpAddr) -> IpAddr {
+        let everybody = self.interfaces.iter().chain(&self.nodes).map(|(_, address)| *address);
+        let mut others = everybody.filter(|other| *other != ours && other.is_ipv4() == ours.is_ipv4());
+        others.next().unwrap_or(ours)
+    }
+
+    /// Every consumer's tuple that has been heard.
+    pub fn clients(&self) -> impl ExactSizeIterator<Item = &Tuple> {
+        self.clients.iter()
     }
 
     /// Every port that a target has seen.
@@ -173,9 +246,22 @@ impl Ledger {
     /// The engine has opened or closed a flow.
     pub fn event(&mut self, event: &Event) {
         match event {
-            Event::FlowOpened { flow, .. } => self.live.insert(*flow),
+            Event::FlowOpened { flow, interface, path, .. } => {
+                let device = self.interface_devices.get(interface.index()).copied();
+                self.live.insert(*flow, (device, *path))
+            }
             Event::FlowClosed { flow, .. } => self.live.remove(flow),
+            Event::FragmentsDropped { .. } => None,
         };
+    }
+
+    /// How many terminated flows are open although one of their two devices is gone.
+    pub fn cut_off(&self, gone: DeviceId) -> usize {
+        let is_providers = self.nodes.iter().any(|(device, _)| *device == gone);
+        let is_cut_off = |(device, path): &&Ends| {
+            matches!(path, FlowPath::Terminated { .. }) && (is_providers || *device == Some(gone))
+        };
+        self.live.values().filter(is_cut_off).count()
     }
 
     /// How many flows the engine has opened and not closed.

@@ -2,19 +2,29 @@
 //!
 //! # Theory of operation
 //!
-//! A seed draws a [`scenario`]: the operator's file, how many workers there are, what the links do to frames, and a
-//! handful of connections, each with a [`plan`] that both of its ends know. The [`world`] then runs it: the real engine,
-//! on a virtual clock, between virtual hosts that speak a small [`tcp`] and [`udp`] of the simulator's own.
+//! A seed draws a [`scenario`]: the operator's file, how many workers there are, what links, routers and devices do to
+//! frames, and a handful of connections, each with a [`plan`] that both of its ends know. The [`world`] then runs it: the
+//! real engine, on a virtual clock, between virtual [`hosts`] that speak a small [`tcp`] and [`udp`] of the simulator's own.
 //!
 //! ```text
-//!   client ──▶ link ──▶ queue of a worker ──▶ engine ──▶ (sabotage) ──▶ invariants ──▶ link ──▶ server
-//!   clients' and servers' own TCP             │  ▲
-//!                                             └──┘ rings between the workers
+//!   client ─▶ link ─▶ device ─▶ a worker's queue ─▶ engine ─▶ (sabotage) ─▶ judge ─▶ device ─▶ router ─▶ link ─▶ server
+//!                                                    │  ▲
+//!                                                    └──┘ rings between the workers
 //! ```
 //!
-//! After each step the [`invariants`] are asked. They rest on two things that owe nothing to the forwarder: streams whose
-//! every word says whose it is ([`stream`]), and a [`ledger`] of what the hosts have sent. That they notice anything at
-//! all is shown by planting bugs ([`sabotage`]).
+//! | what | does |
+//! |---|---|
+//! | link ([`network`]) | loses, doubles, delays, damages; brings fragments in any order |
+//! | [`router`] | has an MTU that changes: cuts what may be cut, drops the rest and says so, by an address of its own network |
+//! | [`device`] | fails writes, stops, is gone for a while |
+//! | [`hosts`] | put [`fragment`]s together as a kernel does, tell of closed ports, heed [`icmp`] errors |
+//! | [`intruder`] | sends what nobody asked for: each kind is to end in its own way |
+//! | [`scarcity`] | leaves few flows or ports to be had |
+//!
+//! After each step the [`judge`] asks the [`invariants`]. They rest on three things that owe nothing to the forwarder:
+//! streams whose every word says whose it is ([`stream`]), a [`ledger`] of what the hosts have sent, and readers and writers
+//! of ICMP and fragments that are not the forwarder's. That they notice anything at all is shown by planting bugs
+//! ([`sabotage`]).
 //!
 //! Everything random comes from the seed, and nothing depends on the order of a hash table, on threads or on the time of
 //! day: the same seed gives the same run, to the last byte.
@@ -25,8 +35,14 @@
 //! ```
 
 pub mod client;
+pub mod device;
+pub mod fragment;
+pub mod header;
+pub mod hosts;
+pub mod icmp;
 pub mod intruder;
 pub mod invariants;
+pub mod judge;
 pub mod ledger;
 pub mod network;
 pub mod packet;
@@ -34,7 +50,9 @@ pub mod plan;
 pub mod provider;
 pub mod recorder;
 pub mod rng;
+pub mod router;
 pub mod sabotage;
+pub mod scarcity;
 pub mod scenario;
 pub mod story;
 pub mod stream;
@@ -66,6 +84,8 @@ pub struct Report {
     pub trace: u64,
     /// How many frames ended for each reason, in the order of [`Reason::ALL`].
     pub reasons: [u64; Reason::COUNT],
+    /// How many frames were lost to faults of the devices.
+    pub lost: u64,
 }
 
 /// A run in which an invariant was broken.
@@ -108,7 +128,13 @@ pub fn run_with(seed: u64, sabotage: Option<Sabotage>) -> Result<Report, Box<Fai
     world
         .run()
         .map_err(|violation| fail(world.steps(), world.now(), violation, world.story().to_string()))?;
-    Ok(Report { steps: world.steps(), lasted: world.now(), trace: world.trace(), reasons: *world.reasons() })
+    Ok(Report {
+        steps: world.steps(),
+        lasted: world.now(),
+        trace: world.trace(),
+        reasons: *world.reasons(),
+        lost: world.lost(),
+    })
 }
 
 /// A panic in the forwarder must not leave without its seed.

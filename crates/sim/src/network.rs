@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wire::{Checksum, Protocol, parse};
+use wire::{Checksum, Packet, Protocol, parse};
 
 use crate::packet::OwnedFrame;
 use crate::rng::Rng;
+use crate::{fragment, icmp};
 
 /// What a link does to frames: chances in a thousand.
 #[derive(Clone, Copy, Debug)]
@@ -43,11 +44,12 @@ impl Link {
             (false, false) => 1,
             (false, true) => 2,
         };
-        (0..copies).map(|_| (self.delay(), self.damage(frame.clone()))).collect()
+        (0..copies).map(|_| (self.delay(frame), self.damage(frame.clone()))).collect()
     }
 
-    fn delay(&mut self) -> Duration {
-        let late = self.rng.per_mille(self.impairment.reordering);
+    /// Fragments come in any order.
+    fn delay(&mut self, frame: &OwnedFrame) -> Duration {
+        let late = self.rng.per_mille(self.impairment.reordering) || fragment::read(&frame.bytes).is_some();
         self.impairment.latency
             + if late { self.rng.span(self.impairment.latency * 5) } else { Duration::ZERO }
     }
@@ -56,9 +58,10 @@ impl Link {
     /// partial one is a promise that the frame has not been on any wire yet, and a UDP checksum of 0 means that nobody
     /// asked to notice. And only once: a one's complement sum notices every single byte, but two may cancel out.
     fn damage(&mut self, mut frame: OwnedFrame) -> OwnedFrame {
-        let at = self.rng.index(frame.bytes.len());
+        let unchecked = unchecked_bytes(&frame);
+        let at = unchecked + self.rng.index(frame.bytes.len() - unchecked);
         let change = self.rng.between(1, 255) as u8;
-        if self.rng.per_mille(self.impairment.corruption) && !frame.damaged && is_checked(&frame) {
+        if self.rng.per_mille(self.impairment.corruption) && !frame.damaged && unchecked < frame.bytes.len() {
             let opened = opens(&frame);
             frame.bytes[at] ^= change;
             frame.damaged = true;
@@ -77,10 +80,18 @@ fn opens(frame: &OwnedFrame) -> bool {
     parse(&frame.bytes).is_ok_and(|packet| packet.flags.opens())
 }
 
-fn is_checked(frame: &OwnedFrame) -> bool {
-    let Ok(packet) = parse(&frame.bytes) else { return false };
-    let udp = &frame.bytes[packet.transport + 6..packet.transport + 8];
-    frame.offload.checksum == Checksum::Complete && (packet.protocol == Protocol::Tcp || udp != [0, 0])
+/// How many bytes at a frame's beginning have no checksum that would notice. (Kernels drop a packet whose IPv4 header is
+/// damaged, and nobody but ICMP itself checks what ICMP carries.)
+fn unchecked_bytes(frame: &OwnedFrame) -> usize {
+    let is_checked = |packet: &Packet| {
+        let udp = &frame.bytes[packet.transport + 6..packet.transport + 8];
+        frame.offload.checksum == Checksum::Complete && (packet.protocol == Protocol::Tcp || udp != [0, 0])
+    };
+    match (parse(&frame.bytes), icmp::read(&frame.bytes)) {
+        (Ok(packet), _) if is_checked(&packet) => 0,
+        (_, Some(message)) => frame.bytes.len() - message.body.len() - 8,
+        _ => frame.bytes.len(),
+    }
 }
 
 /// What happens when. Of two things at the same moment, the one that was noted first comes first.

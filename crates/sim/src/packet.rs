@@ -1,8 +1,11 @@
 //! Packets of the simulator's own making: built here and checked here, by other code than the forwarder's.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use wire::{Addr, Checksum, Frame, Offload, Packet, Protocol, Segmentation, SegmentationKind};
+use engine::Reason;
+use wire::{Checksum, Frame, Offload, Packet, Protocol, Segmentation, SegmentationKind};
+
+use crate::header::{self, fold, pseudo_sum, sum};
 
 /// A frame that owns its bytes.
 #[derive(Clone, Debug)]
@@ -13,12 +16,24 @@ pub struct OwnedFrame {
     pub bytes: Vec<u8>,
     /// A link has damaged it, or it was rubbish from the start: nobody may take anything in it for granted.
     pub damaged: bool,
+    /// Well made, but by somebody who has no business here: the only ways in which it may end.
+    pub ends: Option<&'static [Reason]>,
 }
 
 impl OwnedFrame {
+    /// A frame with nothing left undone.
+    pub fn plain(bytes: Vec<u8>) -> Self {
+        Self { offload: Offload::NONE, bytes, damaged: false, ends: None }
+    }
+
     /// A copy of a frame.
     pub fn copy(frame: &Frame<'_>, damaged: bool) -> Self {
-        Self { offload: frame.offload, bytes: frame.bytes.to_vec(), damaged }
+        Self { offload: frame.offload, damaged, ..Self::plain(frame.bytes.to_vec()) }
+    }
+
+    /// Whether it can be taken at its word: neither damaged nor an intruder's.
+    pub fn is_honest(&self) -> bool {
+        !self.damaged && self.ends.is_none()
     }
 
     /// As the engine takes it.
@@ -39,12 +54,35 @@ pub enum Shape {
 }
 
 /// Where a packet comes from and goes to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Route {
     /// Who sends it.
     pub source: SocketAddr,
     /// Whom it is for.
     pub destination: SocketAddr,
+}
+
+/// Who speaks to whom, by TCP or UDP.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Talk {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// From whom to whom.
+    pub route: Route,
+}
+
+impl Talk {
+    /// The other way round.
+    pub fn back(&self) -> Self {
+        let Route { source, destination } = self.route;
+        Self { route: Route { source: destination, destination: source }, ..*self }
+    }
+}
+
+impl From<&Packet> for Talk {
+    fn from(packet: &Packet) -> Self {
+        Self { protocol: packet.protocol, route: route_of(packet) }
+    }
 }
 
 /// The fields of a TCP header that change.
@@ -61,8 +99,6 @@ pub struct TcpHeader {
     /// The options, padded to whole words.
     pub options: Vec<u8>,
 }
-
-const TTL: u8 = 64;
 
 /// Builds a TCP packet.
 pub fn tcp(route: Route, header: &TcpHeader, payload: &[u8], shape: Shape) -> OwnedFrame {
@@ -91,10 +127,11 @@ pub fn udp(route: Route, payload: &[u8], shape: Shape) -> OwnedFrame {
 }
 
 fn packet(route: Route, protocol: Protocol, transport: &[u8], shape: Shape) -> OwnedFrame {
-    let mut bytes = network_header(route, protocol, transport.len());
+    let (source, destination) = (route.source.ip(), route.destination.ip());
+    let mut bytes = header::build(source, destination, protocol.number(), transport.len());
     let start = bytes.len();
     bytes.extend(transport);
-    let pseudo = pseudo_sum(route.source.ip(), route.destination.ip(), protocol, transport.len());
+    let pseudo = pseudo_sum(source, destination, protocol.number(), transport.len());
     let checksum = match shape {
         Shape::Plain => match !fold(pseudo + sum(transport)) {
             0 if protocol == Protocol::Udp => 0xffff,
@@ -104,28 +141,7 @@ fn packet(route: Route, protocol: Protocol, transport: &[u8], shape: Shape) -> O
     };
     let at = start + protocol.checksum_offset();
     bytes[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
-    OwnedFrame { offload: offload(route, shape), bytes, damaged: false }
-}
-
-fn network_header(route: Route, protocol: Protocol, transport: usize) -> Vec<u8> {
-    match (route.source.ip(), route.destination.ip()) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let [high, low] = (20 + transport as u16).to_be_bytes();
-            let mut header = vec![0x45, 0, high, low, 0, 0, 0x40, 0, TTL, protocol.number(), 0, 0];
-            header.extend(source.octets());
-            header.extend(destination.octets());
-            let checksum = !fold(sum(&header));
-            header[10..12].copy_from_slice(&checksum.to_be_bytes());
-            header
-        }
-        (source, destination) => {
-            let [high, low] = (transport as u16).to_be_bytes();
-            let mut header = vec![0x60, 0, 0, 0, high, low, protocol.number(), TTL];
-            header.extend(Addr::from(source).octets());
-            header.extend(Addr::from(destination).octets());
-            header
-        }
-    }
+    OwnedFrame { offload: offload(route, shape), ..OwnedFrame::plain(bytes) }
 }
 
 fn offload(route: Route, shape: Shape) -> Offload {
@@ -155,7 +171,8 @@ pub fn checksums_are_right(frame: &OwnedFrame, packet: &Packet) -> bool {
     let transport = &bytes[packet.transport..];
     let at = packet.protocol.checksum_offset();
     let field = u16::from_be_bytes([transport[at], transport[at + 1]]);
-    let pseudo = pseudo_sum(packet.source.ip(), packet.destination.ip(), packet.protocol, transport.len());
+    let pseudo =
+        pseudo_sum(packet.source.ip(), packet.destination.ip(), packet.protocol.number(), transport.len());
     let transport_is_right = match frame.offload.checksum {
         Checksum::Partial => field == fold(pseudo),
         Checksum::Complete | Checksum::Verified => {
@@ -174,29 +191,8 @@ pub fn mend_checksum(frame: &mut OwnedFrame, packet: &Packet) {
     let at = packet.transport + packet.protocol.checksum_offset();
     frame.bytes[at..at + 2].fill(0);
     let transport = &frame.bytes[packet.transport..];
-    let pseudo = pseudo_sum(packet.source.ip(), packet.destination.ip(), packet.protocol, transport.len());
+    let pseudo =
+        pseudo_sum(packet.source.ip(), packet.destination.ip(), packet.protocol.number(), transport.len());
     let checksum = !fold(pseudo + sum(transport));
     frame.bytes[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
-}
-
-fn pseudo_sum(source: IpAddr, destination: IpAddr, protocol: Protocol, len: usize) -> u32 {
-    address_sum(source) + address_sum(destination) + u32::from(protocol.number()) + len as u32
-}
-
-fn address_sum(address: IpAddr) -> u32 {
-    match address {
-        IpAddr::V4(v4) => sum(&v4.octets()),
-        IpAddr::V6(v6) => sum(&v6.octets()),
-    }
-}
-
-fn sum(bytes: &[u8]) -> u32 {
-    bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | pair.get(1).map_or(0, |low| u32::from(*low))).sum()
-}
-
-fn fold(mut sum: u32) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
 }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use wire::Protocol;
+
 use crate::packet::Route;
 use crate::stream::ConnectionId;
 use crate::tcp::Manner;
@@ -22,8 +24,20 @@ pub enum Behaviour {
     ClientResets,
     /// Nobody listens at the target: the client must be refused.
     Refused,
-    /// Questions and answers over UDP; `upload` counts them.
+    /// Questions and answers over UDP; `upload` counts them, and `download` is the longest one's length.
     Datagrams,
+    /// A question over UDP to a target's port that is not open: the client must hear so.
+    Unreachable,
+}
+
+impl Behaviour {
+    /// What it speaks.
+    pub const fn protocol(self) -> Protocol {
+        match self {
+            Self::Datagrams | Self::Unreachable => Protocol::Udp,
+            _ => Protocol::Tcp,
+        }
+    }
 }
 
 /// When a connection begins.
@@ -56,6 +70,8 @@ pub struct Plan {
     pub client: Manner,
     /// How the server speaks.
     pub server: Manner,
+    /// Below the identifiers of the client's fragmented datagrams.
+    pub identifier: u32,
 }
 
 impl Plan {

@@ -1,19 +1,20 @@
 //! The provider's network: every target's host, with a server on each port that is open.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use wire::{Packet, Protocol};
 
+use crate::icmp::{MOST_QUOTED, Quote, Trouble, error};
 use crate::invariants::{Violation, bytes_in_order};
 use crate::packet::{OwnedFrame, Route, route_of};
 use crate::plan::{Behaviour, Plan};
 use crate::rng::Rng;
 use crate::stream::{ConnectionId, WORD, Way, piece, tag_in};
 use crate::tcp::{Manner, Tcp, refusal};
-use crate::udp;
+use crate::udp::{self, Habits};
 
 /// All targets.
 pub struct Provider {
@@ -23,6 +24,10 @@ pub struct Provider {
     servers: BTreeMap<(SocketAddr, SocketAddr), Server>,
     /// How much of each connection's upload has arrived, in order.
     received: BTreeMap<ConnectionId, usize>,
+    /// How datagrams are sent; the MTU is that of the targets' own link.
+    habits: Habits,
+    /// What targets have heard of the path to a node.
+    mtus: BTreeMap<(IpAddr, IpAddr), usize>,
     rng: Rng,
 }
 
@@ -39,8 +44,10 @@ struct Server {
 
 impl Provider {
     /// The targets whose ports are open.
-    pub fn new(plans: Rc<[Plan]>, open: BTreeSet<(Protocol, SocketAddr)>, rng: Rng) -> Self {
-        Self { plans, open, servers: BTreeMap::new(), received: BTreeMap::new(), rng }
+    pub fn new(plans: Rc<[Plan]>, open: BTreeSet<(Protocol, SocketAddr)>, mut rng: Rng) -> Self {
+        let habits = Habits { longest: 0, mtu: [1280, 1500, 9000][rng.index(3)], identifier: 0 };
+        let (servers, received, mtus) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { plans, open, servers, received, habits, mtus, rng }
     }
 
     /// How much of a connection's upload has arrived.
@@ -64,10 +71,11 @@ impl Provider {
         let back = Route { source: target, destination: peer };
         let is_open = self.open.contains(&(packet.protocol, target));
         match packet.protocol {
-            Protocol::Udp if is_open => {
-                Ok(udp::answer(back, &bytes[packet.payload..], &mut self.rng)?.into_iter().collect())
+            Protocol::Udp if is_open => self.answer(back, &bytes[packet.payload..]),
+            Protocol::Udp => {
+                let quote = &bytes[..bytes.len().min(MOST_QUOTED)];
+                Ok(vec![error(target.ip(), peer.ip(), Trouble::PortUnreachable, quote)])
             }
-            Protocol::Udp => Ok(Vec::new()),
             Protocol::Tcp => {
                 let known = self.servers.get(&(target, peer)).filter(|server| !server.tcp.is_forgotten(now));
                 let begins =
@@ -81,12 +89,42 @@ impl Provider {
         }
     }
 
+    /// A target hears what is wrong with something that it has sent.
+    pub fn hear(&mut self, trouble: Trouble, quote: &Quote<'_>, now: Duration) -> Vec<OwnedFrame> {
+        let Route { source: target, destination: peer } = quote.talk.route;
+        match (quote.talk.protocol, trouble, self.servers.get_mut(&(target, peer))) {
+            (Protocol::Tcp, Trouble::TooBig(mtu), Some(server)) => {
+                server.tcp.hear_too_big(quote.sequence, mtu);
+                server.tcp.poll(now)
+            }
+            (Protocol::Udp, Trouble::TooBig(mtu), _) => {
+                let known = self.mtus.entry((target.ip(), peer.ip())).or_insert(mtu);
+                *known = mtu.min(*known);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Lets every server send what is due.
     pub fn poll(&mut self, now: Duration) -> Vec<OwnedFrame> {
         self.servers.retain(|_, server| !server.tcp.is_forgotten(now));
         let due =
             self.servers.values_mut().filter(|server| server.tcp.deadline().is_some_and(|at| at <= now));
         due.flat_map(|server| server.tcp.poll(now)).collect()
+    }
+
+    fn answer(&mut self, back: Route, question: &[u8]) -> Result<Vec<OwnedFrame>, Violation> {
+        let named = tag_in(question).and_then(|tag| self.plans.iter().find(|plan| plan.id == tag.connection));
+        let path = self.mtus.get(&(back.source.ip(), back.destination.ip()));
+        let mut habits = Habits {
+            longest: named.map_or(0, |plan| plan.download),
+            mtu: path.map_or(self.habits.mtu, |mtu| self.habits.mtu.min(*mtu)),
+            ..self.habits
+        };
+        let answer = udp::answer(back, question, &mut habits, &mut self.rng);
+        self.habits.identifier = habits.identifier;
+        answer
     }
 
     fn accept(&mut self, back: Route, syn: &Packet, bytes: &[u8], now: Duration) -> Vec<OwnedFrame> {

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use engine::{Egress, Event, HandOverFull, Output, Verdict, WorkerId};
+use engine::{Egress, Event, HandOverFull, Output, Reason, Verdict, WorkerId};
 use topology::DeviceId;
 use wire::Frame;
 
+use crate::fragment;
 use crate::packet::OwnedFrame;
 
 /// A frame that leaves.
@@ -17,6 +18,13 @@ pub struct Departure {
     pub frame: OwnedFrame,
     /// The place in its batch of the frame that was forwarded; `None` for one that the worker has built.
     pub slot: Option<usize>,
+}
+
+impl Departure {
+    /// Whether it is a fragment that was kept before.
+    pub fn is_built_fragment(&self) -> bool {
+        self.slot.is_none() && fragment::read(&self.frame.bytes).is_some()
+    }
 }
 
 /// Everything that was said.
@@ -47,6 +55,16 @@ impl Batch {
     /// Whether anything in it may be rubbish; such a frame is always alone in its batch.
     pub fn is_damaged(&self) -> bool {
         self.frames.iter().any(|frame| frame.damaged)
+    }
+
+    /// Whether an intruder's frame is in it; such a frame is always alone in its batch.
+    pub fn is_honest(&self) -> bool {
+        self.frames.iter().all(OwnedFrame::is_honest)
+    }
+
+    /// How many of its frames ended for this reason.
+    pub fn verdicts(&self, reason: Reason) -> usize {
+        self.said.verdicts.iter().filter(|(_, verdict)| verdict.reason == reason).count()
     }
 }
 

@@ -1,15 +1,19 @@
 //! Planted bugs: what a broken forwarder might do, put between the engine and the network. Each must be caught, by the
 //! invariant that is there for it.
 
-use engine::Shared;
-use flow::PoolKey;
+mod edges;
+
+use engine::{Message, Shared};
 use wire::{Packet, Protocol, parse};
 
 use crate::invariants::Invariant;
 use crate::ledger::{Ledger, Sight};
-use crate::packet::mend_checksum;
+use crate::packet::{Talk, mend_checksum};
 use crate::recorder::{Batch, Departure};
+use crate::scarcity::tcp_pools;
 use crate::stream::WORD;
+
+use edges::{Copyist, Coward};
 
 /// A planted bug.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,30 +32,53 @@ pub enum Sabotage {
     SwallowAnswers,
     /// A source port is taken and never given back.
     LeakAPort,
+    /// An error goes on in the name of the router that it comes from.
+    LeaveTheRouter,
+    /// An error goes on with the quoted addresses as they came.
+    LeaveTheQuote,
+    /// An error quotes more than every network carries.
+    QuoteTooMuch,
+    /// A damaged error goes on with a right checksum.
+    HealTheDamaged,
+    /// An error is passed on again and again.
+    FloodErrors,
+    /// A flow ends when there is an error about it.
+    EndOnAnError,
+    /// An error about nothing is passed on.
+    PassOnTheUnknown,
+    /// Fragments go out with the identifiers that they came with.
+    KeepIdentifiers,
+    /// A fragment goes out again, some bytes further on.
+    LetOverlap,
+    /// A fragment goes to another consumer, or to nobody.
+    MisdeliverAFragment,
+    /// A fragment that was kept is never sent, and nobody is told.
+    LoseAKeptFragment,
+    /// What should leave by a device that is gone is forwarded nevertheless.
+    ForwardToNowhere,
+    /// No worker is told that a device is gone.
+    KeepTheGone,
 }
 
 impl Sabotage {
-    /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Misdeliver,
-        Self::SwapBytes,
-        Self::ShareAPort,
-        Self::SwallowAVerdict,
-        Self::SpoilAChecksum,
-        Self::SwallowAnswers,
-        Self::LeakAPort,
-    ];
-
     /// The invariant that must notice.
     pub const fn caught_by(self) -> Invariant {
         match self {
-            Self::Misdeliver => Invariant::OwnSideOnly,
+            Self::Misdeliver | Self::MisdeliverAFragment => Invariant::OwnSideOnly,
             Self::SwapBytes => Invariant::BytesInOrder,
             Self::ShareAPort => Invariant::PortsUnique,
             Self::SwallowAVerdict => Invariant::OneVerdict,
             Self::SpoilAChecksum => Invariant::FaithfulFrames,
-            Self::SwallowAnswers => Invariant::AllEndAsPlanned,
-            Self::LeakAPort => Invariant::NothingLeft,
+            Self::SwallowAnswers | Self::EndOnAnError => Invariant::AllEndAsPlanned,
+            Self::LeakAPort | Self::LoseAKeptFragment => Invariant::NothingLeft,
+            Self::LeaveTheRouter | Self::LeaveTheQuote | Self::QuoteTooMuch | Self::HealTheDamaged => {
+                Invariant::ErrorsTranslated
+            }
+            Self::FloodErrors => Invariant::ErrorsLimited,
+            Self::PassOnTheUnknown => Invariant::IntrudersKnown,
+            Self::KeepIdentifiers => Invariant::NothingMixed,
+            Self::LetOverlap => Invariant::NoOverlap,
+            Self::ForwardToNowhere | Self::KeepTheGone => Invariant::DeviceThere,
         }
     }
 }
@@ -61,24 +88,22 @@ pub struct Saboteur {
     sabotage: Sabotage,
     /// What a target has seen of the first flow.
     first: Option<Sight>,
+    coward: Coward,
+    copyist: Copyist,
 }
 
 impl Saboteur {
     /// Begins. Some things are best done before the first packet.
     pub fn new(sabotage: Sabotage, shared: &Shared) -> Self {
         if sabotage == Sabotage::LeakAPort {
-            let ports = shared.flows().ports();
-            let topology = shared.topology();
-            let nodes = topology.nodes.iter().map(|(node, _)| node);
-            let mut pairs =
-                nodes.flat_map(|node| topology.targets.iter().map(move |(_, target)| (node, target)));
-            let pool = pairs.find_map(|(node, target)| {
-                let (address, port) = (target.address.into(), target.port);
-                ports.pool(&PoolKey { protocol: Protocol::Tcp, node, target: address, target_port: port })
-            });
-            pool.and_then(|pool| ports.take(pool, 0));
+            tcp_pools(shared).next().and_then(|pool| shared.flows().ports().take(pool, 0));
         }
-        Self { sabotage, first: None }
+        Self { sabotage, first: None, coward: Coward::default(), copyist: Copyist::default() }
+    }
+
+    /// Whether the workers do not get a message.
+    pub fn swallows(&self, message: Message) -> bool {
+        self.sabotage == Sabotage::KeepTheGone && matches!(message, Message::Detach(_))
     }
 
     /// Tampers with what a worker has said.
@@ -88,7 +113,9 @@ impl Saboteur {
             Sabotage::SwallowAnswers => {
                 batch.said.departures.retain(|departure| !goes_to_a_consumer(departure, ledger));
             }
-            _ => {}
+            Sabotage::EndOnAnError => self.coward.tamper(batch),
+            Sabotage::KeepIdentifiers => self.copyist.tamper(batch),
+            _ => edges::tamper(self.sabotage, batch, ledger),
         }
         for departure in batch.said.departures.iter_mut().filter(|departure| !departure.frame.damaged) {
             if let Ok(packet) = parse(&departure.frame.bytes) {
@@ -110,7 +137,7 @@ impl Saboteur {
     }
 
     fn share_a_port(&mut self, departure: &mut Departure, packet: &Packet, ledger: &Ledger) {
-        let Some(sight) = ledger.sight_of(departure.device, packet) else { return };
+        let Some(sight) = ledger.sight_of(departure.device, &Talk::from(packet)) else { return };
         let first = *self.first.get_or_insert(sight);
         if ledger.holder_of(&first).is_none() {
             self.first = Some(sight);
@@ -125,18 +152,19 @@ impl Saboteur {
 }
 
 fn goes_to_a_consumer(departure: &Departure, ledger: &Ledger) -> bool {
-    parse(&departure.frame.bytes).is_ok_and(|packet| ledger.sight_of(departure.device, &packet).is_none())
+    parse(&departure.frame.bytes)
+        .is_ok_and(|packet| ledger.sight_of(departure.device, &Talk::from(&packet)).is_none())
 }
 
 /// To another namespace where it looks right: only what it says gives it away.
 fn misdeliver(departure: &mut Departure, packet: &Packet, ledger: &Ledger) {
     if packet.protocol == Protocol::Tcp && !packet.flags.ack()
-        || ledger.sight_of(departure.device, packet).is_some()
+        || ledger.sight_of(departure.device, &Talk::from(packet)).is_some()
     {
         return;
     }
     let mut others = ledger.devices().filter(|device| *device != departure.device);
-    if let Some(other) = others.find(|other| ledger.side_of(*other, packet).is_some()) {
+    if let Some(other) = others.find(|other| ledger.side_of(*other, &Talk::from(packet)).is_some()) {
         departure.device = other;
     }
 }

@@ -3,18 +3,24 @@
 //! The addresses are few and always the same, and so are the clients' ports: what differs between consumers with equal
 //! addresses must never depend on luck.
 
-use std::collections::BTreeSet;
+mod file;
+mod plans;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use topology::Path;
 use wire::Protocol;
 
+use crate::device::{Fault, Outage};
 use crate::network::Impairment;
-use crate::packet::Route;
-use crate::plan::{Behaviour, Plan, Start};
+use crate::plan::Plan;
 use crate::rng::Rng;
-use crate::stream::ConnectionId;
-use crate::tcp::Manner;
+use crate::router::{MtuStep, Router};
+use crate::scarcity::Scarcity;
+use file::operators_file;
+use plans::draw_plans;
 
 /// A consumer: its namespace, and the addresses of its client and of its interface.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +68,10 @@ const DNS: [(IpAddr, u16); 2] = [(v4([10, 2, 0, 2]), 5353), (v6(2, 2), 5353)];
 const TCP_PORTS: [u16; 2] = [80, 8443];
 const REFUSING_PORTS: [u16; 2] = [81, 8444];
 const DNS_PORT: u16 = 53;
+const DARK_PORT: u16 = 54;
+/// Devices: two consumers' and the provider's. (The third consumer lives beside the targets.)
+const DEVICES: usize = 3;
+const MTUS: [usize; 6] = [576, 1280, 1400, 1500, 4000, 9000];
 const CLIENT_PORTS: std::ops::RangeInclusive<u64> = 40_000..=40_002;
 
 /// Everything that a seed decides before the first packet.
@@ -85,6 +95,12 @@ pub struct Scenario {
     pub plans: Vec<Plan>,
     /// When somebody tries to force a way in, or sends rubbish.
     pub intrusions: Vec<Duration>,
+    /// By namespace: how the MTU behind its device changes.
+    pub steps: BTreeMap<&'static str, Vec<MtuStep>>,
+    /// What goes wrong with devices.
+    pub outages: Vec<Outage>,
+    /// What there is too little of.
+    pub scarcity: Scarcity,
 }
 
 impl Scenario {
@@ -93,74 +109,47 @@ impl Scenario {
         let consumers = CONSUMERS[..rng.between(2, 3) as usize].to_vec();
         let tcp = WEB.map(|target| (Protocol::Tcp, target.into()));
         let udp = DNS.map(|target| (Protocol::Udp, target.into()));
-        Self {
+        let plans = draw_plans(&consumers, rng);
+        let scarcity = draw_scarcity(&plans, rng);
+        let scenario = Self {
             file: operators_file(&consumers, rng),
             workers: rng.between(1, 4) as usize,
             ring: [2, 16, 256][rng.index(3)],
             stall: Duration::from_micros([20, 200, 5000][rng.index(3)]),
             impairment: draw_impairment(rng),
             open: tcp.into_iter().chain(udp).collect(),
-            plans: draw_plans(&consumers, rng),
-            intrusions: (0..rng.between(0, 20)).map(|_| rng.span(Duration::from_secs(4))).collect(),
+            intrusions: (0..rng.between(0, 40)).map(|_| rng.span(Duration::from_secs(4))).collect(),
+            steps: draw_steps(rng),
+            outages: draw_outages(rng),
+            scarcity,
             consumers,
-        }
+            plans,
+        };
+        if scarcity == Scarcity::None { scenario } else { scenario.without_losses() }
+    }
+
+    /// Under pressure, a connection that has closed is remembered for no longer than a retransmit may take: where nothing is
+    /// lost, none is needed.
+    fn without_losses(self) -> Self {
+        let impairment = Impairment { loss: 0, corruption: 0, ..self.impairment };
+        Self { impairment, ring: usize::MAX, steps: BTreeMap::new(), outages: Vec::new(), ..self }
+    }
+
+    /// The router behind the device in a namespace.
+    pub fn router(&self, namespace: &str, rng: Rng) -> Router {
+        let network = if namespace == PROVIDER { 2 } else { 1 };
+        let addresses = [v4([10, network, 255, 1]), v6(network.into(), 0xffff)];
+        Router::new(addresses, self.steps.get(namespace).cloned().unwrap_or_default(), rng)
     }
 }
 
-fn operators_file(consumers: &[Consumer], rng: &mut Rng) -> String {
-    let mtu = [1500, 8500][rng.index(2)];
-    let targets = |targets: &[(IpAddr, u16)]| {
-        let one = |(address, port): &(IpAddr, u16)| format!("{{ address = \"{address}\", port = {port} }}");
-        targets.iter().map(one).collect::<Vec<_>>().join(", ")
-    };
-    let (web, dns) = (targets(&WEB), targets(&DNS));
-    let closed = targets(&[WEB[0], WEB[2]].map(|(address, _)| (address, 9)));
-    let mut file = format!(
-        r#"
-[run]
-name = "simulated"
-mtu = {mtu}
-
-[flows]
-capacity = 1024
-
-[[service]]
-name      = "orders"
-namespace = "{PROVIDER}"
-nodes     = [{{ address = "10.2.9.1" }}, {{ address = "fd00:2::901" }}]
-listeners = [
-  {{ protocol = "tcp", port = 80,   forward = "web" }},
-  {{ protocol = "tcp", port = 81,   forward = "closed" }},
-  {{ protocol = "tcp", port = 8443, forward = "web", path = "terminate" }},
-  {{ protocol = "tcp", port = 8444, forward = "closed", path = "terminate" }},
-  {{ protocol = "udp", port = 53,   forward = "dns" }},
-]
-
-[[target_group]]
-name    = "web"
-targets = [{web}]
-
-[[target_group]]
-name    = "closed"
-targets = [{closed}]
-
-[[target_group]]
-name    = "dns"
-targets = [{dns}]
-"#
-    );
-    for (number, Consumer { namespace, v4: [_, v4], v6: [_, v6] }) in consumers.iter().enumerate() {
-        file += &format!(
-            r#"
-[[endpoint]]
-name       = "orders-{number}"
-service    = "orders"
-namespace  = "{namespace}"
-interfaces = [{{ address = "{v4}" }}, {{ address = "{v6}" }}]
-"#
-        );
+/// The path that a plan's packets take.
+pub fn path_of(plan: &Plan) -> Path {
+    if [TCP_PORTS[1], REFUSING_PORTS[1]].contains(&plan.route.destination.port()) {
+        Path::Terminate
+    } else {
+        Path::Nat
     }
-    file
 }
 
 fn draw_impairment(rng: &mut Rng) -> Impairment {
@@ -171,62 +160,40 @@ fn draw_impairment(rng: &mut Rng) -> Impairment {
     Impairment { latency, loss, duplication, reordering, corruption }
 }
 
-fn draw_plans(consumers: &[Consumer], rng: &mut Rng) -> Vec<Plan> {
-    let mut plans: Vec<Plan> = Vec::new();
-    for id in 0..rng.between(6, 16) {
-        let plan = draw_plan(ConnectionId(id as u16), consumers, &plans, rng);
-        plans.push(plan);
+/// How MTUs change behind the devices; in half of all scenarios they never do.
+fn draw_steps(rng: &mut Rng) -> BTreeMap<&'static str, Vec<MtuStep>> {
+    if rng.per_mille(500) {
+        return BTreeMap::new();
     }
-    plans
+    let mut steps = |namespace| {
+        let moments: BTreeSet<Duration> =
+            (0..rng.between(0, 4)).map(|_| rng.span(Duration::from_secs(4))).collect();
+        (namespace, moments.into_iter().map(|at| (at, MTUS[rng.index(MTUS.len())])).collect())
+    };
+    BTreeMap::from(CONSUMERS.map(|consumer| steps(consumer.namespace)))
 }
 
-fn draw_plan(id: ConnectionId, consumers: &[Consumer], earlier: &[Plan], rng: &mut Rng) -> Plan {
-    let consumer = rng.index(consumers.len());
-    let behaviour = [
-        Behaviour::Exchange,
-        Behaviour::Exchange,
-        Behaviour::Echo,
-        Behaviour::HalfClose,
-        Behaviour::ServerClosesFirst,
-        Behaviour::ClientResets,
-        Behaviour::Refused,
-        Behaviour::Datagrams,
-    ][rng.index(8)];
-    let port = match behaviour {
-        Behaviour::Datagrams => DNS_PORT,
-        Behaviour::Refused => REFUSING_PORTS[rng.index(2)],
-        _ => TCP_PORTS[rng.index(2)],
+/// What goes wrong with devices; in most scenarios nothing does.
+fn draw_outages(rng: &mut Rng) -> Vec<Outage> {
+    let count = rng.between(0, 9).saturating_sub(6);
+    let outage = |_| {
+        let begins = rng.span(Duration::from_secs(4));
+        Outage {
+            device: rng.index(DEVICES),
+            fault: [Fault::WritesFail, Fault::Stops, Fault::Gone][rng.index(3)],
+            begins,
+            ends: begins + rng.span(Duration::from_secs(3)),
+        }
     };
-    let [client, interface] =
-        if rng.per_mille(500) { consumers[consumer].v4 } else { consumers[consumer].v6 };
-    let source = SocketAddr::new(client, rng.between(*CLIENT_PORTS.start(), *CLIENT_PORTS.end()) as u16);
-    let route = Route { source, destination: SocketAddr::new(interface, port) };
-    // Whoever wants a tuple that is taken waits until it is free.
-    let before = earlier.iter().rev().find(|plan| (plan.consumer, plan.route) == (consumer, route));
-    let start = match before {
-        Some(before) => Start::After(before.id, rng.span(Duration::from_secs(3))),
-        None => Start::At(rng.span(Duration::from_secs(2))),
-    };
-    let (upload, download) = match behaviour {
-        Behaviour::Datagrams => (rng.between(1, 8) as usize, 0),
-        Behaviour::Refused => (0, 0),
-        Behaviour::Echo => [draw_size(rng); 2].into(),
-        _ => (draw_size(rng), draw_size(rng)),
-    };
-    let (client, server) = (draw_manner(rng), draw_manner(rng));
-    Plan { id, consumer, route, behaviour, upload, download, start, client, server }
+    (0..count).map(outage).collect()
 }
 
-/// Few bytes or many, and at least the word that names the connection.
-fn draw_size(rng: &mut Rng) -> usize {
-    let most = [64, 3000, 40_000, 150_000][rng.index(4)];
-    rng.between(8, most) as usize
-}
-
-fn draw_manner(rng: &mut Rng) -> Manner {
-    Manner {
-        mss: [536, 1440, 8941][rng.index(3)],
-        window: [4000, 20_000, 65_535][rng.index(3)],
-        offloads: rng.per_mille(500),
+fn draw_scarcity(plans: &[Plan], rng: &mut Rng) -> Scarcity {
+    let udp = plans.iter().filter(|plan| plan.behaviour.protocol() == Protocol::Udp).count();
+    match rng.index(16) {
+        // A flow of UDP keeps its place for long.
+        0 => Scarcity::Flows(udp + rng.between(2, 4) as usize),
+        1 => Scarcity::Ports(rng.between(1, 3) as usize),
+        _ => Scarcity::None,
     }
 }

@@ -4,9 +4,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use wire::parse;
+use wire::{Unparsed, parse};
 
-use crate::packet::{OwnedFrame, route_of};
+use crate::fragment;
+use crate::header::Header;
+use crate::icmp::{self, Message, Quote};
+use crate::packet::{OwnedFrame, Talk, route_of};
 use crate::recorder::Batch;
 
 /// Batches that are kept.
@@ -61,8 +64,27 @@ impl fmt::Display for Line<'_> {
                     packet.payload_len()
                 )?;
             }
-            Err(reason) => write!(f, "{reason:?}, {} bytes", self.0.bytes.len())?,
+            Err(reason) => self.write_other(f, reason)?,
         }
         f.write_str(if self.0.damaged { " (damaged)" } else { "" })
+    }
+}
+
+impl Line<'_> {
+    fn write_other(&self, f: &mut fmt::Formatter<'_>, reason: Unparsed) -> fmt::Result {
+        let bytes = &self.0.bytes;
+        if let Some(Message { source, destination, kind, code, body, .. }) = icmp::read(bytes) {
+            write!(f, "icmp {kind}/{code} {source} > {destination}")?;
+            if let Some(Quote { talk: Talk { protocol, route }, sequence, .. }) = icmp::quote(body) {
+                write!(f, " about {protocol} {} > {} seq {sequence}", route.source, route.destination)?;
+            }
+        } else if let Some((header, piece)) = fragment::read(bytes) {
+            let Header { source, destination, identifier, offset, .. } = header;
+            let end = offset + piece.len();
+            write!(f, "fragment {source} > {destination} of {identifier:#x}: {offset}..{end}")?;
+        } else {
+            write!(f, "{reason:?}")?;
+        }
+        write!(f, ", {} bytes", bytes.len())
     }
 }

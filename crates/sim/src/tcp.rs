@@ -1,5 +1,6 @@
 //! A virtual TCP peer, as small as a TCP can be that loses nothing: handshake, cumulative acknowledgement, a retransmit
-//! timer that goes back to the first unacknowledged byte, the peer's window and MSS, FIN each way, RST.
+//! timer that goes back to the first unacknowledged byte, the peer's window and MSS, classic path-MTU discovery, FIN each
+//! way, RST.
 //!
 //! Numbers are kept relative to the initial one: SYN is 0, data begins at 1, FIN follows the data.
 
@@ -18,7 +19,7 @@ use sender::Sender;
 
 const FIRST_TIMEOUT: Duration = Duration::from_millis(250);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(2);
-const MOST_TRIES: u32 = 40;
+const MOST_TRIES: u32 = 120;
 /// How long an end that is over goes on answering the other's retransmits.
 const LINGER: Duration = Duration::from_secs(60);
 /// The largest super-packet's payload.
@@ -33,6 +34,14 @@ pub struct Manner {
     pub window: u16,
     /// Whether it leaves checksums and segmentation to the device, sometimes.
     pub offloads: bool,
+}
+
+impl Manner {
+    /// The MTU of a link whose host announces this MSS.
+    pub fn mtu(&self, route: Route) -> usize {
+        let mtu = usize::from(self.mss) + 40;
+        if route.source.is_ipv4() { mtu } else { mtu.max(1280) }
+    }
 }
 
 /// Where a connection is in its life.
@@ -181,6 +190,22 @@ impl Tcp {
             // A connection that is gone answers like a port where there never was one.
             State::Over(_) => self.out.extend(refusal(self.route, packet)),
         }
+    }
+
+    /// Hears that one of its segments, which began at `sequence`, is too long for a link on the way. Believed only about
+    /// something that is on its way (RFC 5927); the segments get shorter then, and never longer again.
+    pub fn hear_too_big(&mut self, sequence: u32, mtu: usize) {
+        let at = sequence.wrapping_sub(self.sender.initial);
+        let is_on_its_way = (self.sender.acknowledged..self.sender.highest).contains(&at);
+        let mss = mtu.saturating_sub(self.headers());
+        if is_on_its_way && (1..self.sender.mss).contains(&mss) {
+            self.sender.mss = mss;
+            self.sender.next = self.sender.acknowledged;
+        }
+    }
+
+    fn headers(&self) -> usize {
+        if self.route.source.is_ipv4() { 40 } else { 60 }
     }
 
     /// Sends what there is to send now.

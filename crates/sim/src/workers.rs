@@ -58,6 +58,23 @@ impl Workers {
         Self { workers, desks, rings, stall, rng }
     }
 
+    /// Tells all workers something. What they have not yet read of a device that is gone is gone with it.
+    pub fn tell(&mut self, message: Message, now: Duration) -> Vec<Batch> {
+        if let Message::Detach(gone) = message {
+            for desk in &mut self.desks {
+                desk.frames.retain(|(device, _)| *device != gone);
+            }
+        }
+        let mut batches = Vec::new();
+        for worker in 0..self.workers.len() {
+            let mut recorder = Recorder::new(&mut self.rings, &[], false);
+            self.workers[worker].message(message, now, &mut recorder);
+            batches.push(Batch { said: recorder.said, ..Batch::default() });
+            self.sleep(worker, now);
+        }
+        batches
+    }
+
     /// A frame arrives at a device: by the hash of its bytes' tuple at one worker's queue, mostly.
     pub fn arrive(&mut self, device: DeviceId, frame: OwnedFrame, now: Duration) {
         let astray = self.rng.per_mille(ASTRAY_PER_MILLE);
@@ -91,16 +108,17 @@ impl Workers {
         batches
     }
 
-    /// Frames of one device. A damaged frame is alone in its batch, so that what comes of it is known to be its doing.
+    /// Frames of one device. One that is damaged or an intruder's is alone in its batch, so that what comes of it is known
+    /// to be its doing.
     fn next_batch(&mut self, worker: usize) -> Option<(DeviceId, Vec<OwnedFrame>)> {
         let most = self.rng.between(1, LARGEST_BATCH) as usize;
         let waiting = &mut self.desks[worker].frames;
         let (device, first) = waiting.pop_front()?;
         let mut batch = vec![first];
         let may_join = |next: Option<&(DeviceId, OwnedFrame)>| {
-            next.is_some_and(|(of, frame)| *of == device && !frame.damaged)
+            next.is_some_and(|(of, frame)| *of == device && frame.is_honest())
         };
-        while batch.len() < most && !batch[0].damaged && may_join(waiting.front()) {
+        while batch.len() < most && batch[0].is_honest() && may_join(waiting.front()) {
             batch.extend(waiting.pop_front().map(|(_, frame)| frame));
         }
         Some((device, batch))
@@ -140,10 +158,12 @@ impl Workers {
         *wakes = Some(wakes.map_or(at, |before| before.min(at)));
     }
 
-    /// The queue that a device's own hash picks.
+    /// The queue that a device's own hash picks: of ports where there are some, otherwise of the first bytes.
     fn steer(&self, frame: &OwnedFrame) -> usize {
-        let Ok(packet) = wire::parse(&frame.bytes) else { return 0 };
-        let ports = u32::from(packet.source_port) * 31 + u32::from(packet.destination_port);
-        (ports as usize / 3) % self.workers.len()
+        let hash = match wire::parse(&frame.bytes) {
+            Ok(packet) => u32::from(packet.source_port) * 31 + u32::from(packet.destination_port),
+            Err(_) => frame.bytes.iter().take(40).map(|byte| u32::from(*byte)).sum(),
+        };
+        (hash as usize / 3) % self.workers.len()
     }
 }

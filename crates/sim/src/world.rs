@@ -1,26 +1,26 @@
 //! One run: the forwarder, its network and its peers, driven by a virtual clock, one step at a time.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{Reason, Shared};
-use topology::{DeviceId, Origin, Topology};
-use wire::parse;
+use engine::{Message, Reason, Shared};
+use topology::{DeviceId, Origin, Path, Topology};
 
-use crate::client::{Client, Ended};
+use crate::device::{Device, Fault, Outage};
+use crate::hosts::{Hosts, Outgoing};
 use crate::intruder::intrude;
 use crate::invariants::{self, Invariant, Violation};
-use crate::ledger::{Ledger, Tuple};
+use crate::judge::Judge;
+use crate::ledger::Tuple;
 use crate::network::{Agenda, Link};
-use crate::packet::{OwnedFrame, checksums_are_right, route_of};
-use crate::plan::{Behaviour, Plan, Start};
-use crate::provider::Provider;
+use crate::packet::OwnedFrame;
+use crate::plan::Plan;
 use crate::recorder::{Batch, Departure};
 use crate::rng::Rng;
+use crate::router::{Passage, Router};
 use crate::sabotage::{Sabotage, Saboteur};
-use crate::scenario::{PROVIDER, Scenario};
+use crate::scarcity::Scarcity;
+use crate::scenario::{PROVIDER, Scenario, path_of};
 use crate::story::Story;
 use crate::trace::Trace;
 use crate::workers::Workers;
@@ -37,18 +37,22 @@ pub struct World {
     shared: Arc<Shared>,
     workers: Workers,
     agenda: Agenda<Happening>,
-    /// By device: towards the forwarder, and away from it.
-    links: Vec<[Link; 2]>,
-    clients: Vec<Client>,
-    /// Each client's device.
-    homes: Vec<DeviceId>,
-    provider: Provider,
-    provider_device: DeviceId,
-    ledger: Ledger,
+    /// By [`DeviceId`].
+    doors: Vec<Door>,
+    provider: DeviceId,
+    hosts: Hosts,
+    judge: Judge,
     saboteur: Option<Saboteur>,
     trace: Trace,
     story: Story,
-    reasons: [u64; Reason::COUNT],
+}
+
+/// A device, and what lies between it and the hosts behind it.
+struct Door {
+    device: Device,
+    router: Router,
+    towards: Link,
+    away: Link,
 }
 
 /// What happens at a moment.
@@ -59,44 +63,44 @@ enum Happening {
     Reaches(DeviceId, OwnedFrame),
     /// Somebody does what he should not.
     Intrusion,
+    /// A device breaks down.
+    Breaks(Outage),
+    /// It recovers.
+    Recovers(Outage),
 }
 
 impl World {
     /// The world of a scenario, before its first moment.
     pub fn new(scenario: Scenario, sabotage: Option<Sabotage>, mut rng: Rng) -> Result<Self, Violation> {
-        let topology =
-            Topology::parse(&scenario.file, &Origin::new("simulated.toml")).map_err(|problems| {
-                Violation::new(Invariant::SoundScenario, format!("{problems:?}\n{}", scenario.file))
-            })?;
-        let topology = Arc::new(topology);
+        let topology = Arc::new(read_topology(&scenario)?);
         let shared = Arc::new(Shared::new(Arc::clone(&topology), scenario.workers, rng.seeds()));
         let device = |namespace: &str| device_of(&topology, namespace);
         let homes: Result<Vec<DeviceId>, Violation> =
             scenario.plans.iter().map(|plan| device(scenario.consumers[plan.consumer].namespace)).collect();
-        let homes = homes?;
+        let (homes, provider) = (homes?, device(PROVIDER)?);
         let owners = scenario.plans.iter().zip(&homes).map(|(plan, home)| (plan.id, owner(plan, *home)));
-        let mut link = || Link::new(scenario.impairment, rng.fork());
-        let links = topology.namespaces.iter().map(|_| [link(), link()]).collect();
-        let mut agenda = Agenda::default();
-        for at in scenario.intrusions {
-            agenda.note(at, Happening::Intrusion);
-        }
+        let owners = owners.collect();
+        let doors = topology.namespaces.iter().map(|namespace| Door {
+            device: Device::default(),
+            router: scenario.router(&namespace.name, rng.fork()),
+            towards: Link::new(scenario.impairment, rng.fork()),
+            away: Link::new(scenario.impairment, rng.fork()),
+        });
+        let doors = doors.collect();
+        scenario.scarcity.apply(&shared);
         Ok(Self {
             now: Duration::ZERO,
             steps: 0,
-            ledger: Ledger::new(&topology, owners.collect::<BTreeMap<_, _>>()),
             workers: Workers::start(&shared, scenario.ring, scenario.stall, rng.fork()),
-            agenda,
-            links,
-            provider_device: device(PROVIDER)?,
-            clients: scenario.plans.iter().map(|plan| Client::new(plan.clone(), rng.fork())).collect(),
-            provider: Provider::new(Rc::from(scenario.plans), scenario.open, rng.fork()),
-            homes,
+            agenda: agenda(&scenario),
+            doors,
+            provider,
+            hosts: Hosts::new(&scenario, homes, provider, &mut rng),
+            judge: Judge::new(&shared, owners),
             saboteur: sabotage.map(|sabotage| Saboteur::new(sabotage, &shared)),
             shared,
             trace: Trace::default(),
             story: Story::default(),
-            reasons: [0; Reason::COUNT],
             rng,
         })
     }
@@ -104,9 +108,8 @@ impl World {
     /// Runs until every connection is over and everything is forgotten.
     pub fn run(&mut self) -> Result<(), Violation> {
         while self.steps < MOST_STEPS && self.step()? {}
-        self.all_ended_as_planned()?;
-        let flows = self.shared.flows();
-        invariants::nothing_is_left(flows.len(), flows.ports().in_use(), self.ledger.live_flows())
+        self.hosts.all_ended_as_planned()?;
+        self.judge.nothing_is_left()
     }
 
     /// The virtual time.
@@ -131,14 +134,18 @@ impl World {
 
     /// How many frames ended for each reason.
     pub fn reasons(&self) -> &[u64; Reason::COUNT] {
-        &self.reasons
+        self.judge.reasons()
+    }
+
+    /// How many frames the devices have lost.
+    pub fn lost(&self) -> u64 {
+        self.doors.iter().map(|door| door.device.lost()).sum()
     }
 
     /// Goes on to the next moment at which something happens, and lets it happen. `false` when nothing ever will.
     fn step(&mut self) -> Result<bool, Violation> {
-        let clients = self.clients.iter().filter_map(Client::deadline).min();
-        let outside = [self.agenda.next(), clients, self.provider.deadline()].into_iter().flatten().min();
-        if outside.is_none() && self.shared.flows().is_quiet() {
+        let outside = [self.agenda.next(), self.hosts.deadline()].into_iter().flatten().min();
+        if outside.is_none() && self.shared.flows().is_quiet() && self.judge.nothing_is_left().is_ok() {
             return Ok(false);
         }
         let next = [outside, self.workers.deadline()].into_iter().flatten().min();
@@ -146,11 +153,10 @@ impl World {
         self.steps += 1;
         self.now = self.now.max(next);
         match self.agenda.due(self.now) {
-            Some(Happening::Arrives(device, frame)) => self.workers.arrive(device, frame, self.now),
-            Some(Happening::Reaches(device, frame)) => self.reaches(device, &frame)?,
-            Some(Happening::Intrusion) => self.intrusion(),
+            Some(happening) => self.happen(happening)?,
             None => {
-                self.poll_hosts();
+                let sent = self.hosts.poll(self.now);
+                self.send(sent);
                 for batch in self.workers.turn(self.now) {
                     self.settle(batch)?;
                 }
@@ -159,165 +165,144 @@ impl World {
         Ok(true)
     }
 
-    fn poll_hosts(&mut self) {
-        for index in 0..self.clients.len() {
-            if self.clients[index].deadline().is_some_and(|at| at <= self.now) {
-                self.poll_client(index);
+    fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
+        match happening {
+            Happening::Arrives(device, frame) => {
+                if let Some(frame) = self.doors[device.index()].device.receive(frame) {
+                    self.workers.arrive(device, frame, self.now);
+                }
             }
+            Happening::Reaches(device, frame) => {
+                let answers = self.hosts.input(device, &frame, &self.judge.ledger, self.now)?;
+                self.send(answers);
+            }
+            Happening::Intrusion => {
+                let unwelcome = intrude(self.shared.topology(), &self.judge.ledger, &mut self.rng);
+                self.send(unwelcome);
+            }
+            Happening::Breaks(outage) => self.break_down(outage)?,
+            Happening::Recovers(outage) => self.recover(outage)?,
         }
-        let sent = self.provider.poll(self.now);
-        self.send(self.provider_device, sent);
+        Ok(())
     }
 
-    fn poll_client(&mut self, index: usize) {
-        let sent = self.clients[index].poll(self.now);
-        self.send(self.homes[index], sent);
-        if self.clients[index].ended().is_some() {
-            let over = self.clients[index].plan.id;
-            let followers = self.clients.iter_mut();
-            followers
-                .filter(|client| matches!(client.plan.start, Start::After(before, _) if before == over))
-                .for_each(|client| client.follow(self.now));
-        }
-    }
-
-    /// Hosts behind a device send frames towards the forwarder.
-    fn send(&mut self, device: DeviceId, frames: Vec<OwnedFrame>) {
-        for frame in frames {
-            if let Ok(packet) = parse(&frame.bytes) {
-                self.ledger.sent(device, &packet);
+    /// Hosts send frames towards the forwarder.
+    fn send(&mut self, frames: Outgoing) {
+        for (device, frame) in frames {
+            if !frame.damaged {
+                self.judge.ledger.sent(device, &frame);
             }
             self.carry_in(device, &frame);
         }
     }
 
     fn carry_in(&mut self, device: DeviceId, frame: &OwnedFrame) {
-        for (delay, frame) in self.links[device.index()][0].carry(frame) {
+        for (delay, frame) in self.doors[device.index()].towards.carry(frame) {
             self.agenda.note(self.now + delay, Happening::Arrives(device, frame));
         }
     }
 
-    fn intrusion(&mut self) {
-        match intrude(self.shared.topology(), &self.ledger, &mut self.rng) {
-            Some((device, frame)) if frame.damaged => self.carry_in(device, &frame),
-            Some((device, frame)) => self.send(device, vec![frame]),
-            None => {}
-        }
-    }
-
-    /// A frame reaches the hosts behind a device. What is damaged they drop, as any kernel does.
-    fn reaches(&mut self, device: DeviceId, frame: &OwnedFrame) -> Result<(), Violation> {
-        let Ok(packet) = parse(&frame.bytes) else { return Ok(()) };
-        if !checksums_are_right(frame, &packet) {
-            return Ok(());
-        }
-        if self.ledger.sight_of(device, &packet).is_some() {
-            let answers = self.provider.input(&packet, &frame.bytes, self.now)?;
-            self.send(device, answers);
-            return Ok(());
-        }
-        let route = route_of(&packet);
-        let newest = (0..self.clients.len()).rev().find(|index| {
-            let client = &self.clients[*index];
-            let own = (client.plan.route.source, client.plan.route.destination);
-            client.has_begun() && self.homes[*index] == device && own == (route.destination, route.source)
-        });
-        if let Some(index) = newest {
-            self.clients[index].input(&packet, &frame.bytes, self.now)?;
-            self.poll_client(index);
-        }
-        Ok(())
-    }
-
-    /// Takes in what a worker has said: checks it, and lets what it has sent go its way.
+    /// Takes in what a worker has said: has it judged, and lets what it has sent go its way.
     fn settle(&mut self, mut batch: Batch) -> Result<(), Violation> {
         if let Some(saboteur) = &mut self.saboteur {
-            saboteur.tamper(&mut batch, &self.ledger);
+            saboteur.tamper(&mut batch, &self.judge.ledger);
         }
         self.trace.batch(self.now, &batch);
-        self.learn(&batch);
-        let judged = self.judge(&batch);
-        for Departure { device, frame, .. } in &batch.said.departures {
-            let Some([_, link]) = self.links.get_mut(device.index()) else { continue };
-            for (delay, frame) in link.carry(frame) {
-                self.agenda.note(self.now + delay, Happening::Reaches(*device, frame));
-            }
-        }
+        let judged = self.judge.hear(&batch, self.now);
+        let left: Result<(), Violation> =
+            batch.said.departures.iter().try_for_each(|departure| self.leave(departure));
         self.story.add(self.now, batch);
-        judged
+        left.and(judged)
     }
 
-    fn judge(&mut self, batch: &Batch) -> Result<(), Violation> {
-        invariants::one_verdict_each(batch)?;
-        // What comes of a damaged frame is damaged too, and is nobody's.
-        if batch.is_damaged() {
+    /// A frame leaves: by the device, past its router, over the link. What the router has to say comes back at once.
+    fn leave(&mut self, departure: &Departure) -> Result<(), Violation> {
+        let Departure { device, frame, slot } = departure;
+        let Some(door) = self.doors.get_mut(device.index()) else { return Ok(()) };
+        invariants::device_is_there(slot.is_some(), door.device.has(Fault::Gone))?;
+        if !door.device.takes(&mut self.rng) {
             return Ok(());
         }
-        batch.said.departures.iter().try_for_each(|departure| self.check(departure, batch))
-    }
-
-    /// Notes which flows there are, and whose they are.
-    fn learn(&mut self, batch: &Batch) {
-        batch.said.events.iter().for_each(|event| self.ledger.event(event));
-        for (slot, verdict) in &batch.said.verdicts {
-            self.reasons[verdict.reason.index()] += 1;
-            if let (Some(client), Some(flow)) = (self.client_at(batch, Some(*slot)), verdict.flow) {
-                self.ledger.went_by(client, flow);
-            }
-        }
-    }
-
-    fn check(&mut self, departure: &Departure, batch: &Batch) -> Result<(), Violation> {
-        let Ok(packet) = parse(&departure.frame.bytes) else {
-            return Err(Violation::new(Invariant::FaithfulFrames, "what leaves is no packet"));
-        };
-        let came_in = departure.slot.and_then(|slot| batch.frames.get(slot));
-        let mss_ceiling = self.shared.topology().run.mss_ceiling;
-        invariants::frame_is_on_its_own_side(departure, &packet, &self.ledger)?;
-        invariants::frame_is_faithful(departure, &packet, came_in, mss_ceiling)?;
-        let owner = self
-            .client_at(batch, departure.slot)
-            .or_else(|| self.ledger.owner_of(&departure.frame.bytes[packet.payload..]));
-        match (self.ledger.sight_of(departure.device, &packet), owner) {
-            (Some(seen), Some(owner)) => invariants::port_has_one_owner(seen, owner, &mut self.ledger),
-            // The forwarder's own SYN: in whose name is not known yet, but the port must be free.
-            (Some(seen), None) if packet.flags.opens() => invariants::port_is_free(seen, &self.ledger),
-            _ => Ok(()),
-        }
-    }
-
-    /// The client that has sent the frame at a slot of a batch, if it was one.
-    fn client_at(&self, batch: &Batch, slot: Option<usize>) -> Option<Tuple> {
-        let frame = batch.frames.get(slot?).filter(|frame| !frame.damaged)?;
-        self.ledger.client_of(batch.device?, &parse(&frame.bytes).ok()?)
-    }
-
-    /// 5. Every connection ended as its plan says, and its target has all of its bytes.
-    fn all_ended_as_planned(&self) -> Result<(), Violation> {
-        for client in &self.clients {
-            let Plan { id, behaviour, route, upload, .. } = &client.plan;
-            let received = self.provider.received(*id);
-            let is_whole = match behaviour {
-                Behaviour::ClientResets | Behaviour::Refused | Behaviour::Datagrams => true,
-                _ => received == *upload,
-            };
-            if client.ended() != Some(Ended::AsPlanned) || !is_whole {
-                let progress = client.progress();
-                let message = format!(
-                    "{id:?} ({behaviour:?}, {} > {}): {progress}; its target has {received} bytes",
-                    route.source, route.destination
-                );
-                return Err(Violation::new(Invariant::AllEndAsPlanned, message));
+        match door.router.pass(frame, self.now) {
+            Passage::Dropped => {}
+            Passage::Refused(error) => self.carry_in(*device, &error),
+            Passage::Onward(pieces) => {
+                for (delay, frame) in pieces.iter().flat_map(|piece| door.away.carry(piece)) {
+                    self.agenda.note(self.now + delay, Happening::Reaches(*device, frame));
+                }
             }
         }
         Ok(())
+    }
+
+    fn break_down(&mut self, outage: Outage) -> Result<(), Violation> {
+        let device = DeviceId(outage.device as u16);
+        self.doors[outage.device].device.break_down(outage.fault);
+        self.agenda.note(outage.ends, Happening::Recovers(outage));
+        if outage.fault != Fault::Gone {
+            return Ok(());
+        }
+        self.tell(Message::Detach(device))?;
+        invariants::nothing_is_cut_off(self.judge.ledger.cut_off(device))
+    }
+
+    /// What begins from now on must succeed again. A terminated connection that was there before may have lost an end.
+    fn recover(&mut self, outage: Outage) -> Result<(), Violation> {
+        let device = DeviceId(outage.device as u16);
+        let waited = self.doors[outage.device].device.recover(outage.fault);
+        for frame in waited {
+            self.workers.arrive(device, frame, self.now);
+        }
+        if outage.fault != Fault::Gone || self.doors[outage.device].device.has(Fault::Gone) {
+            return Ok(());
+        }
+        self.tell(Message::Attach(device))?;
+        let provider = self.provider;
+        let is_hit =
+            |plan: &Plan, home| path_of(plan) == Path::Terminate && [home, provider].contains(&device);
+        let sent = self.hosts.give_up(is_hit, self.now);
+        self.send(sent);
+        Ok(())
+    }
+
+    fn tell(&mut self, message: Message) -> Result<(), Violation> {
+        if self.saboteur.as_ref().is_some_and(|saboteur| saboteur.swallows(message)) {
+            return Ok(());
+        }
+        self.workers.tell(message, self.now).into_iter().try_for_each(|batch| self.settle(batch))
     }
 }
 
+fn read_topology(scenario: &Scenario) -> Result<Topology, Violation> {
+    let mut topology =
+        Topology::parse(&scenario.file, &Origin::new("simulated.toml")).map_err(|problems| {
+            Violation::new(Invariant::SoundScenario, format!("{problems:?}\n{}", scenario.file))
+        })?;
+    // Fewer than the file allows: nobody could fill that many here.
+    if let Scarcity::Flows(capacity) = scenario.scarcity {
+        topology.flows.capacity = capacity;
+    }
+    Ok(topology)
+}
+
+fn agenda(scenario: &Scenario) -> Agenda<Happening> {
+    let mut agenda = Agenda::default();
+    for at in &scenario.intrusions {
+        agenda.note(*at, Happening::Intrusion);
+    }
+    for outage in &scenario.outages {
+        agenda.note(outage.begins, Happening::Breaks(*outage));
+    }
+    agenda
+}
+
 fn owner(plan: &Plan, device: DeviceId) -> Tuple {
-    let protocol =
-        if plan.behaviour == Behaviour::Datagrams { wire::Protocol::Udp } else { wire::Protocol::Tcp };
-    Tuple { device, protocol, client: plan.route.source, interface: plan.route.destination }
+    Tuple {
+        device,
+        protocol: plan.behaviour.protocol(),
+        client: plan.route.source,
+        interface: plan.route.destination,
+    }
 }
 
 fn device_of(topology: &Topology, namespace: &str) -> Result<DeviceId, Violation> {

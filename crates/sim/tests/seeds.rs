@@ -13,10 +13,14 @@ fn every_invariant_holds_for_every_seed() {
     };
     let is_suite = seeds.end - seeds.start >= 200;
     let mut reasons = [0; Reason::COUNT];
+    let mut lost = 0;
     let mut failures = Vec::new();
     for seed in seeds {
         match sim::run(seed) {
-            Ok(report) => reasons.iter_mut().zip(report.reasons).for_each(|(sum, own)| *sum += own),
+            Ok(report) => {
+                reasons.iter_mut().zip(report.reasons).for_each(|(sum, own)| *sum += own);
+                lost += report.lost;
+            }
             Err(failure) => failures.push(failure.to_string()),
         }
     }
@@ -26,19 +30,41 @@ fn every_invariant_holds_for_every_seed() {
     println!("{}", counted.join(", "));
     let expected = [
         Reason::Forwarded,
+        Reason::IcmpForwarded,
+        Reason::IcmpTerminated,
+        Reason::FragmentForwarded,
+        Reason::FragmentKept,
         Reason::Terminated,
         Reason::NoFlowReset,
         Reason::OneWayReset,
-        Reason::OneWay,
-        Reason::NoListener,
-        Reason::UnknownAddress,
+        Reason::PingAnswered,
+        Reason::OverMtuAnswered,
+        Reason::TtlExpiredAnswered,
         Reason::Malformed,
-        Reason::BadChecksum,
+        Reason::Ping,
+        Reason::IcmpKind,
+        Reason::IcmpNoFlow,
+        Reason::IcmpLimited,
+        Reason::IcmpSmallMtu,
+        Reason::FragmentTcp,
+        Reason::FragmentOverlap,
+        Reason::FragmentRefused,
+        Reason::FragmentNoRoom,
+        Reason::UnknownAddress,
+        Reason::NoListener,
+        Reason::OneWay,
+        Reason::OverMtu,
+        Reason::TtlExpired,
+        Reason::PortsExhausted,
+        Reason::TableFull,
         Reason::HandOverFull,
+        Reason::EgressDown,
+        Reason::BadChecksum,
     ];
     for reason in expected {
         assert!(!is_suite || reasons[reason.index()] > 0, "no seed has met {}", reason.as_str());
     }
+    assert!(!is_suite || lost > 0, "no device has lost a frame");
 }
 
 #[test]

@@ -1,0 +1,199 @@
+//! Everybody behind the devices: consumers' clients and the provider's targets, and what all kernels do for them: put
+//! fragments together, drop what is damaged, say that nobody listens.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use topology::DeviceId;
+use wire::{Packet, Protocol, parse};
+
+use crate::client::{Client, Ended};
+use crate::fragment::{self, Reassembly};
+use crate::icmp::{self, MOST_QUOTED, Message, Trouble};
+use crate::invariants::{Invariant, Violation};
+use crate::ledger::Ledger;
+use crate::packet::{OwnedFrame, Route, Talk, checksums_are_right, route_of};
+use crate::plan::{Behaviour, Plan, Start};
+use crate::provider::Provider;
+use crate::rng::Rng;
+use crate::scenario::Scenario;
+
+/// Frames that hosts send, and the device that they are behind.
+pub type Outgoing = Vec<(DeviceId, OwnedFrame)>;
+
+/// All hosts.
+pub struct Hosts {
+    clients: Vec<Client>,
+    /// Each client's device.
+    homes: Vec<DeviceId>,
+    provider: Provider,
+    provider_device: DeviceId,
+    reassembly: Reassembly,
+}
+
+impl Hosts {
+    /// The hosts of a scenario; `homes` are its plans' devices.
+    pub fn new(scenario: &Scenario, homes: Vec<DeviceId>, provider_device: DeviceId, rng: &mut Rng) -> Self {
+        let plans: Rc<[Plan]> = Rc::from(scenario.plans.clone());
+        Self {
+            clients: plans.iter().map(|plan| Client::new(plan.clone(), rng.fork())).collect(),
+            homes,
+            provider: Provider::new(plans, scenario.open.clone(), rng.fork()),
+            provider_device,
+            reassembly: Reassembly::default(),
+        }
+    }
+
+    /// When [`Hosts::poll`] has something to do.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.clients.iter().filter_map(Client::deadline).chain(self.provider.deadline()).min()
+    }
+
+    /// Lets everybody do what is due.
+    pub fn poll(&mut self, now: Duration) -> Outgoing {
+        let mut sent = Vec::new();
+        for index in 0..self.clients.len() {
+            if self.clients[index].deadline().is_some_and(|at| at <= now) {
+                let news = self.clients[index].poll(now);
+                sent.extend(self.sent_by(index, news, now));
+            }
+        }
+        sent.extend(self.provider.poll(now).into_iter().map(|frame| (self.provider_device, frame)));
+        sent
+    }
+
+    /// A frame reaches the hosts behind a device. What is damaged they drop, as any kernel does.
+    pub fn input(
+        &mut self,
+        device: DeviceId,
+        frame: &OwnedFrame,
+        ledger: &Ledger,
+        now: Duration,
+    ) -> Result<Outgoing, Violation> {
+        if fragment::read(&frame.bytes).is_some() {
+            return match self.reassembly.take(device, &frame.bytes, now) {
+                Some(whole) if is_intact(&whole) => self.input(device, &whole, ledger, now),
+                Some(whole) => Err(mixed(&whole)),
+                None => Ok(Vec::new()),
+            };
+        }
+        if let Some(message) = icmp::read(&frame.bytes) {
+            return Ok(self.hear(device, &message, ledger, now));
+        }
+        let packet = parse(&frame.bytes).ok().filter(|packet| checksums_are_right(frame, packet));
+        let Some(packet) = packet else { return Ok(Vec::new()) };
+        if ledger.sight_of(device, &Talk::from(&packet)).is_some() {
+            let answers = self.provider.input(&packet, &frame.bytes, now)?;
+            return Ok(answers.into_iter().map(|answer| (device, answer)).collect());
+        }
+        self.deliver(device, &packet, &frame.bytes, now)
+    }
+
+    /// Every client that has begun a plan which `is_hit` gives it up.
+    pub fn give_up(&mut self, is_hit: impl Fn(&Plan, DeviceId) -> bool, now: Duration) -> Outgoing {
+        let mut sent = Vec::new();
+        for index in 0..self.clients.len() {
+            if is_hit(&self.clients[index].plan, self.homes[index]) {
+                let news = self.clients[index].give_up(now);
+                sent.extend(self.sent_by(index, news, now));
+            }
+        }
+        sent
+    }
+
+    /// Every connection ended as its plan says, and its target has all of its bytes.
+    pub fn all_ended_as_planned(&self) -> Result<(), Violation> {
+        for client in &self.clients {
+            let Plan { id, behaviour, route, upload, .. } = &client.plan;
+            let received = self.provider.received(*id);
+            let is_whole = match behaviour {
+                Behaviour::Exchange
+                | Behaviour::Echo
+                | Behaviour::HalfClose
+                | Behaviour::ServerClosesFirst => received == *upload,
+                _ => true,
+            };
+            let ended = client.ended();
+            let is_excused = ended == Some(Ended::GivenUp);
+            if !is_excused && (ended != Some(Ended::AsPlanned) || !is_whole) {
+                let progress = client.progress();
+                let message = format!(
+                    "{id:?} ({behaviour:?}, {} > {}): {progress}; its target has {received} bytes",
+                    route.source, route.destination
+                );
+                return Err(Violation::new(Invariant::AllEndAsPlanned, message));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a client sends; and if it has ended, whoever waits for that is told.
+    fn sent_by(&mut self, index: usize, frames: Vec<OwnedFrame>, now: Duration) -> Outgoing {
+        if self.clients[index].ended().is_some() {
+            let over = self.clients[index].plan.id;
+            let followers = self.clients.iter_mut();
+            followers
+                .filter(|client| matches!(client.plan.start, Start::After(before, _) if before == over))
+                .for_each(|client| client.follow(now));
+        }
+        let home = self.homes[index];
+        frames.into_iter().map(|frame| (home, frame)).collect()
+    }
+
+    /// The newest client on this route, as seen from it.
+    fn client(&self, device: DeviceId, own: Route, protocol: Protocol) -> Option<usize> {
+        (0..self.clients.len()).rev().find(|index| {
+            let client = &self.clients[*index];
+            let is_own = client.plan.route == own && client.plan.behaviour.protocol() == protocol;
+            client.has_begun() && self.homes[*index] == device && is_own
+        })
+    }
+
+    fn deliver(
+        &mut self,
+        device: DeviceId,
+        packet: &Packet,
+        bytes: &[u8],
+        now: Duration,
+    ) -> Result<Outgoing, Violation> {
+        let Route { source, destination } = route_of(packet);
+        let own = Route { source: destination, destination: source };
+        let Some(index) = self.client(device, own, packet.protocol) else { return Ok(Vec::new()) };
+        let is_closed = packet.protocol == Protocol::Udp && self.clients[index].ended().is_some();
+        if is_closed {
+            let quote = &bytes[..bytes.len().min(MOST_QUOTED)];
+            let error = icmp::error(destination.ip(), source.ip(), Trouble::PortUnreachable, quote);
+            return Ok(vec![(device, error)]);
+        }
+        self.clients[index].input(packet, bytes, now)?;
+        let sent = self.clients[index].poll(now);
+        Ok(self.sent_by(index, sent, now))
+    }
+
+    /// An error reaches a host: whoever has sent what it quotes hears it.
+    fn hear(&mut self, device: DeviceId, message: &Message<'_>, ledger: &Ledger, now: Duration) -> Outgoing {
+        let Some((trouble, quote)) = message.trouble().zip(icmp::quote(message.body)) else {
+            return Vec::new();
+        };
+        let Talk { protocol, route } = quote.talk;
+        if ledger.sight_of(device, &quote.talk.back()).is_some() {
+            let sent = self.provider.hear(trouble, &quote, now);
+            return sent.into_iter().map(|frame| (device, frame)).collect();
+        }
+        let Some(index) = self.client(device, route, protocol) else { return Vec::new() };
+        let sent = self.clients[index].hear(trouble, quote.sequence, now);
+        self.sent_by(index, sent, now)
+    }
+}
+
+fn is_intact(frame: &OwnedFrame) -> bool {
+    parse(&frame.bytes).is_ok_and(|packet| checksums_are_right(frame, &packet))
+}
+
+/// A datagram that fits together, and is none that anybody has sent.
+fn mixed(whole: &OwnedFrame) -> Violation {
+    let talk = icmp::quote(&whole.bytes).map(|quote| quote.talk.route);
+    let message =
+        format!("{} bytes were put together ({talk:?}), and nobody has sent them", whole.bytes.len());
+    Violation::new(Invariant::NothingMixed, message)
+}

@@ -1,0 +1,169 @@
+//! The judge: knows what is true ([`Ledger`]), hears everything that the workers say, and asks every invariant about it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{Reason, Shared};
+use wire::parse;
+
+use crate::fragment;
+use crate::header::{Header, ICMP_V4, ICMP_V6};
+use crate::icmp::{self, Message};
+use crate::invariants::{self, Allowances, Fragments, Invariant, Violation};
+use crate::ledger::{Ledger, Tuple};
+use crate::packet::{OwnedFrame, Talk};
+use crate::recorder::{Batch, Departure};
+use crate::stream::ConnectionId;
+
+/// All that the invariants rest on.
+pub struct Judge {
+    /// What is known.
+    pub ledger: Ledger,
+    shared: Arc<Shared>,
+    allowances: Allowances,
+    fragments: Fragments,
+    reasons: [u64; Reason::COUNT],
+    /// Source ports that were in use before the first packet.
+    ports: usize,
+}
+
+impl Judge {
+    /// Knows whose connections there will be.
+    pub fn new(shared: &Arc<Shared>, owners: BTreeMap<ConnectionId, Tuple>) -> Self {
+        Self {
+            ledger: Ledger::new(shared.topology(), owners),
+            shared: Arc::clone(shared),
+            allowances: Allowances::default(),
+            fragments: Fragments::default(),
+            reasons: [0; Reason::COUNT],
+            ports: shared.flows().ports().in_use(),
+        }
+    }
+
+    /// How many frames ended for each reason.
+    pub fn reasons(&self) -> &[u64; Reason::COUNT] {
+        &self.reasons
+    }
+
+    /// Takes in what a worker has said, and judges it.
+    pub fn hear(&mut self, batch: &Batch, now: Duration) -> Result<(), Violation> {
+        self.learn(batch);
+        invariants::one_verdict_each(batch)?;
+        for (slot, verdict) in &batch.said.verdicts {
+            let frame = batch.frames.get(*slot).filter(|frame| !frame.damaged);
+            frame.map_or(Ok(()), |frame| invariants::intruder_is_known(frame, verdict.reason))?;
+        }
+        batch.said.departures.iter().try_for_each(|departure| self.check(departure, batch, now))
+    }
+
+    /// When all is over.
+    pub fn nothing_is_left(&self) -> Result<(), Violation> {
+        let flows = self.shared.flows();
+        let ports = flows.ports().in_use() - self.ports;
+        invariants::nothing_is_left(flows.len(), ports, self.ledger.live_flows())?;
+        self.fragments.none_is_left()
+    }
+
+    /// Notes which flows there are, and whose they are.
+    fn learn(&mut self, batch: &Batch) {
+        batch.said.events.iter().for_each(|event| self.ledger.event(event));
+        self.fragments.count(batch);
+        for (slot, verdict) in &batch.said.verdicts {
+            self.reasons[verdict.reason.index()] += 1;
+            if let (Some(client), Some(flow)) = (self.client_at(batch, Some(*slot)), verdict.flow) {
+                self.ledger.went_by(client, flow);
+            }
+        }
+    }
+
+    fn check(&mut self, departure: &Departure, batch: &Batch, now: Duration) -> Result<(), Violation> {
+        let bytes = &departure.frame.bytes;
+        if let Some(message) = icmp::read(bytes) {
+            return self.check_message(departure, &message, batch, now);
+        }
+        // What comes of a damaged frame is damaged too, and is nobody's.
+        if batch.is_damaged() {
+            return Ok(());
+        }
+        if let Some((header, piece)) = fragment::read(bytes) {
+            let fragment = (&header, piece);
+            invariants::fragment_is_on_its_own_side(departure, fragment, &self.ledger)?;
+            self.fragments.none_overlap(departure.device, fragment, now)?;
+            return self.check_port(departure, batch);
+        }
+        let Ok(packet) = parse(bytes) else {
+            return Err(Violation::new(Invariant::FaithfulFrames, "what leaves is no packet"));
+        };
+        let came_in = departure.slot.and_then(|slot| batch.frames.get(slot));
+        let mss_ceiling = self.shared.topology().run.mss_ceiling;
+        invariants::frame_is_on_its_own_side(departure, &packet, came_in, &self.ledger)?;
+        invariants::frame_is_faithful(departure, &packet, came_in, mss_ceiling)?;
+        self.check_port(departure, batch)
+    }
+
+    /// ICMP that leaves, and has the right checksum.
+    fn check_message(
+        &mut self,
+        departure: &Departure,
+        message: &Message<'_>,
+        batch: &Batch,
+        now: Duration,
+    ) -> Result<(), Violation> {
+        if batch.is_damaged() {
+            let is_made_right = batch.frames.iter().any(is_icmp);
+            let why = "a damaged message was made right";
+            return if is_made_right {
+                Err(Violation::new(Invariant::ErrorsTranslated, why))
+            } else {
+                Ok(())
+            };
+        }
+        if !message.is_error() {
+            let answers = batch.verdicts(Reason::PingAnswered) > 0 && matches!(message.kind, 0 | 129);
+            let why = format!("ICMP {}/{} leaves and answers nothing", message.kind, message.code);
+            return if answers { Ok(()) } else { Err(Violation::new(Invariant::ErrorsTranslated, why)) };
+        }
+        invariants::error_is_translated(departure, message, batch.is_honest(), &self.ledger)?;
+        let flow = icmp::quote(message.body)
+            .filter(|_| batch.verdicts(Reason::IcmpForwarded) > 0)
+            .and_then(|quoted| self.ledger.flow_of(departure.device, &quoted.talk));
+        flow.map_or(Ok(()), |flow| self.allowances.error_is_allowed(flow, now))
+    }
+
+    /// Whose port a target sees.
+    fn check_port(&mut self, departure: &Departure, batch: &Batch) -> Result<(), Violation> {
+        let bytes = &departure.frame.bytes;
+        let Some(talk) = icmp::quote(bytes).map(|quote| quote.talk) else { return Ok(()) };
+        let owner = self.client_at(batch, departure.slot).or_else(|| self.ledger.owner_of(payload(bytes)));
+        match (self.ledger.sight_of(departure.device, &talk), owner) {
+            (Some(seen), Some(owner)) => invariants::port_has_one_owner(seen, owner, &mut self.ledger),
+            // The forwarder's own SYN: in whose name is not known yet, but the port must be free.
+            (Some(seen), None) if opens(bytes) => invariants::port_is_free(seen, &self.ledger),
+            _ => Ok(()),
+        }
+    }
+
+    /// The client that has sent the frame at a slot of a batch, if it was one.
+    fn client_at(&self, batch: &Batch, slot: Option<usize>) -> Option<Tuple> {
+        let frame = batch.frames.get(slot?).filter(|frame| !frame.damaged)?;
+        let talk: Talk = icmp::quote(&frame.bytes)?.talk;
+        self.ledger.client_of(batch.device?, &talk)
+    }
+}
+
+fn payload(bytes: &[u8]) -> &[u8] {
+    match (parse(bytes), fragment::read(bytes)) {
+        (Ok(packet), _) => &bytes[packet.payload..],
+        (_, Some((_, piece))) => piece,
+        _ => &[],
+    }
+}
+
+fn opens(bytes: &[u8]) -> bool {
+    parse(bytes).is_ok_and(|packet| packet.flags.opens())
+}
+
+fn is_icmp(frame: &OwnedFrame) -> bool {
+    Header::read(&frame.bytes).is_some_and(|header| matches!(header.number, ICMP_V4 | ICMP_V6))
+}

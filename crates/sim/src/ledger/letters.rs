@@ -1,0 +1,69 @@
+//! What hosts have sent, as far as an error could quote it.
+
+use std::collections::BTreeMap;
+
+use topology::DeviceId;
+use wire::{Checksum, Protocol};
+
+use crate::header::{fold, sum};
+use crate::icmp::{Quote, quote};
+use crate::packet::{OwnedFrame, Talk};
+
+/// No error quotes more.
+const MOST_KEPT: usize = 1280;
+
+/// Packets and first fragments, by who has sent them, and to whom.
+#[derive(Default)]
+pub(super) struct Letters(BTreeMap<(DeviceId, Talk), Vec<OwnedFrame>>);
+
+impl Letters {
+    /// A host behind a device has sent this.
+    pub(super) fn note(&mut self, device: DeviceId, talk: Talk, frame: &OwnedFrame) {
+        let bytes = frame.bytes[..frame.bytes.len().min(MOST_KEPT)].to_vec();
+        let letter = OwnedFrame { offload: frame.offload, ..OwnedFrame::plain(bytes) };
+        self.0.entry((device, talk)).or_default().push(letter);
+    }
+
+    /// Whether a host behind the device has sent what is quoted.
+    pub(super) fn contain(&self, device: DeviceId, quoted: &Quote<'_>) -> bool {
+        let letters = self.0.get(&(device, quoted.talk)).into_iter().flatten();
+        letters.filter_map(|letter| Some((letter, quote(&letter.bytes)?))).any(|(letter, sent)| {
+            says_the_same(&sent, quoted)
+                && has_its_checksum(letter, &sent, quoted)
+                && has_its_length(letter, &sent, quoted)
+        })
+    }
+}
+
+/// Ports, numbers, and as much of the payload as there is.
+fn says_the_same(sent: &Quote<'_>, quoted: &Quote<'_>) -> bool {
+    let [ours, theirs] = [sent, quoted].map(transport);
+    let agree = |from: usize, to: usize| {
+        let to = to.min(ours.len()).min(theirs.len());
+        from >= to || ours[from..to] == theirs[from..to]
+    };
+    match quoted.talk.protocol {
+        Protocol::Tcp => agree(0, 12) && agree(20, usize::MAX),
+        Protocol::Udp => agree(0, 6) && agree(8, usize::MAX),
+    }
+}
+
+/// Only one that was complete when it was sent, and is quoted as a whole, can be asked for.
+fn has_its_checksum(letter: &OwnedFrame, sent: &Quote<'_>, quoted: &Quote<'_>) -> bool {
+    let at = quoted.talk.protocol.checksum_offset();
+    let [ours, theirs] =
+        [sent, quoted].map(|packet| transport(packet).get(at..at + 2).map(|field| fold(sum(field)) % 0xffff));
+    letter.offload.checksum != Checksum::Complete || theirs.is_none() || ours == theirs
+}
+
+/// A super-packet may be quoted as one, or by its first segment; and a datagram that was sent in fragments as a whole.
+fn has_its_length(letter: &OwnedFrame, sent: &Quote<'_>, quoted: &Quote<'_>) -> bool {
+    let segment = letter.offload.segmentation.map(|of| sent.header.payload + 20 + usize::from(of.size));
+    quoted.talk.protocol == Protocol::Udp
+        || quoted.header.len == sent.header.len
+        || Some(quoted.header.len) == segment
+}
+
+fn transport<'a>(packet: &Quote<'a>) -> &'a [u8] {
+    &packet.bytes[packet.header.payload..]
+}
