@@ -26,7 +26,7 @@ pub(crate) enum Verb {
     /// Judge the operator's file, and print what it means
     Check(CheckArgs),
     /// See it work: networks, a forwarder and real traffic, made for the occasion and removed after it
-    Demo,
+    Demo(DemoArgs),
     /// Ask a running sidegate how it is doing
     Status(StatusArgs),
 }
@@ -62,6 +62,17 @@ pub(crate) struct CheckArgs {
     /// Judge this machine as well: namespaces, privilege, and the way from each node to each target
     #[arg(long)]
     pub(crate) live: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoArgs {
+    /// Set everything up, print commands to play with, and stay until Ctrl-C
+    #[arg(long, conflicts_with = "cleanup")]
+    pub(crate) keep: bool,
+
+    /// Run nothing: remove what killed demos have left
+    #[arg(long)]
+    pub(crate) cleanup: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -7,7 +7,7 @@ use device::probe::{self, Severity};
 use topology::{DeviceId, Namespace, Topology};
 
 use crate::args::CheckArgs;
-use crate::{Failure, config, output};
+use crate::{Failure, config, output, packets};
 
 /// Prints the topology as understood, and what the machine would do with it.
 pub(crate) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
@@ -50,8 +50,8 @@ fn judge(topology: &Topology) -> Verdict {
     let mut verdict = Verdict::default();
     for (index, namespace) in topology.namespaces.iter().enumerate() {
         let Namespace { name, path, routed, .. } = namespace;
-        let ways = topology.ways_from(DeviceId(index as u16));
-        match probe::with_temporary_device(path, &topology.run.name, routed, &ways) {
+        let packets = packets::of(topology, DeviceId(index as u16));
+        match probe::with_temporary_device(path, &topology.run.name, routed, &packets) {
             Ok(findings) => {
                 let can = format_args!("namespace {name} can be entered, and its addresses routed");
                 verdict.add(Severity::Fine, can);

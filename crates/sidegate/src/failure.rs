@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use control::{AskError, ClaimError};
-use device::DeviceError;
+use device::{DeviceError, Obstacle};
 use runtime::RunError;
 use thiserror::Error;
 
@@ -52,6 +52,12 @@ impl From<ClaimError> for Failure {
 impl From<DeviceError> for Failure {
     fn from(error: DeviceError) -> Self {
         Self::system(error)
+    }
+}
+
+impl From<Obstacle> for Failure {
+    fn from(obstacle: Obstacle) -> Self {
+        Self::system(obstacle)
     }
 }
 

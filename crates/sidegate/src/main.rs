@@ -7,6 +7,7 @@ mod config;
 mod demo;
 mod failure;
 mod output;
+mod packets;
 mod ready;
 mod run;
 mod status;
@@ -27,11 +28,11 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(instead) => return answer(&instead),
     };
-    start_logging();
+    start_logging(&args.verb);
     let done = match args.verb {
         Verb::Run(args) => run::run(args),
         Verb::Check(args) => check::check(&args),
-        Verb::Demo => demo::demo(),
+        Verb::Demo(args) => demo::demo(&args),
         Verb::Status(args) => status::status(&args),
     };
     done.unwrap_or_else(|failure| {
@@ -47,9 +48,10 @@ fn answer(instead: &clap::Error) -> ExitCode {
     if instead.use_stderr() { Failure::MISTAKE } else { ExitCode::SUCCESS }
 }
 
-/// Logs go to stderr. `RUST_LOG` says how much.
-fn start_logging() {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
+/// Logs go to stderr. `RUST_LOG` says how much; the demo tells by itself what goes well.
+fn start_logging(verb: &Verb) {
+    let level = if matches!(verb, Verb::Demo(_)) { LevelFilter::WARN } else { LevelFilter::INFO };
+    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
     let colours = output::colours(&std::io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -8,18 +8,18 @@ use std::thread::{self, JoinHandle};
 
 use control::{Claim, Request, Server, socket_of};
 use device::probe::{self, Severity};
-use device::{OffloadOpener, device_name};
+use device::{OffloadOpener, Opener, PlainOpener, device_name};
 use runtime::Forwarder;
 use rustix::process::Signal;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use topology::{DeviceId, Topology};
+use topology::{DeviceBackend, DeviceId, Topology};
 use tracing::{info, warn};
 
 use crate::args::RunArgs;
 use crate::child::Child;
 use crate::ready::{self, ReadyFd};
-use crate::{Failure, config};
+use crate::{Failure, config, packets};
 
 /// Runs until stopped, or until the command ends.
 pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
@@ -45,7 +45,7 @@ struct Instance {
 impl Instance {
     fn start(topology: Topology, claim: Claim) -> Result<Self, Failure> {
         let topology = Arc::new(topology);
-        let forwarder = Forwarder::start(Arc::clone(&topology), Arc::new(OffloadOpener))?;
+        let forwarder = Forwarder::start(Arc::clone(&topology), opener(topology.run.device))?;
         warn_of_broken_ways(&topology);
         let observer = forwarder.observer();
         let server = Server::start(claim, move |Request::Status| observer.snapshot())?;
@@ -90,13 +90,21 @@ impl Instance {
     }
 }
 
-/// Asks the kernel what becomes of packets from each node to each target, and warns of all that do not arrive: nothing
-/// of it keeps the rest from flowing.
+/// What opens the devices of this backend.
+fn opener(backend: DeviceBackend) -> Arc<dyn Opener> {
+    match backend {
+        DeviceBackend::Offload => Arc::new(OffloadOpener),
+        DeviceBackend::Plain => Arc::new(PlainOpener),
+    }
+}
+
+/// Asks the kernel what becomes of packets, and warns of all that do not arrive: nothing of it keeps the rest from
+/// flowing.
 fn warn_of_broken_ways(topology: &Topology) {
     let device = device_name(&topology.run.name);
     for (index, namespace) in topology.namespaces.iter().enumerate() {
-        let ways = topology.ways_from(DeviceId(index as u16));
-        match probe::routes(&namespace.path, &device, &ways) {
+        let packets = packets::of(topology, DeviceId(index as u16));
+        match probe::routes(&namespace.path, &device, &packets) {
             Ok(findings) => findings
                 .iter()
                 .filter(|finding| finding.severity() > Severity::Fine)

@@ -82,10 +82,9 @@ impl Tables<'_> {
             (Right, "RECEIVED"),
             (Right, "SENT"),
             (Right, "ERRORS"),
-            (Left, "OFFLOADS"),
         ]);
         for device in &self.snapshot.devices {
-            let state = if device.state == DeviceState::Up { "up" } else { "down" };
+            let state = if device.is_up() { "up" } else { "down" };
             table.row([
                 device.name.clone(),
                 device.namespace.clone(),
@@ -94,10 +93,15 @@ impl Tables<'_> {
                 traffic(device.received),
                 traffic(device.sent),
                 units::count(device.receive_errors + device.send_errors),
-                device.offloads.clone(),
             ]);
         }
         write!(f, "{table}")?;
+        // All that are up have the same.
+        if let Some(DeviceStatus { offloads, .. }) =
+            self.snapshot.devices.iter().find(|device| device.is_up())
+        {
+            writeln!(f, "  offloads: {offloads}")?;
+        }
         for DeviceStatus { namespace, state, .. } in &self.snapshot.devices {
             if let DeviceState::Down(why) = state {
                 writeln!(f, "  {namespace} is down: {why}")?;
@@ -178,7 +182,7 @@ mod tests {
             namespace: namespace.into(),
             name: "sg-orders-3fa2b1".into(),
             state,
-            offloads: "csum tso4 tso6 tso-ecn uso4 uso6".into(),
+            offloads: "csum tso4 tso6 ecn (lowered: the kernel refused a UDP super-packet)".into(),
             queues: 2,
             received: Traffic { frames: 123_456_789, bytes: 5_000_000_000_000 },
             sent: Traffic { frames: 123_456_789, bytes: 5_000_000_000_000 },
@@ -228,6 +232,7 @@ mod tests {
         assert!(shown.lines().all(|line| line.chars().count() <= WIDTH), "{shown}");
         for phrase in [
             "instance orders-3fa2b1c4, pid 4711, up 3 min 12 s",
+            "\n  offloads: csum tso4 tso6 ecn (lowered: the kernel refused a UDP super-packet)\n",
             "provider is down: the namespace is gone",
             "12 of 262,144 at most",
             "closed: finished 333",

@@ -2,8 +2,10 @@
 //!
 //! Nothing is staged: the networks are namespaces, the file is an operator's, the forwarder is the one of
 //! `sidegate run`, and every claim that is printed was checked a moment before. Whatever ends the demo, dropping the
-//! network removes it.
+//! network removes it; a kill leaves it to `--cleanup`. Without root all of it happens in a user namespace.
 
+mod cleanup;
+mod keep;
 mod network;
 mod one_way;
 mod report;
@@ -11,16 +13,20 @@ mod servers;
 mod traffic;
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use control::{Claim, Request, Server, socket_of};
+use device::{Privilege, gain_privilege};
+use runtime::Forwarder;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::Failure;
+use crate::args::DemoArgs;
 use network::{Network, PORT_NAT, PORT_TERMINATE};
 use report::{Measured, Report};
 use traffic::{Echo, Http};
@@ -30,34 +36,67 @@ const MEASURED: Duration = Duration::from_secs(2);
 /// The source port that both consumers use, at once.
 const SAME_PORT: u16 = 40_000;
 
-/// Runs the demo. It succeeds only if all was as it should be.
-pub(crate) fn demo() -> Result<ExitCode, Failure> {
+/// What ends a demo before its time.
+const SIGNALS: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
+
+/// Runs the demo, which succeeds only if all was as it should be; or cleans up after others.
+pub(crate) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
+    if args.cleanup {
+        return cleanup::cleanup();
+    }
+    // First of all: there must be no other thread yet.
+    let privilege = gain_privilege()?;
     let stop = Stop::on_signals().map_err(Failure::system)?;
-    match show(&stop) {
+    let report = Report::new();
+    let shown = Scene::set(privilege, &report).and_then(|scene| {
+        if args.keep { keep::keep(scene, privilege, &report, &stop) } else { tour(scene, &report, &stop) }
+    });
+    match shown {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(_) if stop.is_asked() => Err(Failure::Interrupted),
         Err(error) => Err(Failure::system(format_args!("{error:#}"))),
     }
 }
 
-fn show(stop: &Stop) -> Result<()> {
-    let report = Report::new();
-    report.title("Two consumers with the same addresses, one provider, and sidegate between them.")?;
-    let network = Network::make()?;
-    report.step("network", &network.description())?;
-    servers::start(network.provider())?;
-    report.quote(network.file())?;
-    let forwarder = network.forward()?;
-    report.step("forwarder", "packets flow")?;
+/// The networks, the forwarder between them, and what answers `sidegate status`. Dropped in this order: for as long as
+/// there is anything to clean up, the demo can be seen to live.
+struct Scene {
+    forwarder: Forwarder,
+    network: Network,
+    _server: Server,
+}
 
+impl Scene {
+    fn set(privilege: Privilege, report: &Report) -> Result<Self> {
+        report.title("Two consumers with the same addresses, one provider, and sidegate between them.")?;
+        if privilege == Privilege::Rootless {
+            report.step("rootless", "all in a user namespace of its own, which nobody else sees")?;
+        }
+        let instance = network::instance(process::id());
+        let claim = Claim::take(&instance, &socket_of(&instance))?;
+        let network = Network::make(&instance)?;
+        report.step("network", &network.description())?;
+        servers::start(network.provider())?;
+        report.quote(network.file())?;
+        let forwarder = network.forward()?;
+        let observer = forwarder.observer();
+        let server = Server::start(claim, move |Request::Status| observer.snapshot())?;
+        report.step("forwarder", "packets flow")?;
+        Ok(Self { forwarder, network, _server: server })
+    }
+}
+
+/// Shows what there is to see, measures it, and removes everything.
+fn tour(scene: Scene, report: &Report, stop: &Stop) -> Result<()> {
+    let Scene { forwarder, network, .. } = &scene;
     let paths = [("nat", network::door(PORT_NAT)), ("terminate", network::door(PORT_TERMINATE))];
     for (path, door) in paths {
         stop.check()?;
-        greet(&network, path, door, &report)?;
+        greet(network, path, door, report)?;
     }
-    same_port(&network, &report)?;
+    same_port(network, report)?;
     stop.check()?;
-    one_way::show(&network, &forwarder, &report)?;
+    one_way::show(network, forwarder, report)?;
 
     let mut measured = Vec::new();
     for (path, door) in paths {
@@ -70,8 +109,7 @@ fn show(stop: &Stop) -> Result<()> {
     let echoes = traffic::datagrams(network.consumers(), network::echo_door(), MEASURED / 2, stop)?;
     measured.push(Measured { path: "nat, UDP", requests: echoes, bulk: None });
     report.summary(&measured, &forwarder.snapshot())?;
-    forwarder.stop();
-    drop(network);
+    drop(scene);
     report.step("done", "all as it should be; the forwarder has stopped and the networks are removed")
 }
 
@@ -119,7 +157,7 @@ pub(crate) struct Stop(Arc<AtomicBool>);
 impl Stop {
     fn on_signals() -> std::io::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
-        for signal in [SIGHUP, SIGINT, SIGTERM] {
+        for signal in SIGNALS {
             flag::register(signal, Arc::clone(&asked))?;
         }
         Ok(Self(asked))

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
@@ -36,6 +35,25 @@ pub(super) fn echo_door() -> SocketAddr {
     door(PORT_ECHO)
 }
 
+/// What the names of the demo's namespaces begin with.
+const LABEL: &str = "sg-demo";
+
+/// The instance that is the demo of this process.
+pub(super) fn instance(pid: u32) -> String {
+    format!("demo-{pid}")
+}
+
+/// The process that an instance is the demo of.
+pub(super) fn process_of_instance(instance: &str) -> Option<u32> {
+    instance.strip_prefix("demo-")?.parse().ok()
+}
+
+/// The process whose demo a namespace is part of.
+pub(super) fn process_of_namespace(name: &str) -> Option<u32> {
+    let mut parts = name.strip_prefix(LABEL)?.split('-').skip(2);
+    parts.next()?.parse().ok()
+}
+
 /// A consumer's network.
 pub(super) struct Consumer {
     pub(super) name: &'static str,
@@ -43,8 +61,13 @@ pub(super) struct Consumer {
 }
 
 impl Consumer {
-    fn make(name: &'static str, label: &str) -> Result<Self> {
-        Ok(Self { name, namespace: namespace(label, CONSUMER)? })
+    fn make(name: &'static str) -> Result<Self> {
+        Ok(Self { name, namespace: namespace(name, CONSUMER)? })
+    }
+
+    /// The name of its namespace.
+    pub(super) fn network(&self) -> &str {
+        self.namespace.name()
     }
 
     /// The file of its namespace.
@@ -61,15 +84,20 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn make() -> Result<Self> {
-        let consumers = [Consumer::make("a", "sg-demo-a")?, Consumer::make("b", "sg-demo-b")?];
-        let provider = namespace("sg-demo-p", TARGET)?;
-        let file = operators_file(&consumers, provider.name());
+    pub(super) fn make(instance: &str) -> Result<Self> {
+        let consumers = [Consumer::make("a")?, Consumer::make("b")?];
+        let provider = namespace("p", TARGET)?;
+        let file = operators_file(instance, &consumers, provider.name());
         Ok(Self { consumers, provider, file })
     }
 
-    pub(super) fn consumers(&self) -> &[Consumer] {
+    pub(super) fn consumers(&self) -> &[Consumer; 2] {
         &self.consumers
+    }
+
+    /// The name of the provider's namespace.
+    pub(super) fn providers(&self) -> &str {
+        self.provider.name()
     }
 
     /// The file of the provider's namespace.
@@ -83,7 +111,7 @@ impl Network {
     }
 
     pub(super) fn description(&self) -> String {
-        let [a, b] = self.consumers.each_ref().map(|consumer| consumer.namespace.name());
+        let [a, b] = self.consumers.each_ref().map(Consumer::network);
         format!("namespaces {a} and {b}, {CONSUMER} in each; {}, {TARGET}", self.provider.name())
     }
 
@@ -96,16 +124,16 @@ impl Network {
 }
 
 fn namespace(label: &str, address: IpAddr) -> Result<lab::Namespace> {
-    let namespace = lab::Namespace::unique(label)?;
+    let namespace = lab::Namespace::unique(&format!("{LABEL}-{label}"))?;
     namespace.address(&[(address, 24)])?;
     Ok(namespace)
 }
 
-fn operators_file([a, b]: &[Consumer; 2], provider: &str) -> String {
-    let (a, b) = (a.namespace.name(), b.namespace.name());
+fn operators_file(instance: &str, consumers: &[Consumer; 2], provider: &str) -> String {
+    let [a, b] = consumers.each_ref().map(Consumer::network);
     format!(
         r#"[run]
-name = "demo-{pid}"
+name = "{instance}"
 
 [[service]]
 name      = "orders"
@@ -137,8 +165,23 @@ service    = "orders"
 namespace  = "{b}"
 interfaces = [{{ zone = "a", address = "{ENDPOINT}" }}]
 "#,
-        pid = process::id(),
         http = HTTP_SERVER.port(),
         echo = ECHO_SERVER.port(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_to_a_demo_is_known_by_its_name() {
+        assert_eq!(process_of_instance(&instance(4711)), Some(4711));
+        assert_eq!(process_of_namespace("sg-demo-p-4711-2"), Some(4711));
+        for other in ["sg-demo", "sg-demo-a", "sg-demo-a-b-0", "sg-test-4711-0", "4711"] {
+            assert_eq!(process_of_namespace(other), None, "{other}");
+        }
+        assert_eq!(process_of_instance("orders"), None);
+        assert_eq!(process_of_instance("demo-day"), None);
+    }
 }

@@ -59,6 +59,15 @@ impl Report {
         Ok(())
     }
 
+    /// Commands to paste into a shell, each below what it is for.
+    pub(super) fn commands(&self, commands: &[(&str, String)]) -> Result<()> {
+        for (purpose, command) in commands {
+            self.line(&self.paint(Style::Dim, &format!("{:NAME$}# {purpose}", "")))?;
+            self.line(&format!("{:NAME$}{command}", ""))?;
+        }
+        self.line("")
+    }
+
     /// Measurements and counters.
     pub(super) fn summary(&self, measured: &[Measured], snapshot: &Snapshot) -> Result<()> {
         self.line("")?;

@@ -87,7 +87,7 @@ fn answer(stream: &TcpStream, peer: SocketAddr, path: &str) -> io::Result<()> {
     let split = path.trim_start_matches('/').split_once('/');
     match split.map(|(what, argument)| (what, argument, argument.parse::<u64>())) {
         Some(("hello", name, _)) => {
-            let body = format!("{name} {peer}");
+            let body = format!("{name} {peer}\n");
             respond(stream, "200 OK", body.len() as u64, &body)
         }
         Some(("bytes", _, Ok(length))) => {

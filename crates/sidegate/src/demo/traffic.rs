@@ -86,7 +86,7 @@ impl Http {
         let length = self.request(&format!("/hello/{name}"))?;
         let mut body = String::new();
         self.stream.by_ref().take(length).read_to_string(&mut body)?;
-        let hello = body.split_once(' ').and_then(|(name, peer)| Some((name, peer.parse().ok()?)));
+        let hello = body.trim_end().split_once(' ').and_then(|(name, peer)| Some((name, peer.parse().ok()?)));
         let (name, peer) = hello.ok_or_else(|| anyhow!("{} answered {body:?}", self.host))?;
         Ok(Hello { name: name.into(), peer })
     }

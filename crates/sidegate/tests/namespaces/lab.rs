@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -19,8 +18,6 @@ use tempfile::TempDir;
 const DOOR: ([u8; 4], u16) = ([10, 1, 9, 50], 80);
 const CONSUMER: [u8; 4] = [10, 1, 0, 2];
 const TARGET: ([u8; 4], u16) = ([10, 2, 0, 2], 8080);
-/// The user and group `nobody`.
-const NOBODY: u32 = 65534;
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -128,21 +125,6 @@ pub(crate) fn sidegate(verb: &str) -> Command {
     command
 }
 
-/// The same command run by nobody, who may do as he likes in the lab's folder.
-pub(crate) fn as_nobody(lab: &Lab, command: &Command) -> Result<Command, Failed> {
-    // The build's own folder may be where only root gets at it.
-    let binary = lab.scratch("sidegate");
-    if !binary.exists() {
-        fs::copy(command.get_program(), &binary)?;
-    }
-    for path in [lab.directory.path(), &binary, &lab.config()] {
-        chown(path, Some(NOBODY), Some(NOBODY))?;
-    }
-    let mut by_nobody = Command::new(binary);
-    by_nobody.args(command.get_args()).uid(NOBODY).gid(NOBODY);
-    Ok(by_nobody)
-}
-
 /// A server that says who connects, for as long as the process lasts.
 fn serve(provider: &Namespace) -> Result<(), Failed> {
     let listener = device::inside(provider.path(), || TcpListener::bind(SocketAddr::from(TARGET)))??;
@@ -186,7 +168,7 @@ impl Running {
     /// The next line of its stdout.
     pub(crate) fn line(&mut self) -> Result<String, Failed> {
         let mut line = String::new();
-        self.stdout.read_line(&mut line)?;
+        ensure(self.stdout.read_line(&mut line)? > 0, || "its stdout has come to its end".into())?;
         Ok(line.trim_end().into())
     }
 

@@ -5,16 +5,14 @@ use libtest_mimic::Failed;
 use rustix::process::Signal;
 
 use crate::Named;
-use crate::lab::{Lab, Running, as_nobody, ensure, eventually, exited, sidegate};
+use crate::lab::{Lab, ensure, eventually, exited};
 
 pub(crate) const TRIALS: &[Named] = &[
     ("life::a_signal_ends_it_and_leaves_nothing", a_signal_ends_it_and_leaves_nothing),
     ("life::it_runs_once", it_runs_once),
     ("life::after_sigkill_it_starts_again", after_sigkill_it_starts_again),
     ("life::a_replaced_namespace_is_attached", a_replaced_namespace_is_attached),
-    ("life::without_privilege_it_says_so", without_privilege_it_says_so),
     ("life::a_missing_namespace_is_named", a_missing_namespace_is_named),
-    ("life::the_demo_cleans_up_when_interrupted", the_demo_cleans_up_when_interrupted),
 ];
 
 fn a_signal_ends_it_and_leaves_nothing() -> Result<(), Failed> {
@@ -77,18 +75,6 @@ fn a_replaced_namespace_is_attached() -> Result<(), Failed> {
     ensure(!lab.has_device()?, || "the device is still there".into())
 }
 
-fn without_privilege_it_says_so() -> Result<(), Failed> {
-    let lab = Lab::new()?;
-    drop(lab.start()?);
-    exited(&as_nobody(&lab, &lab.sidegate("run"))?.output()?, 2, &["sudo", "--socket"])?;
-
-    let mut elsewhere = lab.sidegate("run");
-    elsewhere.arg("--socket").arg(lab.scratch("orders.sock"));
-    exited(&as_nobody(&lab, &elsewhere)?.output()?, 2, &["sudo", "CAP_SYS_ADMIN"])?;
-
-    exited(&as_nobody(&lab, &sidegate("demo"))?.output()?, 2, &["sudo"])
-}
-
 fn a_missing_namespace_is_named() -> Result<(), Failed> {
     let lab = Lab::new()?;
     drop(lab.start()?);
@@ -97,28 +83,4 @@ fn a_missing_namespace_is_named() -> Result<(), Failed> {
     exited(&lab.sidegate("check").output()?, 0, &["no-such-namespace"])?;
     let live = lab.sidegate("check").arg("--live").output()?;
     exited(&live, 2, &["broken", "no-such-namespace", "ip netns add", "10.2.9.1 -> 10.2.0.2"])
-}
-
-fn the_demo_cleans_up_when_interrupted() -> Result<(), Failed> {
-    [Signal::INT, Signal::HUP].into_iter().try_for_each(the_demo_cleans_up_after)
-}
-
-fn the_demo_cleans_up_after(signal: Signal) -> Result<(), Failed> {
-    let mut demo = Running::start(&mut sidegate("demo"))?;
-    let mut namespaces = Vec::new();
-    loop {
-        let line = demo.line()?;
-        let words = line.split([' ', ',', ';']).filter(|word| word.starts_with("sg-demo-"));
-        namespaces.extend(words.map(str::to_owned));
-        if line.starts_with("measuring") {
-            break;
-        }
-    }
-    let there = |name: &String| std::path::Path::new("/run/netns").join(name).exists();
-    ensure(namespaces.len() == 3 && namespaces.iter().all(there), || {
-        format!("{namespaces:?} are not there")
-    })?;
-    let status = demo.end(signal)?;
-    ensure(status.code() == Some(130), || format!("{signal:?}: {status}"))?;
-    ensure(!namespaces.iter().any(there), || format!("{namespaces:?} are still there"))
 }

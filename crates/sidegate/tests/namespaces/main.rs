@@ -1,13 +1,18 @@
-//! The built command against the real kernel, in namespaces of the tests' own. Without privilege every trial is
-//! skipped, loudly, and none counts as passed; with `SIDEGATE_REQUIRE_PRIVILEGES=1` it fails instead.
+//! The built command against the real kernel, in namespaces of the tests' own; without root, in a user namespace. Where
+//! there is none to be had, every trial is skipped, loudly, and none counts as passed; with
+//! `SIDEGATE_REQUIRE_PRIVILEGES=1` it fails instead.
 
 mod command;
+mod demo;
+mod hosts;
 mod lab;
 mod life;
+mod privilege;
 mod sight;
 
 use std::process::ExitCode;
 
+use device::lab::Permit;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 /// A trial's name and what it does.
@@ -17,8 +22,14 @@ fn main() -> ExitCode {
     // One at a time: a program that one trial has just copied cannot be run while a command that another trial starts
     // holds it open, between fork and exec.
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
-    let skipped = device::lab::skips_tests_of("sidegate");
-    let trials = [life::TRIALS, command::TRIALS, sight::TRIALS].concat();
-    let trials = trials.into_iter().map(|(name, run)| Trial::test(name, run).with_ignored_flag(skipped));
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let permit = Permit::obtain("sidegate");
+    let anyones =
+        trials(&[demo::TRIALS, life::TRIALS, command::TRIALS, sight::TRIALS, hosts::TRIALS], permit.skips());
+    let roots = trials(&[privilege::TRIALS], permit.skips_those_of_root());
+    libtest_mimic::run(&arguments, anyones.chain(roots).collect()).exit_code()
+}
+
+fn trials(lists: &[&'static [Named]], skipped: bool) -> impl Iterator<Item = Trial> {
+    let trials = lists.concat().into_iter();
+    trials.map(move |(name, run)| Trial::test(name, run).with_ignored_flag(skipped))
 }

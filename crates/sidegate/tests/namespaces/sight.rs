@@ -14,6 +14,7 @@ pub(crate) const TRIALS: &[Named] = &[
     ("sight::check_judges_the_machine", check_judges_the_machine),
     ("sight::check_and_run_agree_about_a_consumer", check_and_run_agree_about_a_consumer),
     ("sight::run_warns_of_what_will_not_arrive", run_warns_of_what_will_not_arrive),
+    ("sight::plain_devices_are_said_to_be_plain", plain_devices_are_said_to_be_plain),
 ];
 
 fn status_tells_what_goes_on() -> Result<(), Failed> {
@@ -85,4 +86,34 @@ fn run_warns_of_what_will_not_arrive() -> Result<(), Failed> {
     let told = started()?;
     let warning = "10.2.9.1 -> 10.2.7.7 in namespace";
     ensure(told.contains("WARN") && told.contains(warning) && told.contains("ip_forward=1"), || told.clone())
+}
+
+/// In `check`, in the log, in `status`. As to who may have the device's name, they are devices like others.
+fn plain_devices_are_said_to_be_plain() -> Result<(), Failed> {
+    let lab = Lab::new()?;
+    let file = fs::read_to_string(lab.config())?;
+    let many = file.replace("[run]", "[run]\ndevice = \"plain\"\nworkers = 2");
+    fs::write(lab.config(), many)?;
+    exited(&lab.sidegate("run").output()?, 1, &["run.workers", "cannot share the one queue"])?;
+
+    fs::write(lab.config(), file.replace("[run]", "[run]\ndevice = \"plain\""))?;
+    let check = lab.sidegate("check").arg("--live").output()?;
+    exited(&check, 0, &["workers      1", "device       plain", "orders.toml: ok"])?;
+    let log = lab.scratch("log");
+    let mut running = Running::start(lab.sidegate("run").stderr(File::create(&log)?))?;
+    ensure(running.line()? == "ready", || "it is not ready".into())?;
+    ensure(lab.talk()? == "10.2.9.1", || "nothing is forwarded".into())?;
+    exited(&lab.sidegate("status").output()?, 0, &["offloads: none (plain)"])?;
+    exited(&lab.sidegate("status").arg("--json").output()?, 0, &[r#""offloads": "none (plain)""#])?;
+    let said = fs::read_to_string(&log)?;
+    ensure(said.contains("offloads none (plain)"), || said)?;
+
+    for other in [&file, &fs::read_to_string(lab.config())?] {
+        fs::write(lab.config(), other)?;
+        let second = lab.sidegate("run").arg("--socket").arg(lab.scratch("other.sock")).output()?;
+        exited(&second, 2, &["another sidegate instance of the same name"])?;
+    }
+    ensure(lab.talk()? == "10.2.9.1", || "the first is disturbed".into())?;
+    ensure(running.end(Signal::TERM)?.success(), || "it does not end well".into())?;
+    ensure(!lab.has_device()?, || "the device is still there".into())
 }
