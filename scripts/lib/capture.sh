@@ -1,20 +1,28 @@
 # shellcheck shell=bash
 # What tcpdump sees on sidegate's devices, a line for each packet.
 
-# capture NAMESPACE: everything on the device there, from now on.
+# capture NAMESPACE [FILTER…]: what is on the device there, from now on.
 capture() {
-    start_at "capture-$1" "$1" tcpdump -n -v -S -l --immediate-mode -i "$(device_in "$1")"
-    await 5 "tcpdump to listen" grep -q 'listening on' "$scratch/capture-$1.log"
+    local namespace=$1
+    shift
+    start_at "capture-$namespace" "$namespace" \
+        tcpdump -n -v -S -l --immediate-mode -i "$(device_in "$namespace")" "$@"
+    await 5 "tcpdump to listen" grep -q 'listening on' "$scratch/capture-$namespace.log"
 }
 
-# captured NAMESPACE: the packets so far.
+# captured NAMESPACE: the packets so far; what an ICMP error quotes is on its line.
 captured() {
-    sed -E ':join; $!N; s/\n {4,}/ /; t join; P; D' "$scratch/capture-$1.log" | grep -E ' IP6? ' || true
+    sed -E ':join; $!N; s/\n( {4,}|\t)/ /; t join; P; D' "$scratch/capture-$1.log" | grep -E '^[0-9:.]+ IP6? ' || true
 }
 
 # captured_count NUMBER NAMESPACE PATTERN: whether so many packets match.
 captured_count() {
     (($(captured "$2" | grep -cE "$3") == $1))
+}
+
+# captured_any NAMESPACE PATTERN: whether a packet matches.
+captured_any() {
+    captured "$1" | grep -qE "$2"
 }
 
 # only_captured NAMESPACE PATTERN: every packet matches.

@@ -65,15 +65,16 @@ check_live_judges_the_machine() {
     sed "s/$consumer_b/$lab-none/" "$shared_file" >"$scratch/live.toml"
     exits 2 briefly "$sidegate" check --live --config "$scratch/live.toml"
     contains "the finding" "$output" "$lab-none" "ip netns add"
-    forwarding 0
+    forwarding "$provider" 0
     exits 2 briefly "$sidegate" check --live --config "$shared_file"
-    forwarding 1
+    forwarding "$provider" 1
     contains "the finding" "$output" 10.2.7.2 net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 }
 
 # Devices, endpoints, offloads and counters, for people and for programs; on a socket that is its owner's alone.
 status_tells() {
-    local text json before
+    local text json before offloads
+    whoami_at "$consumer_a" "$(door nat v4)"
     text=$(briefly "$sidegate" status --config "$shared_file")
     contains "status" "$text" "instance $lab," "$(device_in "$provider")" a-v4 b-v6 forwarded
     json=$(briefly "$sidegate" status --json --config "$shared_file")
@@ -83,5 +84,8 @@ status_tells() {
     before=$(counted forwarded)
     whoami_at "$consumer_a" "$(door nat v4)"
     counted_more forwarded "$before" || fail "a forwarded packet was not counted"
-    note "$(jq --raw-output '.devices[0].offloads' <<<"$json")"
+    offloads=$(jq --raw-output '.devices[0].offloads' <<<"$json")
+    [[ $backend-$offloads == plain-*"(plain)" || $backend-$offloads == offload-csum* ]] ||
+        fail "'$offloads' is not what the $backend backend has"
+    note "$offloads"
 }

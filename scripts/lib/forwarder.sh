@@ -6,7 +6,7 @@
 
 sidegate=${SIDEGATE:-target/release/sidegate}
 readonly shared_file="$scratch/shared.toml" side_file="$scratch/side.toml"
-readonly side_door=10.1.9.51 side_node=10.2.9.2
+readonly side_door=10.1.9.51 side_door_v6=fd01:9::51 side_node=10.2.9.2
 forwarder=
 
 # Starts the shared forwarder, unless it runs.
@@ -16,7 +16,7 @@ ensure_forwarder() {
         operators_file "$lab" 10.1.9.50 fd01:9::50 10.2.9.1 fd02:9::1
         translating_service
     } >"$shared_file"
-    operators_file "$lab-side" "$side_door" fd01:9::51 "$side_node" fd02:9::2 >"$side_file"
+    operators_file "$lab-side" "$side_door" "$side_door_v6" "$side_node" fd02:9::2 >"$side_file"
     start forwarder "$sidegate" run --config "$shared_file"
     forwarder=$started
     await_ready forwarder "$forwarder"
@@ -28,9 +28,9 @@ drop_forwarder() {
     forwarder=
 }
 
-# start_side: leaves its process id in `side`.
+# start_side [FILE]: leaves its process id in `side`.
 start_side() {
-    start side "$sidegate" run --config "$side_file"
+    start side "$sidegate" run --config "${1:-$side_file}"
     side=$started
     await_ready side "$side"
 }
@@ -51,9 +51,9 @@ counted() {
         jq --exit-status --arg reason "$1" '.verdicts[] | select(.reason == $reason) | .count'
 }
 
-# counted_more REASON BEFORE
+# counted_more REASON BEFORE [FILE]
 counted_more() {
-    (($(counted "$1") > $2))
+    (($(counted "$1" "${3:-}") > $2))
 }
 
 # door nat|terminate v4|v6 [SERVICE]: the URL's host and port at the endpoint.
@@ -73,6 +73,8 @@ door() {
         terminate-closed) port=83 ;;
         nat-far) port=90 ;;
         terminate-far) port=91 ;;
+        nat-beyond) port=92 ;;
+        terminate-beyond) port=93 ;;
     esac
     echo "$host:$port"
 }
@@ -99,12 +101,12 @@ host_of() {
 
 # operators_file NAME DOOR_V4 DOOR_V6 NODE_V4 NODE_V6: a service for each family, the same in all but addresses.
 operators_file() {
-    printf '[run]\nname = "%s"\n' "$1"
-    service v4 "$2" "$4" 10.2.0.2 10.2.7.2
-    service v6 "$3" "$5" fd02::2 fd02:7::2
+    printf '[run]\nname   = "%s"\ndevice = "%s"\n' "$1" "$backend"
+    service v4 "$2" "$4" 10.2.0.2 10.2.7.2 10.2.8.2
+    service v6 "$3" "$5" fd02::2 fd02:7::2 fd02:8::2
 }
 
-# service FAMILY DOOR NODE TARGET FAR_TARGET
+# service FAMILY DOOR NODE TARGET FAR_TARGET TARGET_BEYOND
 service() {
     cat <<END
 
@@ -125,8 +127,12 @@ listeners = [
   { protocol = "tcp", port = 83,   forward = "closed-$1", path = "terminate" },
   { protocol = "tcp", port = 90,   forward = "far-$1" },
   { protocol = "tcp", port = 91,   forward = "far-$1", path = "terminate" },
+  { protocol = "tcp", port = 92,   forward = "beyond-$1" },
+  { protocol = "tcp", port = 93,   forward = "beyond-$1", path = "terminate" },
   { protocol = "udp", port = 7,    forward = "echo-$1" },
   { protocol = "udp", port = 53,   forward = "dns-$1" },
+  { protocol = "udp", port = 82,   forward = "closed-$1" },
+  { protocol = "udp", port = 92,   forward = "echo-beyond-$1" },
 ]
 END
     target_group "web-$1" "$4" 8080
@@ -135,7 +141,9 @@ END
     target_group "digest-$1" "$4" 7009
     target_group "closed-$1" "$4" 9
     target_group "far-$1" "$5" 8080
+    target_group "beyond-$1" "$6" 8080
     target_group "dns-$1" "$4" 5353
+    target_group "echo-beyond-$1" "$6" 7007
     endpoint "a-$1" "orders-$1" "$consumer_a" "$2"
     endpoint "b-$1" "orders-$1" "$consumer_b" "$2"
 }

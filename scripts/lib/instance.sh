@@ -17,7 +17,7 @@ sigkill_then_start() {
     start_side
     converse TCP "$side_door:7"
     say one
-    kill -KILL "$side"
+    kill_side
     await 5 "devices and routes to vanish" side_is_gone
     start_side
     whoami_at "$consumer_a" "$side_door:80"
@@ -34,6 +34,63 @@ side_is_gone() {
         [[ -z $(ip -n "$namespace" route show "$side_door") ]] || return 1
         [[ -z $(ip -n "$namespace" route show "$side_node") ]] || return 1
     done
+}
+
+# Start, SIGKILL, start, and so on: nothing is left of any round, and the kernel holds little for a device. Other
+# programs' memory comes and goes meanwhile; hence the medians.
+killed_many_times() {
+    local namespaces before idle held=() left=() since=$EPOCHREALTIME per_device per_round
+    namespaces=$(ip netns list | wc -l)
+    idle=$(kernel_memory)
+    for ((round = 0; round < rounds; round++)); do
+        before=$idle
+        start_side
+        held+=($((($(kernel_memory) - before) / 3)))
+        kill_side
+        await 5 "devices and routes of round $round to vanish" side_is_gone
+        ! grep -q "$lab-side" /proc/net/unix || fail "the kernel still knows the socket of round $round"
+        idle=$(kernel_memory)
+        left+=($((idle - before)))
+    done
+    per_device=$(median "${held[@]}")
+    per_round=$(median "${left[@]}")
+    note "$rounds rounds in $(((${EPOCHREALTIME/./} - ${since/./}) / 1000000)) s:" \
+        "$per_device kB of kernel memory per device, $per_round kB left by a round"
+    ((per_device < 1024)) || fail "the kernel holds $per_device kB per device, not less than 1024"
+    ((per_round < 64)) || fail "the kernel holds $per_round kB more after a round"
+    equal "the number of namespaces" "$(ip netns list | wc -l)" "$namespaces"
+    start_side
+    whoami_at "$consumer_a" "$side_door:80"
+    stop "$side"
+    side_is_gone || fail "a route or a device is still there"
+    [[ -z $(find /run/sidegate -name "$lab-side*") ]] || fail "a file is still in /run/sidegate"
+}
+
+# Ends the side forwarder the hard way, and forgets its process id, which may soon be somebody else's.
+kill_side() {
+    local pid others=()
+    kill -KILL "$side"
+    wait "$side" 2>/dev/null || true
+    for pid in "${children[@]}"; do
+        [[ $pid == "$side" ]] || others+=("$pid")
+    done
+    children=("${others[@]}")
+}
+
+# What the kernel holds for itself, in kB: neither free (pages that a processor keeps for its next allocation are),
+# nor a cache, nor a program's.
+kernel_memory() {
+    cat /proc/sys/vm/stat_refresh
+    awk -v page="$(($(getconf PAGESIZE) / 1024))" '
+        /^ +count:/ {kb["PerProcessor:"] += $2 * page; next}
+        {kb[$1] = $2}
+        END {print kb["MemTotal:"] - kb["MemFree:"] - kb["PerProcessor:"] - kb["Buffers:"] - kb["Cached:"] \
+            - kb["AnonPages:"] - kb["SReclaimable:"] - kb["PageTables:"]}' /proc/meminfo /proc/zoneinfo
+}
+
+# median NUMBER…
+median() {
+    printf '%s\n' "$@" | sort -n | sed -n "$((($# + 1) / 2))p"
 }
 
 # The same file a second time: a clear error, and the first is undisturbed.

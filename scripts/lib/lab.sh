@@ -2,8 +2,9 @@
 # The lab: network namespaces of its own, the programs in them, and ways to wait for a condition.
 #
 #   consumer_a, consumer_b   10.1.0.2, fd01::2: both have the same addresses
-#   provider                 10.2.0.2, fd02::2: the targets; it forwards to
-#   behind                   10.2.7.2, fd02:7::2: a target behind a second hop
+#   provider                 10.2.0.2, fd02::2: the targets; by its link `hop` it forwards to
+#   behind                   10.2.7.2, fd02:7::2: a target behind a second hop; by its link `far` it forwards to
+#   beyond                   10.2.8.2, fd02:8::2: a target behind a third, on a link whose MTU can be lowered
 #
 # Every name carries this process's id, so that labs can stand side by side. Only what was started here is stopped.
 
@@ -12,11 +13,13 @@ consumer_a="$lab-a"
 consumer_b="$lab-b"
 provider="$lab-p"
 behind="$lab-t"
+beyond="$lab-u"
 scratch="${TMPDIR:-/tmp}/$lab"
 children=()
 
 readonly consumer_addresses=(10.1.0.2/32 fd01::2/128)
 readonly provider_addresses=(10.2.0.2/32 fd02::2/128)
+readonly path_mtu=8500 # what sidegate carries, unless its file says otherwise
 
 build_lab() {
     mkdir "$scratch"
@@ -25,19 +28,26 @@ build_lab() {
     add_namespace "$consumer_b" "${consumer_addresses[@]}"
     add_namespace "$provider" "${provider_addresses[@]}"
     add_namespace "$behind"
-    add_second_hop
+    add_namespace "$beyond"
+    add_link "$provider" hop "$behind" 10.2.7 fd02:7
+    add_link "$behind" far "$beyond" 10.2.8 fd02:8
+    add_routes
+    forwarding "$provider" 1
+    forwarding "$behind" 1
+    far_mtu "$path_mtu"
 }
 
 remove_lab() {
     local namespace pid
     stop_children
-    for namespace in "$consumer_a" "$consumer_b" "$provider" "$behind"; do
+    for namespace in "$consumer_a" "$consumer_b" "$provider" "$behind" "$beyond"; do
         [[ -e /run/netns/$namespace ]] || continue
         # Children of our programs that outlived them.
         for pid in $(ip netns pids "$namespace"); do kill -KILL "$pid" 2>/dev/null; done
         ip netns del "$namespace"
     done
-    rm -rf "$scratch"
+    # What an instance leaves that was killed: only its next start would remove it.
+    rm -rf "$scratch" /run/sidegate/"$lab"{,-side}.{sock,lock}
 }
 
 # add_namespace NAME ADDRESS…: with the addresses on its loopback device.
@@ -63,23 +73,36 @@ add_address() {
     fi
 }
 
-# A veth pair from the provider to the namespace behind it, which knows the way back to the nodes.
-add_second_hop() {
-    ip -n "$provider" link add hop type veth peer name hop netns "$behind"
-    add_address "$provider" hop 10.2.7.1/24
-    add_address "$provider" hop fd02:7::1/64
-    add_address "$behind" hop 10.2.7.2/24
-    add_address "$behind" hop fd02:7::2/64
-    ip -n "$provider" link set hop up
-    ip -n "$behind" link set hop up
-    ip -n "$behind" route add 10.2.9.0/24 via 10.2.7.1
-    ip -n "$behind" route add fd02:9::/64 via fd02:7::1
-    forwarding 1
+# add_link NAMESPACE NAME FURTHER NET_V4 NET_V6: a veth pair of that name at both ends, .1 and ::1 here, .2 and ::2 there.
+add_link() {
+    ip -n "$1" link add "$2" mtu 9001 type veth peer name "$2" mtu 9001 netns "$3"
+    add_address "$1" "$2" "$4.1/24"
+    add_address "$1" "$2" "$5::1/64"
+    add_address "$3" "$2" "$4.2/24"
+    add_address "$3" "$2" "$5::2/64"
+    ip -n "$1" link set "$2" up
+    ip -n "$3" link set "$2" up
 }
 
-# forwarding 0|1: whether the provider's kernel passes packets on to the namespace behind it.
+# Both ways between the nodes and the namespaces behind the provider.
+add_routes() {
+    ip -n "$provider" route add 10.2.8.0/24 via 10.2.7.2
+    ip -n "$provider" route add fd02:8::/64 via fd02:7::2
+    ip -n "$behind" route add 10.2.9.0/24 via 10.2.7.1
+    ip -n "$behind" route add fd02:9::/64 via fd02:7::1
+    ip -n "$beyond" route add 10.2.9.0/24 via 10.2.8.1
+    ip -n "$beyond" route add fd02:9::/64 via fd02:8::1
+}
+
+# forwarding NAMESPACE 0|1: whether its kernel passes on packets that are not for it.
 forwarding() {
-    at "$provider" sysctl -qw "net.ipv4.ip_forward=$1" "net.ipv6.conf.all.forwarding=$1"
+    at "$1" sysctl -qw "net.ipv4.ip_forward=$2" "net.ipv6.conf.all.forwarding=$2"
+}
+
+# far_mtu BYTES: of the link to the namespace beyond, at both ends.
+far_mtu() {
+    ip -n "$behind" link set far mtu "$1"
+    ip -n "$beyond" link set far mtu "$1"
 }
 
 # at NAMESPACE COMMAND…

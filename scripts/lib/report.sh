@@ -2,7 +2,8 @@
 # Runs checks one by one and reports them: `ok NAME`, or `FAIL NAME: why` with what the check printed.
 #
 # A check is a function. It runs in a subshell under `set -e`: the first command that fails ends it, `fail` ends it with
-# a reason, `note` adds a figure to its `ok` line. What it started with `start` is stopped when it ends.
+# a reason, `note` adds a figure to its `ok` line. What it started with `start` is stopped when it ends, and what it changed
+# is put right by what it told `afterwards`.
 # Call run_check as a plain command: bash forgets `set -e` in whatever is part of a condition.
 # Needs `scratch`, a folder.
 
@@ -16,7 +17,8 @@ run_check() {
     rm -f "$scratch/why" "$scratch/note"
     (
         children=()
-        trap stop_children EXIT
+        farewells=()
+        trap end_check EXIT
         trap 'exit 130' INT TERM
         trap unexplained ERR
         set -eE
@@ -33,6 +35,21 @@ run_check() {
             show_log "what the check printed" "$scratch/check.log"
             ;;
     esac
+}
+
+# afterwards COMMAND…: plain words, run when the check has ended, whichever way.
+afterwards() {
+    farewells+=("$*")
+}
+
+end_check() {
+    local farewell
+    set +e
+    stop_children
+    for farewell in "${farewells[@]}"; do
+        # shellcheck disable=SC2086 # a command and its arguments
+        $farewell
+    done
 }
 
 # failed_check NAME WHY

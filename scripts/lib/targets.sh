@@ -4,6 +4,8 @@
 #   8080 nginx: /whoami, files to fetch, /up/ to put files      7007 socat: echoes (TCP, UDP)
 #   5201 iperf3                                                 7009 socat: the SHA-256 of what it was sent
 #   5353 dnsmasq (UDP)                                          9    nothing: refuses
+#
+# Behind the second hop there is nginx, behind the third nginx and the echo over UDP.
 
 readonly www="$scratch/www"
 
@@ -11,21 +13,24 @@ start_targets() {
     make_files
     start_nginx "$provider"
     start_nginx "$behind"
+    start_nginx "$beyond"
     start_at iperf3 "$provider" iperf3 --server
     start_at dnsmasq "$provider" dnsmasq --keep-in-foreground --conf-file=/dev/null --user=root --pid-file= \
         --port=5353 --listen-address=10.2.0.2,fd02::2 --bind-interfaces --no-resolv --no-hosts \
         --address=/orders.test/192.0.2.7 --address=/orders.test/2001:db8::7
     start_at echo-tcp "$provider" socat TCP6-LISTEN:7007,ipv6only=0,reuseaddr,fork EXEC:cat
     start_at digest "$provider" socat TCP6-LISTEN:7009,ipv6only=0,reuseaddr,fork EXEC:sha256sum
-    # UDP answers have to come from the address that was asked.
-    start_at echo-udp4 "$provider" socat -b 65536 UDP4-RECVFROM:7007,bind=10.2.0.2,fork EXEC:cat
-    start_at echo-udp6 "$provider" socat -b 65536 "UDP6-RECVFROM:7007,bind=[fd02::2],fork" EXEC:cat
+    # socat forks for each datagram, and loses some when two come at once.
+    start_at echo-udp "$provider" /usr/bin/python3 scripts/lib/echo.py 7007 10.2.0.2 fd02::2
+    start_at echo-beyond "$beyond" /usr/bin/python3 scripts/lib/echo.py 7007 10.2.8.2 fd02:8::2
     await_targets
 }
 
 await_targets() {
     local port
     await 10 "nginx behind the second hop" bound "$behind" tcp 8080
+    await 10 "nginx behind the third hop" bound "$beyond" tcp 8080
+    await 10 "the echo behind the third hop" bound "$beyond" udp 7007
     for port in 8080 5201 7007 7009; do
         await 10 "a listener on TCP port $port" bound "$provider" tcp "$port"
     done

@@ -124,22 +124,6 @@ dig_resolves() {
     equal "the AAAA record" "$(at "$consumer_b" "${ask[@]}" AAAA)" 2001:db8::7
 }
 
-# Datagrams come back whole up to the path's MTU; a larger one disappears, with no ICMP: datagrams_echo FAMILY
-datagrams_echo() {
-    local largest=$((8500 - 28)) before
-    [[ $1 == v4 ]] || largest=$((8500 - 48))
-    equal "bytes echoed of the largest datagram" "$(echoed_bytes "$1" "$largest")" "$largest"
-    before=$(counted over_mtu)
-    equal "bytes echoed of one that is larger" "$(echoed_bytes "$1" $((largest + 1)))" 0
-    counted_more over_mtu "$before" || fail "the drop was not counted"
-    equal "bytes echoed after that" "$(echoed_bytes "$1" 100)" 100
-}
-
-# echoed_bytes FAMILY SIZE
-echoed_bytes() {
-    head -c "$2" /dev/zero | at "$consumer_a" socat -b 65536 -t 1 - "UDP:$(door nat "$1" echo)" | wc -c
-}
-
 # A closed port at the target is a refusal at the endpoint, at once: refused_target_refuses PATH FAMILY
 refused_target_refuses() {
     exits 7 fetch "$consumer_a" --verbose --connect-timeout 2 "http://$(door "$1" "$2" closed)/"
