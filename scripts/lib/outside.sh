@@ -4,22 +4,21 @@
 # Of a few hundred ports, the listeners' are open, or closed where the target refuses; all others are silent:
 # nmap_sees_listeners FAMILY
 nmap_sees_listeners() {
-    local report listeners expected
+    local report listeners silent
     listeners=$(listening_ports tcp)
     report=$(at "$consumer_a" nmap "-${1#v}" -sT -Pn -n --max-retries 1 --max-rtt-timeout 200ms -oG - \
         -p "1-250,$(paste -sd, <<<"$listeners")" "$(host_of "$(door nat "$1")")")
     echo "$report"
-    expected=$(grep -vxE '82|83' <<<"$listeners")
-    equal "the open ports" "$(scanned open "$report")" "$expected"
-    equal "the refusing ports" "$(scanned closed "$report")" $'82\n83'
-    expected=$((250 - $(awk '$1 <= 250' <<<"$listeners" | wc -l)))
-    contains "the scan" "$report" "Ignored State: filtered ($expected)"
-    note "$expected ports are silent"
+    equal "the list of open ports" "$(scanned open "$report")" "$(grep -vxE '82|83' <<<"$listeners" | paste -sd,)"
+    equal "the list of refusing ports" "$(scanned closed "$report")" 82,83
+    silent=$((250 - $(awk '$1 <= 250' <<<"$listeners" | wc -l)))
+    contains "the scan" "$report" "Ignored State: filtered ($silent)"
+    note "$silent ports are silent"
 }
 
-# scanned STATE REPORT: the ports in that state, one a line.
+# scanned STATE REPORT: the ports in that state.
 scanned() {
-    grep -oE "[0-9]+/$1/" <<<"$2" | cut -d/ -f1 | sort -n
+    grep -oE "[0-9]+/$1/" <<<"$2" | cut -d/ -f1 | sort -n | paste -sd,
 }
 
 # listening_ports PROTOCOL: of the services' listeners, one a line.

@@ -117,9 +117,12 @@ impl Invariants {
             frames::judge(sent, right, self.limits);
         }
         let reason = said.verdicts[0].reason;
-        if opened && reason.outcome() != Outcome::Carried {
-            // Opened by a packet that got no further: where it leads, the next one tells.
-            arrived.sender().map(|from| self.onward.remove(&from));
+        // Of a flow that was opened by a packet that got no further, the next one tells where it leads.
+        if opened
+            && reason.outcome() != Outcome::Carried
+            && let Some(from) = arrived.sender()
+        {
+            self.onward.remove(&from);
         }
         match (reason, reason.outcome(), &said.sent[..]) {
             (Reason::Forwarded, _, [sent]) => {

@@ -299,11 +299,13 @@ fn a_kernel_that_breaks_its_word_is_asked_for_less() {
         let is_lowered = |lab: &Lab| lab.snapshot().devices.iter().all(|device| device.offloads == shown);
         let deadline = Instant::now() + PATIENCE;
         // Each that is refused says so, unless the watch has yet to hear of one before it; some are on their way still.
-        for _ in (0..).take_while(|asked| *asked < 50 || !is_lowered(&lab)) {
+        let mut asked = 0;
+        while asked < 50 || !is_lowered(&lab) {
             assert!(Instant::now() < deadline, "the offloads are not lowered");
             lab.ask(offload, &[7; 2500]);
-            errors += 1;
+            asked += 1;
         }
+        errors += asked;
         lab.await_state("the count", |snapshot| snapshot.devices[0].send_errors == errors);
         left = left.without(undone);
         lab.question_arrives(b"a plain one");
