@@ -57,7 +57,8 @@ killed_many_times() {
     note "$rounds rounds in $(((${EPOCHREALTIME/./} - ${since/./}) / 1000000)) s:" \
         "$per_device kB of kernel memory per device, $per_round kB left by a round"
     ((per_device < 1024)) || fail "the kernel holds $per_device kB per device, not less than 1024"
-    ((per_round < 64)) || fail "the kernel holds $per_round kB more after a round"
+    # A device that stayed would be three times 500 kB; less than half of one is other programs' noise.
+    ((per_round < 256)) || fail "the kernel holds $per_round kB more after a round"
     equal "the number of namespaces" "$(ip netns list | wc -l)" "$namespaces"
     start_side
     whoami_at "$consumer_a" "$side_door:80"
