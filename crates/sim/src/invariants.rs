@@ -14,7 +14,7 @@ use crate::recorder::{Batch, Departure};
 use crate::stream::{ConnectionId, Way, piece, tag_in};
 
 pub use errors::{Allowances, error_is_translated};
-pub use fragments::{Fragments, fragment_is_on_its_own_side};
+pub use fragments::{Fragments, fragment_is_on_its_own_side, payload};
 
 /// Which rule was broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -67,7 +67,10 @@ impl Judge {
 
     /// Notes which flows there are, and whose they are.
     fn learn(&mut self, batch: &Batch) {
-        batch.said.events.iter().for_each(|event| self.ledger.event(event));
+        for event in &batch.said.events {
+            self.ledger.event(event);
+            self.allowances.event(event);
+        }
         self.fragments.count(batch);
         for (slot, verdict) in &batch.said.verdicts {
             self.reasons[verdict.reason.index()] += 1;
@@ -155,7 +158,7 @@ impl Judge {
 fn payload(bytes: &[u8]) -> &[u8] {
     match (parse(bytes), fragment::read(bytes)) {
         (Ok(packet), _) => &bytes[packet.payload..],
-        (_, Some((_, piece))) => piece,
+        (_, Some((header, piece))) => invariants::payload(&header, piece),
         _ => &[],
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use engine::Event;
 use flow::FlowId;
 
 use super::{Invariant, Violation};
@@ -62,6 +63,13 @@ pub fn error_is_translated(
 pub struct Allowances(HashMap<FlowId, Duration>);
 
 impl Allowances {
+    /// A flow that opens, perhaps again, begins with all of it.
+    pub fn event(&mut self, event: &Event) {
+        if let Event::FlowOpened { flow, .. } = event {
+            self.0.remove(flow);
+        }
+    }
+
     /// 7. Errors about a flow are passed on ten at once at most, and ten a second. The allowance of each is told by when it
     ///    will be whole again.
     pub fn error_is_allowed(&mut self, flow: FlowId, now: Duration) -> Result<(), Violation> {

@@ -30,7 +30,7 @@ pub fn fragment_is_on_its_own_side(
         Some(Side::Consumer) => Way::Down,
         Some(Side::Provider) => Way::Up,
     };
-    if let Some(tag) = tag_in(piece)
+    if let Some(tag) = tag_in(payload(header, piece))
         && (tag.way != own_way
             || ledger
                 .device_of(tag.connection)
@@ -42,6 +42,12 @@ pub fn fragment_is_on_its_own_side(
         return broken(Invariant::FaithfulFrames, &format!("a TTL of {}, or a wrong checksum", header.ttl));
     }
     Ok(())
+}
+
+/// A piece without the transport header that the first one begins with.
+pub fn payload<'a>(header: &Header, piece: &'a [u8]) -> &'a [u8] {
+    let begin = if header.offset == 0 { 8 } else { 0 };
+    piece.get(begin..).unwrap_or_default()
 }
 
 /// By what a receiver tells datagrams apart; and whose they are, which it cannot know. (If two that differ only in that meet,
@@ -65,7 +71,7 @@ impl Fragments {
         (header, piece): (&Header, &[u8]),
         now: Duration,
     ) -> Result<(), Violation> {
-        let owner = tag_in(piece).map(|tag| tag.connection);
+        let owner = tag_in(payload(header, piece)).map(|tag| tag.connection);
         let name = (device, header.source, header.destination, header.identifier, owner);
         let forgotten = now + Duration::from_secs(if header.source.is_ipv4() { 30 } else { 60 });
         let (pieces, expires) = self.sent.entry(name).or_insert((Vec::new(), forgotten));
