@@ -31,6 +31,15 @@ pub fn checksum_is_valid(bytes: &[u8], packet: &Packet) -> bool {
     none || found == transport_checksum(bytes, packet)
 }
 
+/// Whether the checksum of the IPv4 header that a parsed packet begins with is right. IPv6 has none.
+pub fn header_checksum_is_valid(bytes: &[u8]) -> bool {
+    let (version, words) = (bytes[0] >> 4, bytes[0] & 15);
+    version != 4 || {
+        let header = &bytes[..usize::from(words) * 4];
+        header[10..12] == ipv4_header_checksum(header).to_be_bytes()
+    }
+}
+
 /// The checksum of an IPv4 header, computed from scratch.
 pub(crate) fn ipv4_header_checksum(header: &[u8]) -> u16 {
     !fold(raw_sum(&header[..10]) + raw_sum(&header[12..]))

@@ -61,6 +61,11 @@ pub fn parse_fragment(bytes: &[u8]) -> Result<Fragment, Unfragmented> {
 }
 
 impl Fragment {
+    /// The first fragment of a datagram that has no other (RFC 6946), as the packet that it is.
+    pub fn whole(&self) -> Option<&Packet> {
+        self.head.as_ref().filter(|_| self.last)
+    }
+
     /// Gives the fragment in `bytes`, which it must have been parsed from, its new addresses and identification, takes
     /// one from its TTL and, if it is the first one, gives it its new ports. An IPv4 identification is the low 16 bits.
     pub fn rewrite(&self, bytes: &mut [u8], to: &Rewrite, identification: u32) {
@@ -161,13 +166,15 @@ impl Piece {
         (self.counted + end <= LARGEST).then_some(end as u16)
     }
 
-    /// The first fragment, as the packet that it begins. Its UDP header announces what is to come.
+    /// The first fragment, as the packet that it begins. Its UDP header announces what is to come, and in IPv6 has a
+    /// checksum.
     fn head(&self, bytes: &[u8]) -> Option<Packet> {
         let segment = bytes.get(self.data..)?;
         let udp = UdpHeaderSlice::from_slice(segment).ok()?;
         let announced = usize::from(udp.length());
         let plausible = if self.more { announced > segment.len() } else { announced == segment.len() };
-        if !plausible || udp.source_port() == 0 || udp.destination_port() == 0 {
+        let covered = self.source.is_v4() || udp.checksum() != 0;
+        if !plausible || !covered || udp.source_port() == 0 || udp.destination_port() == 0 {
             return None;
         }
         Some(Packet {

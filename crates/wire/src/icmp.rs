@@ -2,7 +2,7 @@
 
 use crate::checksum::{address_sum, fold, raw_sum};
 use crate::parse::{v4_header, v6_addresses, v6_header};
-use crate::{Addr, Quote, Unparsed};
+use crate::{Addr, Quote};
 
 /// An ICMP packet's addresses and what it says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +40,15 @@ pub enum IcmpError {
     TimeExceeded(u8),
 }
 
+/// Why bytes are not an [`Icmp`] packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotIcmp {
+    /// Headers that contradict themselves, or the packet's length.
+    Malformed,
+    /// Something else, or ICMP in fragments or behind an IPv6 extension header, as no error and no ping comes.
+    OtherProtocol,
+}
+
 /// Bytes of an ICMP header.
 pub(crate) const HEADER: usize = 8;
 
@@ -51,11 +60,11 @@ pub const fn least_mtu(addr: Addr) -> usize {
 
 /// Parses the packet in `bytes`, which must be exactly one IP packet, as ICMP. The checksum is not verified: see
 /// [`Icmp::checksum_is_valid`].
-pub fn parse_icmp(bytes: &[u8]) -> Result<Icmp, Unparsed> {
+pub fn parse_icmp(bytes: &[u8]) -> Result<Icmp, NotIcmp> {
     match bytes.first().map(|first| first >> 4) {
         Some(4) => parse_v4(bytes),
         Some(6) => parse_v6(bytes),
-        _ => Err(Unparsed::Malformed),
+        _ => Err(NotIcmp::Malformed),
     }
 }
 
@@ -66,8 +75,8 @@ impl Icmp {
         found == icmp_checksum(&bytes[self.at..], self.source, self.destination)
     }
 
-    fn parse(bytes: &[u8], source: Addr, destination: Addr, at: usize) -> Result<Self, Unparsed> {
-        let header = bytes[at..].first_chunk().ok_or(Unparsed::Malformed)?;
+    fn parse(bytes: &[u8], source: Addr, destination: Addr, at: usize) -> Result<Self, NotIcmp> {
+        let header = bytes[at..].first_chunk().ok_or(NotIcmp::Malformed)?;
         let is_v4 = source.is_v4();
         let message = match IcmpError::of(is_v4, header) {
             Some((error, quoted)) => {
@@ -82,20 +91,19 @@ impl Icmp {
     }
 }
 
-fn parse_v4(bytes: &[u8]) -> Result<Icmp, Unparsed> {
-    let ip = v4_header(bytes).ok_or(Unparsed::Malformed)?;
-    // No error and no ping comes in fragments, or behind an extension header.
+fn parse_v4(bytes: &[u8]) -> Result<Icmp, NotIcmp> {
+    let ip = v4_header(bytes).ok_or(NotIcmp::Malformed)?;
     if ip.protocol().0 != protocol(true) || ip.is_fragmenting_payload() {
-        return Err(Unparsed::OtherProtocol);
+        return Err(NotIcmp::OtherProtocol);
     }
     Icmp::parse(bytes, Addr::v4(ip.source()), Addr::v4(ip.destination()), ip.slice().len())
 }
 
-fn parse_v6(bytes: &[u8]) -> Result<Icmp, Unparsed> {
-    let ip = v6_header(bytes).ok_or(Unparsed::Malformed)?;
-    let (source, destination) = v6_addresses(&ip).ok_or(Unparsed::Malformed)?;
+fn parse_v6(bytes: &[u8]) -> Result<Icmp, NotIcmp> {
+    let ip = v6_header(bytes).ok_or(NotIcmp::Malformed)?;
+    let (source, destination) = v6_addresses(&ip).ok_or(NotIcmp::Malformed)?;
     if ip.next_header().0 != protocol(false) {
-        return Err(Unparsed::OtherProtocol);
+        return Err(NotIcmp::OtherProtocol);
     }
     Icmp::parse(bytes, source, destination, ip.slice().len())
 }

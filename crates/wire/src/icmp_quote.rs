@@ -1,16 +1,22 @@
 //! The packet that an ICMP error quotes: whose it is, and how to make it the one that its sender knows.
 //!
 //! A quote is what some router had in its hands: cut anywhere, its length that of a super-packet, its transport checksum
-//! perhaps a partial one. So only what tells whose packet it is has to be there, and no length or checksum is believed.
+//! perhaps a partial one. So only what tells whose packet it is has to be there, and no length or checksum is believed: a
+//! length that is less than what is there says at most where the packet ends and extensions begin.
 
 use std::ops::Range;
 
 use etherparse::{Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice};
 
-use crate::checksum::address_sum;
+use crate::checksum::{address_sum, fold, raw_sum};
 use crate::parse::v6_addresses;
 use crate::rewrite::{negated, patch_complemented, patch_transport_complete};
 use crate::{Addr, Protocol, Rewrite};
+
+/// Every error quotes 64 bits of transport header at least.
+const LEAST: usize = 8;
+/// How much a router quotes that announces no length, and yet lets extensions follow (RFC 4884, section 5.5).
+const BEFORE_OLD_EXTENSIONS: usize = 128;
 
 /// A quoted packet's tuple, and where it stands. Plain data: it borrows nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,8 +51,7 @@ impl Quote {
             17 => Protocol::Udp,
             _ => return None,
         };
-        // Every error quotes 64 bits of transport header at least.
-        let &[s0, s1, d0, d1, rest @ ..] = quoted.get(network.transport..)?.first_chunk::<8>()?;
+        let &[s0, s1, d0, d1, rest @ ..] = quoted.get(network.transport..)?.first_chunk::<LEAST>()?;
         Some(Self {
             source: network.source,
             destination: network.destination,
@@ -56,7 +61,7 @@ impl Quote {
             sequence: if protocol == Protocol::Tcp { u32::from_be_bytes(rest) } else { 0 },
             start: place.start,
             transport: place.start + network.transport,
-            end: place.end,
+            end: place.start + network.end(quoted),
         })
     }
 
@@ -66,7 +71,9 @@ impl Quote {
     }
 
     /// Gives the quoted packet another tuple, of the same family. The checksums that are there, whole, are patched: what was
-    /// right is right, what was wrong stays wrong. `bytes` are those of the ICMP packet that it was parsed from.
+    /// right is right, what was wrong stays wrong. The identification stays as well: it is the one that the packet left with,
+    /// which only fragments get anew, and nothing remembers what it was. `bytes` are those of the ICMP packet that it was
+    /// parsed from.
     pub fn rewrite(&self, bytes: &mut [u8], to: &Rewrite) {
         let addresses = negated(address_sum(self.source))
             + negated(address_sum(self.destination))
@@ -100,6 +107,24 @@ struct Network {
     destination: Addr,
     protocol: u8,
     transport: usize,
+    /// How long the whole packet is, as it says.
+    len: usize,
+}
+
+impl Network {
+    /// Where in `quoted` the quote ends: with the packet itself, or where extensions begin that nothing has announced.
+    fn end(&self, quoted: &[u8]) -> usize {
+        let own = if self.len < self.transport + LEAST { quoted.len() } else { self.len };
+        let old = if has_old_extensions(quoted) { BEFORE_OLD_EXTENSIONS } else { quoted.len() };
+        quoted.len().min(own).min(old)
+    }
+}
+
+/// Whether extensions follow as they did before RFC 4884: of their version, with a right checksum. Payload that looks so by
+/// chance costs the quote its end, and nobody needs that.
+fn has_old_extensions(quoted: &[u8]) -> bool {
+    let extensions = quoted.get(BEFORE_OLD_EXTENSIONS..).unwrap_or_default();
+    extensions.first().is_some_and(|first| first >> 4 == 2) && fold(raw_sum(extensions)) == 0xffff
 }
 
 fn network_v4(quoted: &[u8]) -> Option<Network> {
@@ -110,13 +135,16 @@ fn network_v4(quoted: &[u8]) -> Option<Network> {
         destination: Addr::v4(ip.destination()),
         protocol: ip.protocol().0,
         transport: ip.slice().len(),
+        len: ip.total_len().into(),
     })
 }
 
 fn network_v6(quoted: &[u8]) -> Option<Network> {
     let ip = Ipv6HeaderSlice::from_slice(quoted).ok()?;
     let (source, destination) = v6_addresses(&ip)?;
-    let network = Network { source, destination, protocol: ip.next_header().0, transport: ip.slice().len() };
+    let transport = ip.slice().len();
+    let len = transport + usize::from(ip.payload_length());
+    let network = Network { source, destination, protocol: ip.next_header().0, transport, len };
     if network.protocol != 44 {
         return Some(network);
     }

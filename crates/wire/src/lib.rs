@@ -22,10 +22,10 @@ mod rewrite;
 
 pub use addr::{Addr, Protocol};
 pub use answer::{ANSWER_CAPACITY, Answer};
-pub use checksum::{checksum_is_valid, pseudo_header, transport_checksum};
+pub use checksum::{checksum_is_valid, header_checksum_is_valid, pseudo_header, transport_checksum};
 pub use fragment::{Fragment, Unfragmented, parse_fragment};
 pub use frame::{FRAME_CAPACITY, Frame};
-pub use icmp::{Icmp, IcmpError, IcmpMessage, least_mtu, parse_icmp};
+pub use icmp::{Icmp, IcmpError, IcmpMessage, NotIcmp, least_mtu, parse_icmp};
 pub use icmp_quote::Quote;
 pub use icmp_write::{ICMP_ERROR_CAPACITY, answer_ping};
 pub use offload::{Checksum, Offload, OffloadError, Segmentation, SegmentationKind};

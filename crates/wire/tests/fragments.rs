@@ -280,6 +280,31 @@ fn lengths_that_contradict_themselves_are_refused() {
 }
 
 #[test]
+fn only_ipv4_does_without_a_checksum() {
+    for v4 in [true, false] {
+        let sent = example(v4);
+        let mut first = sent.packet(0, true, &sent.segment()[..16]);
+        assert!(parse_fragment(&first).is_ok());
+        let checksum = if v4 { 26 } else { 54 };
+        first[checksum..checksum + 2].fill(0);
+        let expected = if v4 { None } else { Some(Unfragmented::Malformed) };
+        assert_eq!(parse_fragment(&first).err(), expected);
+    }
+}
+
+#[test]
+fn a_datagram_in_one_fragment_is_whole() {
+    let sent = example(false);
+    let segment = sent.segment();
+    let whole = |at, more, data: &[u8]| {
+        parse_fragment(&sent.packet(at, more, data)).unwrap().whole().map(|packet| packet.destination_port)
+    };
+    assert_eq!(whole(0, false, &segment), Some(53));
+    assert_eq!(whole(0, true, &segment[..16]), None, "the first of several");
+    assert_eq!(whole(16, false, &segment[16..]), None, "the last of several");
+}
+
+#[test]
 fn what_is_no_fragment_of_udp_is_told_apart() {
     for (v4, protocol_at) in [(true, 9), (false, 40)] {
         let sent = example(v4);
