@@ -1,12 +1,12 @@
 //! What is answered without belonging to a flow (a RST, a ping, an ICMP error) is answered at a limited rate: whoever sends
-//! rubbish must not make us send as much.
+//! rubbish must not make us send as much. RSTs have a rate of their own: somebody's pings must not cost anybody a RST.
 
 use std::time::Duration;
 
-/// Answers per second, and at once, of one worker.
+/// Answers of one kind per second, and at once, of one worker.
 const PER_SECOND: u32 = 1000;
 
-/// A worker's allowance of answers: a bucket of tokens.
+/// A worker's allowance of one kind of answers: a bucket of tokens.
 pub(crate) struct Answers {
     tokens: u32,
     filled: Duration,

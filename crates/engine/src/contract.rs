@@ -43,7 +43,7 @@ pub trait Output {
     fn hand_over(&mut self, to: WorkerId, device: DeviceId, frame: &Frame<'_>) -> Result<(), HandOverFull>;
 
     /// What became of the frame at `slot` of the batch. Every frame of a batch gets exactly one verdict, here or from the
-    /// worker that it was handed to.
+    /// worker that it was handed to. It stands; of a fragment that was kept, an [`Event::FragmentsEnded`] tells the rest.
     fn verdict(&mut self, slot: usize, verdict: Verdict);
 
     /// Something that is not about one packet.
@@ -86,10 +86,11 @@ pub enum Event {
         /// What came back.
         returned: Totals,
     },
-    /// Fragments that were kept are dropped: what they waited for did not come, or was refused. Their verdict was
-    /// [`Reason::FragmentKept`]; whoever counts verdicts takes them back from there and counts them here.
-    FragmentsDropped {
-        /// Why.
+    /// Fragments that were kept, with the verdict [`Reason::FragmentKept`], have come to their end: sent on when their
+    /// datagram's first one came, or dropped. Whoever counts verdicts counts this beside them, so that every fragment that
+    /// ends is counted by how it ended.
+    FragmentsEnded {
+        /// How: [`Reason::FragmentForwarded`], or why they were dropped.
         reason: Reason,
         /// How many.
         count: usize,

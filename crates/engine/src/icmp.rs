@@ -15,12 +15,13 @@
 use flow::{FlowPath, Found, Key, Place};
 use topology::IcmpPolicy;
 use wire::{
-    Addr, Checksum, Frame, ICMP_ERROR_CAPACITY, Icmp, IcmpError, IcmpMessage, Packet, Quote, least_mtu,
+    Addr, Checksum, Frame, ICMP_ERROR_CAPACITY, Icmp, IcmpError, IcmpMessage, Packet, Quote, Unparsed,
+    header_checksum_is_valid, least_mtu,
 };
 
 use crate::admit::check_source;
 use crate::contract::{Egress, Output};
-use crate::journey::{Journey, Trail};
+use crate::journey::{Journey, Trail, is_damaged};
 use crate::verdict::Reason;
 
 /// In the byte of an IPv4 header that holds the flags.
@@ -85,7 +86,8 @@ impl<O: Output> Journey<'_, O> {
         }
     }
 
-    /// Tells the flow's other end, from the only address that it knows, about the packet as it sent it.
+    /// Tells the flow's other end, from the only address that it knows, about the packet as it sent it: with its addresses
+    /// and ports. (The identification of a fragment stays the one that we gave it: nobody remembers what it was.)
     fn translate(
         &mut self,
         frame: &mut Frame<'_>,
@@ -128,7 +130,7 @@ impl<O: Output> Journey<'_, O> {
             return Err(Reason::Ping);
         }
         self.check(frame, ping)?;
-        if !self.own.answers.allow(self.now) {
+        if !self.own.messages.allow(self.now) {
             return Err(Reason::IcmpLimited);
         }
         let len = wire::answer_ping(frame.bytes, ping);
@@ -158,11 +160,13 @@ impl<O: Output> Journey<'_, O> {
     }
 
     /// Tells a packet's sender what has become of it, from the address that it was sent to. Returns whether it was told:
-    /// not if nobody wants that, its address is none that can be answered, or there were too many answers just now.
+    /// not if nobody wants that, its address is none that can be answered, the packet is damaged (and so perhaps that
+    /// address), or there were too many answers just now.
     fn complain(&mut self, frame: &Frame<'_>, error: IcmpError, source: Addr, destination: Addr) -> bool {
         let allowed = self.is_helpful()
             && check_source(&self.shared.view, self.device, source).is_ok()
-            && self.own.answers.allow(self.now);
+            && is_sound(frame)
+            && self.own.messages.allow(self.now);
         if allowed {
             let mut buffer = [0; ICMP_ERROR_CAPACITY];
             let len = error.write(destination, source, frame.bytes, &mut buffer);
@@ -174,8 +178,7 @@ impl<O: Output> Journey<'_, O> {
     /// Whether an ICMP packet comes from somebody, and undamaged.
     fn check(&self, frame: &Frame<'_>, icmp: &Icmp) -> Result<(), Reason> {
         check_source(&self.shared.view, self.device, icmp.source)?;
-        let is_damaged = frame.checksum() == Checksum::Complete && !icmp.checksum_is_valid(frame.bytes);
-        if is_damaged { Err(Reason::BadChecksum) } else { Ok(()) }
+        if is_sound_icmp(frame, icmp) { Ok(()) } else { Err(Reason::BadChecksum) }
     }
 
     /// The error as it can be passed on: no path carries less than it must, and this one no more than `run.mtu`.
@@ -190,4 +193,19 @@ impl<O: Output> Journey<'_, O> {
     fn is_helpful(&self) -> bool {
         self.shared.view.icmp == IcmpPolicy::Helpful
     }
+}
+
+/// Whether no checksum of a packet is wrong, as far as somebody has to verify it; of a fragment there is only the header's.
+fn is_sound(frame: &Frame<'_>) -> bool {
+    match wire::parse(frame.bytes) {
+        Ok(packet) => header_checksum_is_valid(frame.bytes) && !is_damaged(frame, &packet),
+        Err(Unparsed::Icmp) => wire::parse_icmp(frame.bytes).is_ok_and(|icmp| is_sound_icmp(frame, &icmp)),
+        Err(Unparsed::Fragment) => header_checksum_is_valid(frame.bytes),
+        Err(_) => false,
+    }
+}
+
+fn is_sound_icmp(frame: &Frame<'_>, icmp: &Icmp) -> bool {
+    let is_vouched_for = frame.checksum() != Checksum::Complete;
+    header_checksum_is_valid(frame.bytes) && (is_vouched_for || icmp.checksum_is_valid(frame.bytes))
 }

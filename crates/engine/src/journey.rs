@@ -71,7 +71,9 @@ impl<O: Output> Journey<'_, O> {
             Ok(packet) => packet,
             Err(Unparsed::Icmp) => return self.icmp(frame, trail),
             Err(Unparsed::Fragment) => return self.fragment(frame, trail),
-            Err(unparsed) => return Err(unparsed.into()),
+            Err(Unparsed::Malformed) => return Err(Reason::Malformed),
+            Err(Unparsed::Housekeeping) => return Err(Reason::Housekeeping),
+            Err(Unparsed::OtherProtocol) => return Err(Reason::OtherProtocol),
         };
         let place = self.shared.view.place(self.device, packet.destination).ok_or(Reason::UnknownAddress)?;
         if let Place::Interface(interface) = place {
@@ -91,8 +93,8 @@ impl<O: Output> Journey<'_, O> {
             Some(found) if !reuses_closed(&found, &packet) => found,
             // A damaged packet opens nothing and is not answered. (One of a known flow is the receiver's to notice.)
             _ if is_damaged(frame, &packet) => return Err(Reason::BadChecksum),
-            Some(closed) => self.reuse(&packet, &key, &closed)?,
-            None => self.newcomer(&packet, &key)?,
+            Some(closed) => self.reuse(frame, &packet, &key, &closed)?,
+            None => self.newcomer(frame, &packet, &key)?,
         };
         self.known(frame, &packet, &found, trail)
     }
@@ -164,13 +166,21 @@ impl<O: Output> Journey<'_, O> {
     }
 
     /// A packet that belongs to no flow: the one that it opens, if it comes to an interface and may.
-    pub(crate) fn newcomer(&mut self, packet: &Packet, key: &Key) -> Result<Found, Reason> {
+    pub(crate) fn newcomer(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet,
+        key: &Key,
+    ) -> Result<Found, Reason> {
         if let Place::Node(_) = key.place {
             return Err(self.one_way(packet));
         }
         let admission = self.shared.admit(&Tuple::of(self.device, packet))?;
         if packet.protocol == Protocol::Tcp && !packet.flags.opens() {
             return Err(self.reset(packet, Reason::NoFlowReset));
+        }
+        if would_expire(&admission, packet) {
+            return Err(self.ttl_expired(frame, packet));
         }
         let egress = self.shared.view.locate(Place::Node(admission.candidate.node)).device;
         if !self.own.is_attached(egress) {
@@ -193,8 +203,17 @@ impl<O: Output> Journey<'_, O> {
 
     /// A SYN from the tuple of a flow that has closed. If it is to go to the same target, the flow simply opens again, with
     /// the port that the target knows; otherwise it makes room for a new one.
-    fn reuse(&mut self, packet: &Packet, key: &Key, closed: &Found) -> Result<Found, Reason> {
+    fn reuse(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet,
+        key: &Key,
+        closed: &Found,
+    ) -> Result<Found, Reason> {
         let admission = self.shared.admit(&Tuple::of(self.device, packet))?;
+        if would_expire(&admission, packet) {
+            return Err(self.ttl_expired(frame, packet));
+        }
         if admission.candidate.target == closed.target
             && let Some(ended) = self.turn.reopen(closed.flow, self.now)
         {
@@ -203,7 +222,7 @@ impl<O: Output> Journey<'_, O> {
             return Ok(Found { phase: Phase::Opening, ..*closed });
         }
         close(self.turn.release(closed.flow), self.out);
-        self.newcomer(packet, key)
+        self.newcomer(frame, packet, key)
     }
 
     /// Takes a source port and makes the flow.
@@ -272,7 +291,7 @@ impl<O: Output> Journey<'_, O> {
         let mut buffer = [0; RESET_CAPACITY];
         match wire::write_reset(packet, &mut buffer) {
             None => Reason::NoFlow,
-            Some(_) if !self.own.answers.allow(self.now) => Reason::ResetLimited,
+            Some(_) if !self.own.resets.allow(self.now) => Reason::ResetLimited,
             Some(len) => {
                 self.out.emit(&mut Frame::plain(&mut buffer[..len]), Egress::Device(self.device));
                 reason
@@ -290,7 +309,12 @@ fn reuses_closed(found: &Found, packet: &Packet) -> bool {
         && packet.flags.opens()
 }
 
+/// Whether a packet that would open a flow goes no further than this: it opens none. (What is terminated ends here anyway.)
+fn would_expire(admission: &Admission<'_>, packet: &Packet) -> bool {
+    admission.door.path == Path::Nat && packet.ttl <= 1
+}
+
 /// Whether a checksum that nobody has verified is wrong.
-fn is_damaged(frame: &Frame<'_>, packet: &Packet) -> bool {
+pub(crate) fn is_damaged(frame: &Frame<'_>, packet: &Packet) -> bool {
     frame.checksum() == Checksum::Complete && !checksum_is_valid(frame.bytes, packet)
 }

@@ -21,6 +21,8 @@ pub enum Outcome {
     Carried,
     /// It went no further, and its sender was told.
     Answered,
+    /// It waits: its end is counted when that comes.
+    Kept,
     /// It asked for nothing.
     Ignored,
     /// It was dropped.
@@ -66,8 +68,8 @@ reasons! {
     IcmpTerminated = "icmp_terminated", Carried, "";
     /// A fragment of a datagram: rewritten and sent on.
     FragmentForwarded = "fragment_forwarded", Carried, "";
-    /// A fragment that came before its datagram's first one: kept until that comes.
-    FragmentKept = "fragment_kept", Carried, "";
+    /// A fragment that came before its datagram's first one, and was kept: its end is counted too, when it comes.
+    FragmentKept = "fragment_kept", Kept, "";
     /// Taken in by a terminated flow's own TCP.
     Terminated = "terminated", Carried, "";
     /// TCP to a listener's port that belongs to no flow: answered with a RST, as the real load balancer does.
@@ -97,13 +99,15 @@ reasons! {
     IcmpSmallMtu = "icmp_small_mtu", Dropped, "something on the path has an MTU that is too small, or somebody forges errors";
     /// A fragment of TCP, which the real service drops.
     FragmentTcp = "fragment_tcp", Dropped, "only UDP may be fragmented; let the sender find the path's MTU";
+    /// A fragment of which all has come already.
+    FragmentDuplicate = "fragment_duplicate", Dropped, "";
     /// A fragment that overlaps another of the same datagram, or comes after one that did.
     FragmentOverlap = "fragment_overlap", Dropped, "fragments never overlap by accident; look at who sends them";
-    /// A fragment of a datagram whose first fragment was refused.
+    /// A fragment of a datagram of which another fragment was dropped.
     FragmentRefused = "fragment_refused", Dropped, "";
     /// A fragment that was kept, and whose datagram's first one did not come in time.
     FragmentTimedOut = "fragment_timed_out", Dropped, "a datagram's first fragment was lost on the way to sidegate";
-    /// A fragment for which there was no room.
+    /// A fragment for which there was no room, or that comes after one of the same datagram for which there was none.
     FragmentNoRoom = "fragment_no_room", Dropped, "too many datagrams in pieces at once; keep them under the path's MTU";
     /// Neither TCP nor UDP.
     OtherProtocol = "other_protocol", Dropped, "only TCP and UDP are forwarded";
@@ -172,14 +176,11 @@ impl From<wire::Unfragmented> for Reason {
     }
 }
 
-impl From<wire::Unparsed> for Reason {
-    fn from(unparsed: wire::Unparsed) -> Self {
-        match unparsed {
-            wire::Unparsed::Malformed => Self::Malformed,
-            wire::Unparsed::Fragment => Self::FragmentRefused,
-            wire::Unparsed::Icmp => Self::IcmpKind,
-            wire::Unparsed::Housekeeping => Self::Housekeeping,
-            wire::Unparsed::OtherProtocol => Self::OtherProtocol,
+impl From<wire::NotIcmp> for Reason {
+    fn from(not_icmp: wire::NotIcmp) -> Self {
+        match not_icmp {
+            wire::NotIcmp::Malformed => Self::Malformed,
+            wire::NotIcmp::OtherProtocol => Self::OtherProtocol,
         }
     }
 }

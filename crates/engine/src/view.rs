@@ -18,6 +18,8 @@ pub(crate) struct View {
     nodes_at: HashMap<Addr, Vec<NodeId>, RandomState>,
     interfaces: Vec<Located>,
     nodes: Vec<Located>,
+    /// By interface.
+    takes_datagrams: Box<[bool]>,
     doors: HashMap<(InterfaceId, Protocol, u16), Door, RandomState>,
     /// The largest packet that the path carries.
     pub(crate) mtu: usize,
@@ -87,6 +89,7 @@ impl View {
             nodes_at.entry(Addr::from(node.address)).or_default().push(id);
         }
         let mut doors = HashMap::with_hasher(hasher);
+        let mut takes_datagrams: Box<[bool]> = vec![false; interfaces.len()].into();
         for (id, interface, listener_id, listener) in doorways(topology) {
             let candidates = routes(topology, interface, listener)
                 .into_iter()
@@ -99,12 +102,14 @@ impl View {
                 candidates,
             };
             doors.insert((id, listener.protocol, listener.port), door);
+            takes_datagrams[id.index()] |= listener.protocol == Protocol::Udp;
         }
         Self {
             places,
             nodes_at,
             interfaces,
             nodes,
+            takes_datagrams,
             doors,
             mtu: usize::from(topology.run.mtu),
             icmp: topology.run.icmp,
@@ -145,6 +150,11 @@ impl View {
     #[inline]
     pub(crate) fn door(&self, interface: InterfaceId, protocol: Protocol, port: u16) -> Option<&Door> {
         self.doors.get(&(interface, protocol, port))
+    }
+
+    /// Whether any port of an interface takes UDP.
+    pub(crate) fn takes_datagrams(&self, interface: InterfaceId) -> bool {
+        self.takes_datagrams[interface.index()]
     }
 
     /// The largest MSS that a SYN may carry. An IPv6 header is 20 bytes longer than an IPv4 one.

@@ -26,7 +26,10 @@ pub struct Worker {
 pub(crate) struct Own {
     pub(crate) id: WorkerId,
     attached: Box<[bool]>,
-    pub(crate) answers: Answers,
+    /// RSTs for what belongs to no flow.
+    pub(crate) resets: Answers,
+    /// Answers to pings, and ICMP errors of our own.
+    pub(crate) messages: Answers,
     pub(crate) terminator: Terminator,
     pub(crate) datagrams: Datagrams,
 }
@@ -46,7 +49,8 @@ impl Worker {
         let own = Own {
             id,
             attached: vec![false; shared.topology.namespaces.len()].into(),
-            answers: Answers::new(),
+            resets: Answers::new(),
+            messages: Answers::new(),
             terminator: Terminator::new(&shared.topology, seed),
             datagrams: Datagrams::new(shared.view.mtu, shared.datagram_keys.clone()),
         };

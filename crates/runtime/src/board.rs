@@ -149,6 +149,7 @@ impl Board {
         let outcome = match reason.outcome() {
             Outcome::Carried => "carried",
             Outcome::Answered => "answered",
+            Outcome::Kept => "kept",
             Outcome::Ignored => "ignored",
             Outcome::Dropped => "dropped",
         };

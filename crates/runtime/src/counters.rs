@@ -17,11 +17,6 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
     }
 
-    /// What was counted turned out to be something else.
-    pub(crate) fn take_back(&self, amount: u64) {
-        self.0.store(self.0.load(Ordering::Relaxed) - amount, Ordering::Relaxed);
-    }
-
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

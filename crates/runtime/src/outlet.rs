@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crossbeam::channel::Sender;
 use device::{Queue, Undone};
-use engine::{Egress, Event, HandOverFull, Output, Reason, Verdict, WorkerId};
+use engine::{Egress, Event, HandOverFull, Output, Verdict, WorkerId};
 use topology::DeviceId;
 use wire::Frame;
 
@@ -97,10 +97,7 @@ impl Output for Outlet<'_> {
         match event {
             Event::FlowOpened { .. } => self.ties.counters.opened.add(1),
             Event::FlowClosed { cause, .. } => self.ties.counters.closed(cause).add(1),
-            Event::FragmentsDropped { reason, count } => {
-                self.ties.counters.verdict(Reason::FragmentKept).take_back(count as u64);
-                self.ties.counters.verdict(reason).add(count as u64);
-            }
+            Event::FragmentsEnded { reason, count } => self.ties.counters.verdict(reason).add(count as u64),
         }
     }
 }

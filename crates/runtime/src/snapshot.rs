@@ -119,7 +119,7 @@ pub struct FlowsStatus {
 pub struct VerdictCount {
     /// The reason's name.
     pub reason: String,
-    /// What kind of end it is: `carried`, `answered`, `ignored`, `dropped`.
+    /// What kind of end it is: `carried`, `answered`, `kept`, `ignored`, `dropped`.
     pub outcome: String,
     /// How many frames.
     pub count: u64,

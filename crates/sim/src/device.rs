@@ -1,7 +1,10 @@
-//! A virtual device: what a TUN does to frames on a bad day. It fails writes, its queue stops, or it is gone for a while.
+//! A virtual device: what a TUN does to frames on a bad day. It fails writes, refuses what it has agreed to take, its queue
+//! stops, or it is gone for a while.
 
 use std::collections::VecDeque;
 use std::time::Duration;
+
+use wire::Offload;
 
 use crate::packet::OwnedFrame;
 use crate::rng::Rng;
@@ -14,8 +17,10 @@ const FAILING: u32 = 300;
 /// What is wrong with a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
-    /// Some writes end in EAGAIN, EINVAL or EIO. To the forwarder it is all one: the frame is lost.
+    /// Some writes fail (EAGAIN, EIO): those frames are lost, and nothing is done about it.
     WritesFail,
+    /// Whatever leaves work undone, a checksum or segmentation, is refused (EINVAL): the forwarder does it from then on.
+    Refuses,
     /// Nothing is read from it, and nothing can be written.
     Stops,
     /// It is detached, and later attached again.
@@ -33,6 +38,15 @@ pub struct Outage {
     pub begins: Duration,
     /// Until when.
     pub ends: Duration,
+}
+
+/// Why a frame that is written does not get into the network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotTaken {
+    /// It is lost.
+    Lost,
+    /// It is lost, and so is everything like it: the device takes no frame that leaves work undone.
+    Refused,
 }
 
 /// A device.
@@ -78,12 +92,18 @@ impl Device {
         }
     }
 
-    /// Whether a frame that the forwarder writes gets into the network.
-    pub fn takes(&mut self, rng: &mut Rng) -> bool {
+    /// The forwarder writes a frame: does it get into the network?
+    pub fn take(&mut self, frame: &OwnedFrame, rng: &mut Rng) -> Result<(), NotTaken> {
         let fails = self.has(Fault::WritesFail) && rng.per_mille(FAILING);
-        let takes = !fails && !self.has(Fault::Stops) && !self.has(Fault::Gone);
-        self.lost += u64::from(!takes);
-        takes
+        let not_taken = if fails || self.has(Fault::Stops) || self.has(Fault::Gone) {
+            NotTaken::Lost
+        } else if self.has(Fault::Refuses) && frame.offload != Offload::NONE {
+            NotTaken::Refused
+        } else {
+            return Ok(());
+        };
+        self.lost += 1;
+        Err(not_taken)
     }
 
     /// Frames that were lost here.
@@ -95,34 +115,55 @@ impl Device {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::{Route, Shape, udp};
 
-    fn frame() -> OwnedFrame {
-        OwnedFrame::plain(vec![0; 20])
+    fn frame(shape: Shape) -> OwnedFrame {
+        let route = Route { source: ([10, 0, 0, 1], 1).into(), destination: ([10, 0, 0, 2], 2).into() };
+        udp(route, &[7; 20], shape)
+    }
+
+    fn receive(device: &mut Device) -> bool {
+        device.receive(frame(Shape::Plain)).is_some()
+    }
+
+    fn take(device: &mut Device, shape: Shape) -> Result<(), NotTaken> {
+        device.take(&frame(shape), &mut Rng::new(1))
     }
 
     #[test]
     fn a_queue_that_stops_keeps_what_it_can() {
         let mut device = Device::default();
-        assert!(device.receive(frame()).is_some());
+        assert!(receive(&mut device));
         device.break_down(Fault::Stops);
         for _ in 0..QUEUE + 3 {
-            assert!(device.receive(frame()).is_none());
+            assert!(!receive(&mut device));
         }
-        assert!(!device.takes(&mut Rng::new(1)));
+        assert_eq!(take(&mut device, Shape::Plain), Err(NotTaken::Lost));
         assert_eq!((device.recover(Fault::Stops).len(), device.lost()), (QUEUE, 4));
-        assert!(device.receive(frame()).is_some() && device.takes(&mut Rng::new(1)));
+        assert!(receive(&mut device));
+        assert_eq!(take(&mut device, Shape::Plain), Ok(()));
     }
 
     #[test]
     fn a_device_that_is_gone_keeps_nothing() {
         let mut device = Device::default();
         device.break_down(Fault::Stops);
-        assert!(device.receive(frame()).is_none());
+        assert!(!receive(&mut device));
         device.break_down(Fault::Gone);
-        assert!(device.receive(frame()).is_none());
+        assert!(!receive(&mut device));
         assert!(device.recover(Fault::Stops).is_empty());
-        assert!(device.receive(frame()).is_none() && !device.takes(&mut Rng::new(1)));
+        assert!(!receive(&mut device));
+        assert_eq!(take(&mut device, Shape::Plain), Err(NotTaken::Lost));
         assert!(device.recover(Fault::Gone).is_empty());
         assert_eq!(device.lost(), 4);
+    }
+
+    #[test]
+    fn a_device_that_refuses_takes_whole_frames_only() {
+        let mut device = Device::default();
+        assert_eq!(take(&mut device, Shape::Partial), Ok(()));
+        device.break_down(Fault::Refuses);
+        assert_eq!(take(&mut device, Shape::Partial), Err(NotTaken::Refused));
+        assert_eq!((take(&mut device, Shape::Plain), device.lost()), (Ok(()), 1));
     }
 }

@@ -56,22 +56,21 @@ fn from_a_consumer(topology: &Topology, rng: &mut Rng) -> Option<(DeviceId, Owne
 fn traceroute(topology: &Topology, rng: &mut Rng) -> Option<(DeviceId, OwnedFrame)> {
     let (_, interface) = topology.interfaces.iter().nth(rng.index(topology.interfaces.len()))?;
     let source = SocketAddr::new(stranger(interface.address), OWN_PORT);
-    let port = [53, 33_434][rng.index(2)];
+    let port = [53, 80, 33_434][rng.index(3)];
     let route = Route { source, destination: (interface.address, port).into() };
-    let mut frame = udp(route, &[7; 24], Shape::Plain);
+    let mut frame = if port == 80 {
+        let syn = TcpHeader { sequence: rng.draw() as u32, flags: TcpFlags::SYN, ..TcpHeader::default() };
+        tcp(route, &syn, &[], Shape::Plain)
+    } else {
+        udp(route, &[7; 24], Shape::Plain)
+    };
     set_ttl(&mut frame.bytes, 1);
     frame.ends = Some(TRACED);
     Some((interface.device, frame))
 }
 
-/// Where nobody listens, no hop is counted.
-const TRACED: &[Reason] = &[
-    Reason::TtlExpired,
-    Reason::TtlExpiredAnswered,
-    Reason::IcmpLimited,
-    Reason::NoListener,
-    Reason::TableFull,
-];
+/// Where nobody listens, no hop is counted; and where somebody does, nothing is opened for a last one.
+const TRACED: &[Reason] = &[Reason::TtlExpired, Reason::TtlExpiredAnswered, Reason::NoListener];
 
 /// A consumer's host that has opened nothing.
 fn stranger(interface: IpAddr) -> IpAddr {

@@ -6,7 +6,7 @@ mod fragments;
 use std::fmt;
 
 use engine::Reason;
-use wire::{Packet, mss_of, parse};
+use wire::{Offload, Packet, mss_of, parse};
 
 use crate::ledger::{Ledger, Side, Sight, Tuple};
 use crate::packet::{OwnedFrame, Talk, checksums_are_right, route_of};
@@ -43,6 +43,8 @@ pub enum Invariant {
     IntrudersKnown,
     /// Nothing is forwarded to a device that is gone, and what ends there ends.
     DeviceThere,
+    /// What workers build leaves no work to a device once they know that it takes none.
+    NothingUndone,
     /// When all is over, no flow, no port and no kept fragment is left.
     NothingLeft,
     /// The scenario itself makes sense.
@@ -64,6 +66,7 @@ impl fmt::Display for Invariant {
             Self::NoOverlap => "fragments that leave do not overlap",
             Self::IntrudersKnown => "whoever has no business here is told apart",
             Self::DeviceThere => "nothing is forwarded to a device that is gone",
+            Self::NothingUndone => "what workers build leaves no work to a device that takes none",
             Self::NothingLeft => "when all is over, no flow, no port and no kept fragment is left",
             Self::SoundScenario => "the scenario makes sense",
         })
@@ -117,13 +120,14 @@ pub fn frame_is_on_its_own_side(
         Some(Side::Consumer) => Way::Down,
         Some(Side::Provider) => Way::Up,
     };
-    let is_told = packet.flags.ack() && !came_in.is_some_and(|frame| ledger.inherits(frame));
-    if is_told && !ledger.may_hear(departure.device, packet.acknowledgement) {
+    // What was meant for whoever had the port before, where too few are left, may come late.
+    let is_inherited = came_in.is_some_and(|frame| ledger.inherits(frame));
+    if packet.flags.ack() && !is_inherited && !ledger.may_hear(departure.device, packet.acknowledgement) {
         return crossed("it acknowledges what somebody else has sent");
     }
     let Some(tag) = tag_in(&departure.frame.bytes[packet.payload..]) else { return Ok(()) };
     let is_own = match ledger.device_of(tag.connection) {
-        Some(device) => own_way == Way::Up || device == departure.device,
+        Some(device) => own_way == Way::Up || device == departure.device || is_inherited,
         None => false,
     };
     if !is_own || tag.way != own_way {
@@ -267,6 +271,14 @@ pub fn device_is_there(is_forwarded: bool, is_gone: bool) -> Result<(), Violatio
 pub fn nothing_is_cut_off(flows: usize) -> Result<(), Violation> {
     let why = format!("{flows} terminated flows have outlived a device of theirs");
     if flows > 0 { Err(Violation::new(Invariant::DeviceThere, why)) } else { Ok(()) }
+}
+
+/// 12. Once the workers know that no work may be left to a device, what they build leaves none. (What they forward may have
+///     come before.)
+pub fn nothing_is_left_undone(departure: &Departure, is_lowered: bool) -> Result<(), Violation> {
+    let is_undone = departure.slot.is_none() && departure.frame.offload != Offload::NONE;
+    let why = "a worker has built a frame that leaves work undone";
+    if is_lowered && is_undone { Err(Violation::new(Invariant::NothingUndone, why)) } else { Ok(()) }
 }
 
 /// Ways in which everything may end.

@@ -251,7 +251,7 @@ impl Ledger {
                 self.live.insert(*flow, (device, *path))
             }
             Event::FlowClosed { flow, .. } => self.live.remove(flow),
-            Event::FragmentsDropped { .. } => None,
+            Event::FragmentsEnded { .. } => None,
         };
     }
 

@@ -16,7 +16,7 @@
 //! |---|---|
 //! | link ([`network`]) | loses, doubles, delays, damages; brings fragments in any order |
 //! | [`router`] | has an MTU that changes: cuts what may be cut, drops the rest and says so, by an address of its own network |
-//! | [`device`] | fails writes, stops, is gone for a while |
+//! | [`device`] | fails writes, refuses what leaves work undone, stops, is gone for a while |
 //! | [`hosts`] | put [`fragment`]s together as a kernel does, tell of closed ports, heed [`icmp`] errors |
 //! | [`intruder`] | sends what nobody asked for: each kind is to end in its own way |
 //! | [`scarcity`] | leaves few flows or ports to be had |
@@ -54,6 +54,7 @@ pub mod router;
 pub mod sabotage;
 pub mod scarcity;
 pub mod scenario;
+pub mod segments;
 pub mod story;
 pub mod stream;
 pub mod tcp;
@@ -86,6 +87,8 @@ pub struct Report {
     pub reasons: [u64; Reason::COUNT],
     /// How many frames were lost to faults of the devices.
     pub lost: u64,
+    /// Whether a device has refused frames, so that the forwarder leaves no work undone any more.
+    pub lowered: bool,
 }
 
 /// A run in which an invariant was broken.
@@ -134,6 +137,7 @@ pub fn run_with(seed: u64, sabotage: Option<Sabotage>) -> Result<Report, Box<Fai
         trace: world.trace(),
         reasons: *world.reasons(),
         lost: world.lost(),
+        lowered: world.is_lowered(),
     })
 }
 

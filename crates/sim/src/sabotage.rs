@@ -58,6 +58,8 @@ pub enum Sabotage {
     ForwardToNowhere,
     /// No worker is told that a device is gone.
     KeepTheGone,
+    /// No worker is told that work may not be left undone any more.
+    KeepOffloading,
 }
 
 impl Sabotage {
@@ -79,6 +81,7 @@ impl Sabotage {
             Self::KeepIdentifiers => Invariant::NothingMixed,
             Self::LetOverlap => Invariant::NoOverlap,
             Self::ForwardToNowhere | Self::KeepTheGone => Invariant::DeviceThere,
+            Self::KeepOffloading => Invariant::NothingUndone,
         }
     }
 }
@@ -103,7 +106,11 @@ impl Saboteur {
 
     /// Whether the workers do not get a message.
     pub fn swallows(&self, message: Message) -> bool {
-        self.sabotage == Sabotage::KeepTheGone && matches!(message, Message::Detach(_))
+        match message {
+            Message::Detach(_) => self.sabotage == Sabotage::KeepTheGone,
+            Message::Offload(_) => self.sabotage == Sabotage::KeepOffloading,
+            Message::Attach(_) => false,
+        }
     }
 
     /// Tampers with what a worker has said.

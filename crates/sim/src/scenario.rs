@@ -180,7 +180,7 @@ fn draw_outages(rng: &mut Rng) -> Vec<Outage> {
         let begins = rng.span(Duration::from_secs(4));
         Outage {
             device: rng.index(DEVICES),
-            fault: [Fault::WritesFail, Fault::Stops, Fault::Gone][rng.index(3)],
+            fault: [Fault::WritesFail, Fault::Refuses, Fault::Stops, Fault::Gone][rng.index(4)],
             begins,
             ends: begins + rng.span(Duration::from_secs(3)),
         }

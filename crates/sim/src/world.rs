@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::{Message, Reason, Shared};
 use topology::{DeviceId, Origin, Path, Topology};
 
-use crate::device::{Device, Fault, Outage};
+use crate::device::{Device, Fault, NotTaken, Outage};
 use crate::hosts::{Hosts, Outgoing};
 use crate::intruder::intrude;
 use crate::invariants::{self, Invariant, Violation};
@@ -21,6 +21,7 @@ use crate::router::{Passage, Router};
 use crate::sabotage::{Sabotage, Saboteur};
 use crate::scarcity::Scarcity;
 use crate::scenario::{PROVIDER, Scenario, path_of};
+use crate::segments::finish;
 use crate::story::Story;
 use crate::trace::Trace;
 use crate::workers::Workers;
@@ -28,6 +29,8 @@ use crate::workers::Workers;
 /// Nothing here takes this long: connections that have not ended by then never will.
 const LONGEST: Duration = Duration::from_secs(1200);
 const MOST_STEPS: u64 = 2_000_000;
+/// It takes so long at most until all workers are told that a device has refused a frame.
+const WORD: Duration = Duration::from_millis(10);
 
 /// The whole world of one seed.
 pub struct World {
@@ -43,6 +46,7 @@ pub struct World {
     hosts: Hosts,
     judge: Judge,
     saboteur: Option<Saboteur>,
+    offloads: Offloads,
     trace: Trace,
     story: Story,
 }
@@ -53,6 +57,17 @@ struct Door {
     router: Router,
     towards: Link,
     away: Link,
+}
+
+/// Whether workers and devices leave each other work undone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Offloads {
+    /// They do, as agreed.
+    Agreed,
+    /// A device has refused a frame: all workers are about to be told.
+    Refused,
+    /// They do not any more, and never will again.
+    Lowered,
 }
 
 /// What happens at a moment.
@@ -67,6 +82,8 @@ enum Happening {
     Breaks(Outage),
     /// It recovers.
     Recovers(Outage),
+    /// All workers are told that no work may be left undone.
+    Lowers,
 }
 
 impl World {
@@ -98,6 +115,7 @@ impl World {
             hosts: Hosts::new(&scenario, homes, provider, &mut rng),
             judge: Judge::new(&shared, owners),
             saboteur: sabotage.map(|sabotage| Saboteur::new(sabotage, &shared)),
+            offloads: Offloads::Agreed,
             shared,
             trace: Trace::default(),
             story: Story::default(),
@@ -142,6 +160,11 @@ impl World {
         self.doors.iter().map(|door| door.device.lost()).sum()
     }
 
+    /// Whether a device has refused frames, and every worker knows.
+    pub fn is_lowered(&self) -> bool {
+        self.offloads == Offloads::Lowered
+    }
+
     /// Goes on to the next moment at which something happens, and lets it happen. `false` when nothing ever will.
     fn step(&mut self) -> Result<bool, Violation> {
         let outside = [self.agenda.next(), self.hosts.deadline()].into_iter().flatten().min();
@@ -167,11 +190,7 @@ impl World {
 
     fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
         match happening {
-            Happening::Arrives(device, frame) => {
-                if let Some(frame) = self.doors[device.index()].device.receive(frame) {
-                    self.workers.arrive(device, frame, self.now);
-                }
-            }
+            Happening::Arrives(device, frame) => self.arrive(device, frame),
             Happening::Reaches(device, frame) => {
                 let answers = self.hosts.input(device, &frame, &self.judge.ledger, self.now)?;
                 self.send(answers);
@@ -182,6 +201,7 @@ impl World {
             }
             Happening::Breaks(outage) => self.break_down(outage)?,
             Happening::Recovers(outage) => self.recover(outage)?,
+            Happening::Lowers => self.lower()?,
         }
         Ok(())
     }
@@ -202,6 +222,21 @@ impl World {
         }
     }
 
+    /// A frame is at a device. What may not be left undone any more, the kernel behind it does first.
+    fn arrive(&mut self, device: DeviceId, frame: OwnedFrame) {
+        let frames = if self.is_lowered() { finish(frame) } else { vec![frame] };
+        let is_cut = frames.len() > 1;
+        for frame in frames {
+            // An error may quote any of them.
+            if is_cut {
+                self.judge.ledger.sent(device, &frame);
+            }
+            if let Some(frame) = self.doors[device.index()].device.receive(frame) {
+                self.workers.arrive(device, frame, self.now);
+            }
+        }
+    }
+
     /// Takes in what a worker has said: has it judged, and lets what it has sent go its way.
     fn settle(&mut self, mut batch: Batch) -> Result<(), Violation> {
         if let Some(saboteur) = &mut self.saboteur {
@@ -218,10 +253,17 @@ impl World {
     /// A frame leaves: by the device, past its router, over the link. What the router has to say comes back at once.
     fn leave(&mut self, departure: &Departure) -> Result<(), Violation> {
         let Departure { device, frame, slot } = departure;
+        let is_lowered = self.is_lowered();
         let Some(door) = self.doors.get_mut(device.index()) else { return Ok(()) };
         invariants::device_is_there(slot.is_some(), door.device.has(Fault::Gone))?;
-        if !door.device.takes(&mut self.rng) {
-            return Ok(());
+        invariants::nothing_is_left_undone(departure, is_lowered)?;
+        match door.device.take(frame, &mut self.rng) {
+            Ok(()) => {}
+            Err(NotTaken::Lost) => return Ok(()),
+            Err(NotTaken::Refused) => {
+                self.refused();
+                return Ok(());
+            }
         }
         match door.router.pass(frame, self.now) {
             Passage::Dropped => {}
@@ -263,6 +305,20 @@ impl World {
         let sent = self.hosts.give_up(is_hit, self.now);
         self.send(sent);
         Ok(())
+    }
+
+    /// A device does not keep its word. Frames that were on their way when all were released from it say so again.
+    fn refused(&mut self) {
+        if self.offloads == Offloads::Agreed {
+            self.offloads = Offloads::Refused;
+            self.agenda.note(self.now + self.rng.span(WORD), Happening::Lowers);
+        }
+    }
+
+    /// All devices, and the workers' own TCP, get by without offloads from now on.
+    fn lower(&mut self) -> Result<(), Violation> {
+        self.offloads = Offloads::Lowered;
+        self.tell(Message::Offload(false))
     }
 
     fn tell(&mut self, message: Message) -> Result<(), Violation> {

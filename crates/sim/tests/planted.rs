@@ -116,3 +116,8 @@ fn a_frame_for_a_device_that_is_gone_is_noticed() {
 fn a_device_that_nobody_knows_to_be_gone_is_noticed() {
     caught(Sabotage::KeepTheGone);
 }
+
+#[test]
+fn work_that_is_left_to_a_device_that_takes_none_is_noticed() {
+    caught(Sabotage::KeepOffloading);
+}

@@ -13,13 +13,14 @@ fn every_invariant_holds_for_every_seed() {
     };
     let is_suite = seeds.end - seeds.start >= 200;
     let mut reasons = [0; Reason::COUNT];
-    let mut lost = 0;
+    let (mut lost, mut lowered) = (0, 0);
     let mut failures = Vec::new();
     for seed in seeds {
         match sim::run(seed) {
             Ok(report) => {
                 reasons.iter_mut().zip(report.reasons).for_each(|(sum, own)| *sum += own);
                 lost += report.lost;
+                lowered += u32::from(report.lowered);
             }
             Err(failure) => failures.push(failure.to_string()),
         }
@@ -47,8 +48,10 @@ fn every_invariant_holds_for_every_seed() {
         Reason::IcmpLimited,
         Reason::IcmpSmallMtu,
         Reason::FragmentTcp,
+        Reason::FragmentDuplicate,
         Reason::FragmentOverlap,
         Reason::FragmentRefused,
+        Reason::FragmentTimedOut,
         Reason::FragmentNoRoom,
         Reason::UnknownAddress,
         Reason::NoListener,
@@ -65,6 +68,7 @@ fn every_invariant_holds_for_every_seed() {
         assert!(!is_suite || reasons[reason.index()] > 0, "no seed has met {}", reason.as_str());
     }
     assert!(!is_suite || lost > 0, "no device has lost a frame");
+    assert!(!is_suite || lowered > 0, "no device has refused a frame");
 }
 
 #[test]

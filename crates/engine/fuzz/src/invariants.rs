@@ -129,7 +129,7 @@ impl Invariants {
                 self.judge_flow(arrived, sent, opened);
                 frames::judge_rewrite(arrived, sent);
             }
-            (Reason::FragmentForwarded, _, [_, ..]) => self.judge_fragments(arrived, &said.sent, opened),
+            (Reason::FragmentForwarded, _, [_, ..]) => self.judge_fragments(arrived, said, opened),
             (Reason::IcmpForwarded, _, [sent]) => self.judge_report(arrived, sent),
             (Reason::FragmentKept, _, []) => self.kept += 1,
             // Its own TCP says what it has to say, be it about another packet than this one.
@@ -149,7 +149,7 @@ impl Invariants {
             match event {
                 Event::FlowOpened { .. } => self.opened += 1,
                 Event::FlowClosed { .. } => self.closed += 1,
-                Event::FragmentsDropped { count, .. } => self.kept -= count,
+                Event::FragmentsEnded { count, .. } => self.kept -= count,
             }
         }
         self.opened > before
@@ -170,12 +170,13 @@ impl Invariants {
     }
 
     /// The fragment that tells the ports goes where its flow goes; what is sent with it, to the same place.
-    fn judge_fragments(&mut self, arrived: &Arrived, sent: &[Sent], opened: bool) {
+    fn judge_fragments(&mut self, arrived: &Arrived, said: &Said, opened: bool) {
+        let sent = &said.sent;
         let layout = arrived.layout.expect("what is forwarded has a layout");
         let tells = |sent: &&Sent| Layout::of(&sent.bytes).is_some_and(|layout| layout.begins());
         let first = sent.iter().find(tells);
         assert_eq!(first.is_some(), layout.begins(), "the first fragment leaves when it comes");
-        self.kept -= sent.len() - 1;
+        assert_eq!(said.late(), sent.len() - 1, "what had waited is said to be sent");
         if let Some(first) = first {
             self.judge_flow(arrived, first, opened);
         }

@@ -109,6 +109,15 @@ pub(crate) struct Said {
 }
 
 impl Said {
+    /// How many fragments that had been kept are said to be sent on.
+    pub(crate) fn late(&self) -> usize {
+        let count = |event: &Event| match event {
+            Event::FragmentsEnded { reason: Reason::FragmentForwarded, count } => *count,
+            _ => 0,
+        };
+        self.events.iter().map(count).sum()
+    }
+
     fn send(&mut self, frame: &Frame<'_>, Egress::Device(device): Egress, built: bool) {
         self.sent.push(Sent { device, offload: frame.offload, bytes: frame.bytes.to_vec(), built });
     }
@@ -299,7 +308,7 @@ impl World {
 
     fn remember(&mut self, said: Said) {
         for event in said.events {
-            if let Event::FragmentsDropped { reason, count } = event {
+            if let Event::FragmentsEnded { reason, count } = event {
                 self.tally[reason.index()] += count;
             }
         }

@@ -24,7 +24,8 @@ struct Stretch {
 /// Why a fragment does not fit to those that have come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Misfit {
-    /// All of its bytes have come already.
+    /// All of its bytes have come already: the network has doubled it, or somebody cut anew what was lost. Whatever it
+    /// holds, it is dropped and changes nothing.
     Duplicate,
     /// Some of its bytes have come already, or it lies beyond the datagram's end.
     Overlap,

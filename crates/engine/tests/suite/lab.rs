@@ -220,7 +220,12 @@ pub(crate) fn udp(from: (&str, u16), to: (&str, u16), payload: &[u8]) -> Vec<u8>
     bytes
 }
 
+/// A packet with another TTL, or hop limit.
 pub(crate) fn with_ttl(mut bytes: Vec<u8>, ttl: u8) -> Vec<u8> {
+    if bytes[0] >> 4 == 6 {
+        bytes[7] = ttl;
+        return bytes;
+    }
     let mut header = etherparse::Ipv4Header::from_slice(&bytes).unwrap().0;
     header.time_to_live = ttl;
     header.header_checksum = header.calc_header_checksum();

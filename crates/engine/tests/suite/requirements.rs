@@ -301,6 +301,7 @@ fn about_a_later_fragment_nobody_is_told() {
             header.more_fragments = true;
             header.dont_fragment = false;
             header.fragment_offset = eighths.try_into().unwrap();
+            header.identification = eighths; // each of a datagram of its own
         })
     };
     assert_eq!(lab.input(consumer, &piece(0)).verdicts[0].reason, Reason::TtlExpiredAnswered);

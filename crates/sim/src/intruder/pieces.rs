@@ -13,13 +13,15 @@ use crate::packet::{OwnedFrame, Route, Shape, udp};
 use crate::rng::Rng;
 
 const OF_TCP: &[Reason] = &[Reason::FragmentTcp];
-/// A link may double them.
-const OF_NOTHING: &[Reason] = &[Reason::FragmentKept, Reason::FragmentNoRoom, Reason::FragmentOverlap];
+/// A link may double them, and an identifier be drawn twice.
+const OF_NOTHING: &[Reason] =
+    &[Reason::FragmentKept, Reason::FragmentNoRoom, Reason::FragmentDuplicate, Reason::FragmentOverlap];
 const REFUSED: &[Reason] = &[
     Reason::NoListener,
     Reason::FragmentRefused,
     Reason::FragmentKept,
     Reason::FragmentNoRoom,
+    Reason::FragmentDuplicate,
     Reason::FragmentOverlap,
 ];
 /// Of two that overlap, at most one is sent on; and perhaps none may come in.
@@ -27,6 +29,7 @@ const OVERLAPPING: &[Reason] = &[
     Reason::FragmentForwarded,
     Reason::FragmentKept,
     Reason::FragmentNoRoom,
+    Reason::FragmentDuplicate,
     Reason::FragmentOverlap,
     Reason::FragmentRefused,
     Reason::TableFull,

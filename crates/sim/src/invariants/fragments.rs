@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use engine::Reason;
 use topology::DeviceId;
 
 use super::{Invariant, Violation};
@@ -90,12 +91,12 @@ impl Fragments {
         Ok(())
     }
 
-    /// 9. Counts what was kept, what of that was sent, and what was dropped.
+    /// 9. Counts what was kept, what of that was sent, and what is said to be dropped.
     pub fn count(&mut self, batch: &Batch) {
-        let kept = batch.verdicts(engine::Reason::FragmentKept);
+        let kept = batch.verdicts(Reason::FragmentKept);
         let sent = batch.said.departures.iter().filter(|departure| departure.is_built_fragment()).count();
         let dropped = batch.said.events.iter().map(|event| match event {
-            engine::Event::FragmentsDropped { count, .. } => *count,
+            engine::Event::FragmentsEnded { reason, count } if *reason != Reason::FragmentForwarded => *count,
             _ => 0,
         });
         self.kept += kept as isize - sent as isize - dropped.sum::<usize>() as isize;

@@ -50,8 +50,85 @@ fn a_ping_that_cannot_be_answered_is_not() {
     let answered = (0..2000).filter(|_| !lab.input(consumer, &ping(CLIENT)).sent.is_empty()).count();
     assert_eq!(answered, 999, "a thousand a second");
     assert_eq!(lab.refused(consumer, &ping(CLIENT)), Reason::IcmpLimited);
+}
+
+#[test]
+fn nobodys_pings_cost_anybody_a_reset() {
+    let mut lab = helpful();
+    let [consumer, other] = lab.consumers;
+    let ping = icmp(PING_V4, CLIENT, INTERFACE, b"hello");
     let stray = tcp((CLIENT, 40_000), (INTERFACE, 80), ACK, (5, 99), &[]);
-    assert_eq!(lab.refused(consumer, &stray), Reason::ResetLimited, "whatever is answered, together");
+    let mut reason = |device, packet: &[u8]| lab.input(device, packet).verdicts[0].reason;
+    assert!((0..1000).all(|_| reason(consumer, &ping) == Reason::PingAnswered));
+    assert_eq!(reason(consumer, &ping), Reason::IcmpLimited);
+    assert!((0..1000).all(|_| reason(other, &stray) == Reason::NoFlowReset));
+    assert_eq!(reason(other, &stray), Reason::ResetLimited);
+}
+
+/// A packet that has been damaged on its way: behind its headers, or in its IPv4 header.
+fn damaged(packet: &[u8]) -> Vec<Vec<u8>> {
+    let mut places = vec![packet.len() - 1];
+    if packet[0] >> 4 == 4 {
+        places.push(1);
+        places.push(15);
+    }
+    let damage = |place: usize| {
+        let mut bytes = packet.to_vec();
+        bytes[place] ^= 4;
+        bytes
+    };
+    places.into_iter().map(damage).collect()
+}
+
+#[test]
+fn nobody_is_told_about_a_damaged_packet() {
+    for ends in [V4, V6] {
+        let mut lab = helpful();
+        let [consumer, _] = lab.consumers;
+        ends.ask(&mut lab, consumer);
+        let datagram = |port, len| udp((ends.client, port), (ends.interface, 53), &vec![7; len]);
+        let ping = |len| icmp(ends.ping(), ends.client, ends.interface, &vec![7; len]);
+        for (packet, answered, otherwise) in [
+            (datagram(5000, 8500), Reason::OverMtuAnswered, &[Reason::OverMtu][..]),
+            (ping(8500), Reason::OverMtuAnswered, &[Reason::OverMtu]),
+            (ping(56), Reason::PingAnswered, &[Reason::BadChecksum]),
+            (
+                with_ttl(datagram(5000, 34), 1),
+                Reason::TtlExpiredAnswered,
+                &[Reason::TtlExpired, Reason::BadChecksum],
+            ),
+            (
+                with_ttl(datagram(5001, 34), 1),
+                Reason::TtlExpiredAnswered,
+                &[Reason::TtlExpired, Reason::BadChecksum],
+            ),
+        ] {
+            assert_eq!(lab.input(consumer, &packet).verdicts[0].reason, answered);
+            for bytes in damaged(&packet) {
+                let reason = lab.refused(consumer, &bytes);
+                assert!(otherwise.contains(&reason), "{reason:?}");
+            }
+        }
+    }
+}
+
+/// What the kernel vouches for is not verified again, but nobody vouches for an IPv4 header.
+#[test]
+fn a_checksum_that_was_verified_is_believed() {
+    let mut lab = helpful();
+    let [consumer, _] = lab.consumers;
+    let last = with_ttl(udp((CLIENT, 5000), (INTERFACE, 53), b"who?"), 1);
+    let mut reason = |mut bytes: Vec<u8>| {
+        let offload = Offload { checksum: Checksum::Verified, segmentation: None };
+        let mut said = Said::default();
+        let frame = Frame { offload, bytes: &mut bytes };
+        lab.workers[0].input(consumer, &mut [frame], Duration::ZERO, &mut said);
+        said.verdicts[0].reason
+    };
+    let [payload, header, _] = damaged(&last).try_into().unwrap();
+    assert_eq!(reason(last), Reason::TtlExpiredAnswered);
+    assert_eq!(reason(payload), Reason::TtlExpiredAnswered);
+    assert_eq!(reason(header), Reason::TtlExpired);
 }
 
 #[test]
@@ -113,12 +190,7 @@ fn of_a_super_packet_its_segments_count() {
 #[test]
 fn the_last_hop_is_told_only_where_that_is_wanted() {
     for ends in [V4, V6] {
-        let mut last = udp((ends.client, 5000), (ends.interface, 53), b"who?");
-        if ends.is_v4() {
-            last = with_ttl(last, 1);
-        } else {
-            last[7] = 1;
-        }
+        let last = with_ttl(udp((ends.client, 5000), (ends.interface, 53), b"who?"), 1);
         let mut lab = Lab::new(1);
         let [consumer, _] = lab.consumers;
         assert_eq!(lab.refused(consumer, &last), Reason::TtlExpired);
@@ -127,4 +199,43 @@ fn the_last_hop_is_told_only_where_that_is_wanted() {
         let expected = icmp(ends.time_exceeded(), ends.interface, ends.client, &last);
         assert_eq!(said.sent[..], [(consumer, expected)]);
     }
+}
+
+#[test]
+fn on_its_last_hop_nothing_opens() {
+    for ends in [V4, V6] {
+        let datagram = udp((ends.client, 5000), (ends.interface, 53), b"who?");
+        let syn = |port| tcp((ends.client, 40_000), (ends.interface, port), SYN, (1, 0), &[]);
+        let faithful = || Lab::new(1);
+        for (lab, expired) in
+            [(faithful as fn() -> Lab, Reason::TtlExpired), (helpful, Reason::TtlExpiredAnswered)]
+        {
+            for packet in [&datagram, &syn(80)] {
+                let mut lab = lab();
+                let [consumer, _] = lab.consumers;
+                let said = lab.input(consumer, &with_ttl(packet.clone(), 1));
+                assert_eq!((said.verdicts[0].reason, said.events.len()), (expired, 0));
+                let flows = lab.shared.flows();
+                assert_eq!((flows.len(), flows.ports().in_use()), (0, 0));
+                lab.carried(consumer, &with_ttl(packet.clone(), 2));
+            }
+            // A terminated connection goes no hop further.
+            let mut lab = lab();
+            let [consumer, _] = lab.consumers;
+            let said = lab.input(consumer, &with_ttl(syn(8443), 1));
+            assert_eq!(said.verdicts[0].reason, Reason::Terminated);
+        }
+    }
+}
+
+#[test]
+fn on_its_last_hop_nothing_opens_again() {
+    let mut lab = Lab::new(1);
+    let (provider, [consumer, _]) = (lab.provider, lab.consumers);
+    let syn = |ttl| with_ttl(tcp((CLIENT, 40_000), (INTERFACE, 80), SYN, (1000, 0), &[]), ttl);
+    let (_, opened) = lab.carried(consumer, &syn(64));
+    lab.carried(provider, &tcp((TARGET, 8080), (NODE, opened.source_port), RST | ACK, (0, 1001), &[]));
+    let said = lab.input(consumer, &syn(1));
+    assert_eq!((said.verdicts[0].reason, said.events.len()), (Reason::TtlExpired, 0), "it stays closed");
+    assert_eq!(lab.input(consumer, &syn(2)).events.len(), 2, "one flow closes, one opens");
 }

@@ -8,12 +8,7 @@ use wire::{Checksum, Frame, Offload};
 
 /// The packet one hop later.
 fn one_hop_later(bytes: Vec<u8>) -> Vec<u8> {
-    if bytes[0] >> 4 == 4 {
-        return with_ttl(bytes, 63);
-    }
-    let mut bytes = bytes;
-    bytes[7] -= 1;
-    bytes
+    with_ttl(bytes, 63)
 }
 
 /// What became of a packet, at some time.
@@ -144,19 +139,34 @@ fn an_error_about_nobodys_packet_goes_nowhere() {
     }
 }
 
+/// A fragment with the identification of another one.
+fn with_identification_of(mut bytes: Vec<u8>, other: &[u8]) -> Vec<u8> {
+    let place = if bytes[0] >> 4 == 4 { 4..6 } else { 44..48 };
+    bytes[place.clone()].copy_from_slice(&other[place]);
+    let ttl = bytes[if bytes[0] >> 4 == 4 { 8 } else { 7 }];
+    with_ttl(bytes, ttl) // completes the header
+}
+
 #[test]
 fn a_fragments_error_is_known_by_the_first_fragment_only() {
-    let mut lab = Lab::new(1);
-    let (provider, [consumer, _]) = (lab.provider, lab.consumers);
-    let (_, left) = V4.ask(&mut lab, consumer);
-    let piece = |flags: u8, offset: u8| {
-        let mut quote = left.clone();
-        (quote[6], quote[7]) = (flags, offset);
-        V4.error(V4.unreachable(), &quote)
-    };
-    assert_eq!(lab.input(provider, &piece(0x20, 0)).verdicts[0].reason, Reason::IcmpForwarded);
-    assert_eq!(lab.refused(provider, &piece(0x20, 1)), Reason::IcmpNoFlow);
-    assert_eq!(lab.refused(provider, &piece(0, 1)), Reason::IcmpNoFlow);
+    for (ends, least) in [(V4, 576 - 28), (V6, 1280 - 48)] {
+        let mut lab = Lab::new(1);
+        let (provider, [consumer, _]) = (lab.provider, lab.consumers);
+        let datagram = udp((ends.client, 5000), (ends.interface, 53), &[7; 3000]);
+        let sent = crate::fragments::cut(&datagram, 0x1234, 1440);
+        let left: Vec<_> = sent.iter().map(|piece| lab.input(consumer, piece).sent.remove(0).1).collect();
+        let about = |quote: &[u8]| ends.error(ends.unreachable(), quote);
+
+        let said = lab.input(provider, &about(&left[0]));
+        assert_eq!(said.verdicts[0].reason, Reason::IcmpForwarded);
+        // As it was sent, but for what nobody remembers.
+        let as_sent = with_identification_of(one_hop_later(sent[0].clone()), &left[0]);
+        let expected = icmp(ends.unreachable(), ends.interface, ends.client, &as_sent[..least]);
+        assert_eq!(said.sent[0], (consumer, expected));
+        for later in &left[1..] {
+            assert_eq!(lab.refused(provider, &about(later)), Reason::IcmpNoFlow);
+        }
+    }
 }
 
 #[test]
@@ -195,6 +205,11 @@ fn an_error_must_come_from_somebody_and_undamaged() {
         assert_eq!(lab.refused(provider, &elsewhere), Reason::UnknownAddress);
 
         let mut damaged = error;
+        if ends.is_v4() {
+            damaged[1] ^= 4;
+            assert_eq!(lab.refused(provider, &damaged), Reason::BadChecksum, "in the header in front");
+            damaged[1] ^= 4;
+        }
         *damaged.last_mut().unwrap() ^= 1;
         assert_eq!(lab.refused(provider, &damaged), Reason::BadChecksum);
         let offload = Offload { checksum: Checksum::Verified, segmentation: None };
@@ -229,8 +244,8 @@ fn an_error_is_no_longer_than_every_path_carries() {
     for (ends, most) in [(V4, 576), (V6, 1280)] {
         let mut lab = Lab::new(1);
         let (provider, [consumer, _]) = (lab.provider, lab.consumers);
-        let (_, mut left) = ends.ask(&mut lab, consumer);
-        left.resize(3000, 7);
+        let long = udp((ends.client, 5000), (ends.interface, 53), &[7; 3000]);
+        let mut left = lab.input(consumer, &long).sent.remove(0).1;
         let said = lab.input(provider, &ends.error(ends.unreachable(), &left));
         assert_eq!(said.sent[0].1.len(), most);
         left.resize(9000, 7);
