@@ -39,9 +39,10 @@ side_is_gone() {
 # Start, SIGKILL, start, and so on: nothing is left of any round, and the kernel holds little for a device. Other
 # programs' memory comes and goes meanwhile; hence the medians.
 killed_many_times() {
-    local namespaces before idle held=() left=() since=$EPOCHREALTIME per_device per_round
+    local namespaces at_first before idle held=() left=() since=$EPOCHREALTIME per_device per_round on_average
     namespaces=$(our_namespaces)
-    idle=$(kernel_memory)
+    at_first=$(kernel_memory)
+    idle=$at_first
     for ((round = 0; round < rounds; round++)); do
         before=$idle
         start_side
@@ -54,11 +55,14 @@ killed_many_times() {
     done
     per_device=$(median "${held[@]}")
     per_round=$(median "${left[@]}")
+    on_average=$(((idle - at_first) / rounds))
     note "$rounds rounds in $(((${EPOCHREALTIME/./} - ${since/./}) / 1000000)) s:" \
-        "$per_device kB of kernel memory per device, $per_round kB left by a round"
+        "$per_device kB of kernel memory per device, $per_round kB left by a round, $on_average kB on average"
     ((per_device < 1024)) || fail "the kernel holds $per_device kB per device, not less than 1024"
     # A device that stayed would be three times 500 kB; less than half of one is other programs' noise.
     ((per_round < 256)) || fail "the kernel holds $per_round kB more after a round"
+    # What is too little for one round to show, the slope of many does.
+    ((rounds < 200 || on_average < 32)) || fail "each of $rounds rounds leaves $on_average kB in the kernel"
     equal "the list of namespaces" "$(our_namespaces)" "$namespaces"
     start_side
     whoami_at "$consumer_a" "$side_door:80"

@@ -161,6 +161,15 @@ pub enum DeviceError {
         answer: Answer,
     },
 
+    /// Hosts are to be answered over IPv6, and the setting for it cannot be changed from here.
+    #[error("{place}: hosts are to be answered for {answer}: {}", link::proxy_ndp_locked(&answer.link))]
+    ProxyNdpLocked {
+        /// The device.
+        place: Place,
+        /// The address and the link.
+        answer: Answer,
+    },
+
     /// A step failed in some other way.
     #[error("{place}: could not {step}: {cause}")]
     Step {

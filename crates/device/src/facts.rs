@@ -3,9 +3,9 @@
 use std::fs;
 use std::str::FromStr;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
-use rustix::process::geteuid;
+use rustix::process::{getegid, geteuid, getgroups};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::tun;
@@ -52,7 +52,7 @@ pub(crate) enum TunNode {
 impl Facts {
     /// Looks.
     pub(crate) fn observe() -> Self {
-        let effective = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+        let effective = effective_capabilities();
         Self {
             release: read("/proc/sys/kernel/osrelease").unwrap_or_default(),
             root: geteuid().is_root(),
@@ -74,12 +74,51 @@ impl TunNode {
             Ok(_) => Self::Open,
             Err(Errno::NOENT | Errno::NODEV | Errno::NXIO) => Self::Missing,
             Err(Errno::ACCESS) => match rustix::fs::stat(tun::PATH) {
-                Ok(stat) => Self::Closed { mode: stat.st_mode & 0o7777 },
-                Err(_) => Self::Forbidden,
+                Ok(file) if Identity::own().is_kept_out(&file) => {
+                    Self::Closed { mode: file.st_mode & 0o7777 }
+                }
+                _ => Self::Forbidden,
             },
             Err(_) => Self::Forbidden,
         }
     }
+}
+
+/// As whom a process opens files.
+struct Identity {
+    user: u32,
+    groups: Vec<u32>,
+    overrides: bool,
+}
+
+impl Identity {
+    fn own() -> Self {
+        let mut groups = getgroups().unwrap_or_default();
+        groups.push(getegid());
+        Self {
+            user: geteuid().as_raw(),
+            groups: groups.into_iter().map(|group| group.as_raw()).collect(),
+            overrides: effective_capabilities().contains(CapabilitySet::DAC_OVERRIDE),
+        }
+    }
+
+    /// Whether the permission bits of a file keep it from reading or from writing. (Not what a mount, a device cgroup or
+    /// a security module says.)
+    fn is_kept_out(&self, file: &Stat) -> bool {
+        const READ_AND_WRITE: u32 = 0o6;
+        let bits = if file.st_uid == self.user {
+            file.st_mode >> 6
+        } else if self.groups.contains(&file.st_gid) {
+            file.st_mode >> 3
+        } else {
+            file.st_mode
+        };
+        !self.overrides && bits & READ_AND_WRITE != READ_AND_WRITE
+    }
+}
+
+fn effective_capabilities() -> CapabilitySet {
+    capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective)
 }
 
 fn is_filtered() -> bool {
@@ -89,4 +128,38 @@ fn is_filtered() -> bool {
 
 fn read<T: FromStr>(path: &str) -> Option<T> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bits_that_count_are_those_of_the_owner_the_group_or_the_others() {
+        // Its owner and its group are read from a file that is there everywhere.
+        let file = |mode| {
+            let mut file = rustix::fs::stat("/proc/self").unwrap();
+            file.st_mode = libc::S_IFCHR | mode;
+            file
+        };
+        let Stat { st_uid: user, st_gid: group, .. } = file(0);
+        let owner = Identity { user, groups: vec![group], overrides: false };
+        let member = Identity { user: user + 1, groups: vec![group + 1, group], overrides: false };
+        let stranger = Identity { user: user + 1, groups: vec![group + 1], overrides: false };
+        for (mode, kept_out) in [
+            (0o666, [false, false, false]),
+            (0o660, [false, false, true]),
+            (0o600, [false, true, true]),
+            (0o640, [false, true, true]),
+            (0o606, [false, true, false]),
+            (0o066, [true, false, false]),
+            (0o444, [true, true, true]),
+            (0o000, [true, true, true]),
+        ] {
+            let found = [&owner, &member, &stranger].map(|who| who.is_kept_out(&file(mode)));
+            assert_eq!(found, kept_out, "{mode:04o}");
+            let root = Identity { overrides: true, ..Identity::own() };
+            assert!(!root.is_kept_out(&file(mode)), "{mode:04o}");
+        }
+    }
 }

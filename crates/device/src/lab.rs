@@ -159,6 +159,7 @@ fn prove() -> Result<(), DeviceError> {
         routed: Vec::new(),
         local: Vec::new(),
         answers: Vec::new(),
+        answers_may_wait: false,
     };
     OffloadOpener.open(&spec).map(drop)
 }

@@ -23,6 +23,7 @@ mod proxy;
 mod queue;
 mod rootless;
 mod route;
+mod standing;
 mod tun;
 
 use std::io;
@@ -41,6 +42,7 @@ pub use opener::OffloadOpener;
 pub use plain::PlainOpener;
 pub use proxy::{Answer, Answering};
 pub use rootless::{Privilege, gain_privilege};
+pub use standing::{Fallen, Standing};
 
 /// What a device has to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -61,6 +63,9 @@ pub struct DeviceSpec {
     pub local: Vec<IpAddr>,
     /// The routed addresses that hosts on a link are answered for.
     pub answers: Vec<Answer>,
+    /// Whether hosts may be answered later than the device is there: what stands in the way, such as a link that is
+    /// missing, is said in the log, and [`Answering::renew`] tries again. Otherwise it is an error.
+    pub answers_may_wait: bool,
 }
 
 /// One queue of one device, non-blocking.
@@ -68,7 +73,8 @@ pub trait Queue: AsFd + Send {
     /// Reads one packet into `buffer`, which wants to be [`wire::FRAME_CAPACITY`] long: of a packet that does not
     /// fit, the end is lost. `Ok(None)` says that there is nothing to read now. An offload header that makes no
     /// sense is an error of kind [`io::ErrorKind::InvalidData`]: that packet is gone, the queue is fine. Any other
-    /// error means that the device is gone or down.
+    /// error means that the device is gone. One that is down has nothing to read: only [`Standing`] tells it from one
+    /// that is idle.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<(usize, Offload)>>;
 
     /// Writes one packet. A frame whose offload does not fit its bytes, or the device, is refused with
@@ -91,6 +97,8 @@ pub struct Opened {
     pub offloads: Offloads,
     /// The namespace that it is in: the one that was there when it was opened.
     pub namespace: NamespaceIdentity,
+    /// Tells whether packets still come to it; `None` if there is no kernel to ask.
+    pub standing: Option<Standing>,
     /// Answers hosts on links until it is dropped, if the device was to.
     pub answering: Option<Answering>,
 }

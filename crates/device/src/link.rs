@@ -16,19 +16,39 @@ use rustix::net::netdevice;
 
 use crate::netlink::Netlink;
 
-/// How many packets a queue of the device holds. There is no backpressure: what does not fit is dropped, and the
-/// default of 500 is half a millisecond of small packets. With `noqueue` this sizes only the rings of the queues
-/// that are open, 80 KB each.
-const TX_QUEUE_LEN: u32 = 10_000;
+/// How many packets a queue of the device holds, at most. There is no backpressure: what does not fit is dropped, and the
+/// default of 500 is half a millisecond of small packets. With `noqueue` this sizes only the rings of the queues that are
+/// open.
+const LONGEST_QUEUE: u32 = 10_000;
+/// However many queues there are.
+const SHORTEST_QUEUE: u32 = 1_000;
+/// How many packets all queues of a device hold together. A place in a ring takes 8 bytes, and the kernel rounds a ring up
+/// to a power of two: 128 KB for 10,000 packets, so many queues of that length would hold megabytes.
+const ALL_QUEUES: u32 = 32_768;
 
 /// What `sysctl -w` needs to hear to enable IPv6 for the devices that are there and those to come.
 pub(crate) const ENABLE_IPV6: &str = "net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0";
+
+/// Says that the kernel does not answer over IPv6 on a link, and cannot be told to from here.
+pub(crate) fn proxy_ndp_locked(link: &str) -> String {
+    format!(
+        "`proxy_ndp` of {link} is off, and /proc/sys is read-only here; switch it on from outside with \
+         `sysctl -w {}`",
+        set_proxy_ndp(link, 1)
+    )
+}
+
+/// What `sysctl -w` needs to hear to set `proxy_ndp` of a link. It takes a dot in the link's name for its own, unless it is
+/// given as a slash.
+pub(crate) fn set_proxy_ndp(link: &str, value: u8) -> String {
+    format!("net.ipv6.conf.{}.proxy_ndp={value}", link.replace('.', "/"))
+}
 
 /// One interface of the namespace.
 pub(crate) struct Link {
     pub(crate) netlink: Netlink,
     pub(crate) index: u32,
-    name: String,
+    pub(crate) name: String,
 }
 
 impl Link {
@@ -50,8 +70,8 @@ impl Link {
     }
 
     /// Sets the MTU and the length of the queues.
-    pub(crate) fn size(&mut self, mtu: u32) -> io::Result<()> {
-        let sizes = [LinkAttribute::Mtu(mtu), LinkAttribute::TxQueueLen(TX_QUEUE_LEN)];
+    pub(crate) fn size(&mut self, mtu: u32, queues: usize) -> io::Result<()> {
+        let sizes = [LinkAttribute::Mtu(mtu), LinkAttribute::TxQueueLen(queue_length(queues))];
         self.set(LinkFlags::empty(), sizes.into())
     }
 
@@ -121,6 +141,12 @@ impl Link {
     }
 }
 
+/// How many packets each of so many queues holds.
+fn queue_length(queues: usize) -> u32 {
+    let queues = u32::try_from(queues).unwrap_or(u32::MAX).max(1);
+    (ALL_QUEUES / queues).clamp(SHORTEST_QUEUE, LONGEST_QUEUE)
+}
+
 /// The file of an IPv6 setting of a link, or of `all`.
 pub(crate) fn ipv6_setting(link: &str, setting: &str) -> PathBuf {
     ["/proc/sys/net/ipv6/conf", link, setting].iter().collect()
@@ -134,4 +160,33 @@ pub(crate) fn family(address: IpAddr) -> AddressFamily {
 /// The prefix length that means `address` alone.
 pub(crate) fn host_prefix(address: IpAddr) -> u8 {
     if address.is_ipv4() { 32 } else { 128 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_queues_are_shorter_and_none_is_short() {
+        for (queues, length) in [(0, 10_000), (1, 10_000), (3, 10_000), (4, 8192), (8, 4096), (16, 2048)] {
+            assert_eq!(queue_length(queues), length, "{queues} queues");
+        }
+        for queues in [33, 64, 256, usize::MAX] {
+            assert_eq!(queue_length(queues), 1_000, "{queues} queues");
+        }
+    }
+
+    #[test]
+    fn a_dot_in_a_links_name_is_kept_from_sysctl() {
+        assert_eq!(set_proxy_ndp("br0", 0), "net.ipv6.conf.br0.proxy_ndp=0");
+        assert!(proxy_ndp_locked("eth0.10").ends_with("`sysctl -w net.ipv6.conf.eth0/10.proxy_ndp=1`"));
+    }
+
+    #[test]
+    fn the_rings_of_a_device_take_less_than_half_a_megabyte() {
+        for queues in 1..=64 {
+            let ring = (8 * queue_length(queues)).next_power_of_two();
+            assert!(ring as usize * queues <= 512 << 10, "{queues} queues of {ring} bytes");
+        }
+    }
 }

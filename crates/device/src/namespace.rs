@@ -49,6 +49,7 @@ pub(crate) fn visit<T: Send>(
 /// A namespace that is held open: it can be entered whatever has become of its file.
 pub(crate) struct Held {
     file: OwnedFd,
+    /// What it was entered by; by now, that may be the file of another.
     path: PathBuf,
 }
 
@@ -58,11 +59,6 @@ impl Held {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let file = rustix::fs::open("/proc/thread-self/ns/net", flags, Mode::empty())?;
         Ok(Self { file, path: path.into() })
-    }
-
-    /// What it was entered by; by now, that may be the file of another.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     /// As [`inside`].

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use thiserror::Error;
 
 use crate::facts::{Facts, TunNode};
+use crate::rootless;
 
 /// The oldest kernel that sidegate works on: the first that has everything it asks for.
 pub(crate) const OLDEST: (u32, u32) = (5, 3);
@@ -54,8 +55,9 @@ pub enum Obstacle {
 
     /// The file of the TUN driver is there, and something else than its mode keeps it closed.
     #[error(
-        "/dev/net/tun is there, but may not be opened, as in a container that was not given it; start the container \
-         with {}",
+        "/dev/net/tun is there, but may not be opened, whatever its mode: it lies on a mount with `nodev` \
+         (`findmnt -T /dev/net/tun`), or a device cgroup or a security module such as SELinux forbids it; change that, or \
+         start the container, if it is one, with {}",
         container!()
     )]
     TunForbidden,
@@ -146,7 +148,13 @@ pub(crate) enum Attempt {
 impl Obstacle {
     /// What stood in the way of `attempt`; nothing if it is something that privilege does not explain.
     pub(crate) fn behind(attempt: Attempt, error: &io::Error) -> Option<Self> {
-        diagnose(attempt, Errno::from_io_error(error)?, &Facts::observe())
+        diagnose(attempt, Errno::from_io_error(error)?, &rootless::facts())
+    }
+
+    /// What stood in the way of a system call that `error` says is not there: a kernel that is too old, if it is.
+    pub fn of_old_kernel(error: &io::Error) -> Option<Self> {
+        let errno = Errno::from_io_error(error).filter(|errno| *errno == Errno::NOSYS)?;
+        diagnose(Attempt::Privileged, errno, &rootless::facts())
     }
 }
 
@@ -307,7 +315,7 @@ mod tests {
             &["mode 0600", "sudo chmod 0666 /dev/net/tun", "udev", "run with sudo"],
         );
         let forbidden = Facts { tun: TunNode::Forbidden, ..root() };
-        tells(Driver, Errno::PERM, &forbidden, &["may not be opened", "--device /dev/net/tun"]);
+        tells(Driver, Errno::PERM, &forbidden, &["may not be opened", "nodev", "--device /dev/net/tun"]);
         tells(Driver, Errno::PERM, &user(), &["not root", "run with sudo"]);
     }
 
@@ -338,6 +346,7 @@ mod tests {
         for release in ["4.19.0-27-amd64", "5.2.21", "3.10"] {
             tells(Attempt::Driver, Errno::INVAL, &old(release), &[release, "use 5.3 or later"]);
             tells(Attempt::UserNamespace, Errno::NOSYS, &old(release), &["too old"]);
+            tells(Attempt::Privileged, Errno::NOSYS, &old(release), &[release, "use 5.3 or later"]);
         }
         for release in ["5.3.0", "5.15.153.1-microsoft-standard-WSL2", "6.18.44", "10.0", "odd"] {
             assert_eq!(told(Attempt::Driver, Errno::INVAL, &old(release)), "nothing", "{release}");

@@ -119,26 +119,34 @@ impl Undone {
         }
     }
 
-    /// A packet that leaves this undone. A super-packet has one and a half segments: kernels that go wrong do so over a
-    /// short tail. The IP header checksum is left wrong, so a kernel that accepts the packet drops it before anybody
-    /// sees it.
-    fn proof(self) -> (Offload, Vec<u8>) {
+    /// Packets that leave this undone, one of each family. A super-packet has one and a half segments: kernels that go wrong
+    /// do so over a short tail. A kernel that accepts them drops them before anybody sees them: the IPv4 header checksum is
+    /// wrong, and the IPv6 source is a multicast address.
+    fn proofs(self) -> [(Offload, Vec<u8>); 2] {
         const TCP: &[u8] = &[0, 9, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0, 0, 0, 0, 0, 0, 0];
         const UDP: &[u8] = &[0, 9, 0, 9, 0x05, 0xe4, 0, 0];
-        let (protocol, transport, kind) = match self {
-            Self::Checksum => (17, UDP, None),
-            Self::Tcp => (6, TCP, Some(SegmentationKind::Tcp4)),
-            Self::Udp => (17, UDP, Some(SegmentationKind::Udp)),
+        let (protocol, transport, kinds) = match self {
+            Self::Checksum => (17, UDP, [None, None]),
+            Self::Tcp => (6, TCP, [Some(SegmentationKind::Tcp4), Some(SegmentationKind::Tcp6)]),
+            Self::Udp => (17, UDP, [Some(SegmentationKind::Udp); 2]),
         };
-        let length = 20 + transport.len() as u16 + 1500;
-        let mut bytes = vec![0; usize::from(length)];
-        bytes[0] = 0x45;
-        bytes[2..4].copy_from_slice(&length.to_be_bytes());
-        bytes[8] = 1;
-        bytes[9] = protocol;
-        bytes[20..20 + transport.len()].copy_from_slice(transport);
-        let segmentation = kind.map(|kind| Segmentation { kind, ecn: false, size: 1000 });
-        (Offload { checksum: Checksum::Partial, segmentation }, bytes)
+        let length = transport.len() as u16 + 1500;
+        let [mut v4, mut v6] = [vec![0; 20], vec![0; 40]];
+        v4[0] = 0x45;
+        v4[2..4].copy_from_slice(&(20 + length).to_be_bytes());
+        v4[8] = 1;
+        v4[9] = protocol;
+        v6[0] = 0x60;
+        v6[4..6].copy_from_slice(&length.to_be_bytes());
+        v6[6] = protocol;
+        v6[7] = 1;
+        v6[8..10].copy_from_slice(&[0xff, 0x02]);
+        let [four, six] = kinds.map(|kind| {
+            let segmentation = kind.map(|kind| Segmentation { kind, ecn: false, size: 1000 });
+            Offload { checksum: Checksum::Partial, segmentation }
+        });
+        [(four, v4), (six, v6)]
+            .map(|(offload, header)| (offload, [&header[..], transport, &[0; 1500]].concat()))
     }
 }
 
@@ -183,13 +191,13 @@ fn agree(queues: &mut [impl Queue], offloads: Offloads) -> io::Result<()> {
     queues.iter_mut().try_for_each(|queue| queue.set_offloads(offloads))
 }
 
-/// Sends a packet that needs them, of each kind.
+/// Sends packets that need them, of each kind and family.
 fn prove(queues: &mut [impl Queue], offloads: Offloads) -> io::Result<()> {
     let Some(queue) = queues.first_mut() else { return Ok(()) };
-    Undone::ALL.into_iter().filter(|undone| offloads.allow(*undone)).try_for_each(|undone| {
-        let (offload, mut bytes) = undone.proof();
-        queue.write(&Frame { offload, bytes: &mut bytes })
-    })
+    let undone = Undone::ALL.into_iter().filter(|undone| offloads.allow(*undone));
+    undone
+        .flat_map(Undone::proofs)
+        .try_for_each(|(offload, mut bytes)| queue.write(&Frame { offload, bytes: &mut bytes }))
 }
 
 #[cfg(test)]
@@ -208,18 +216,21 @@ mod tests {
     }
 
     #[test]
-    fn the_proof_is_a_good_packet_in_all_but_its_header_checksum() {
-        for (undone, length) in [(Undone::Checksum, 1528), (Undone::Tcp, 1540), (Undone::Udp, 1528)] {
-            let (offload, mut bytes) = undone.proof();
-            assert_eq!(bytes.len(), length);
-            assert_eq!(bytes[10..12], [0, 0], "the header checksum stays wrong");
-            assert_eq!(Undone::by(&Frame { offload, bytes: &mut bytes }), Some(undone));
+    fn a_proof_is_a_good_packet_in_all_but_what_has_it_dropped() {
+        for (undone, length) in [(Undone::Checksum, 1508), (Undone::Tcp, 1520), (Undone::Udp, 1508)] {
+            let proofs = undone.proofs();
+            assert_eq!(proofs[0].1[10..12], [0, 0], "the header checksum stays wrong");
+            assert_eq!(proofs[1].1[8], 0xff, "the source is a multicast address");
+            for ((offload, mut bytes), header) in proofs.into_iter().zip([20, 40]) {
+                assert_eq!(bytes.len(), header + length);
+                assert_eq!(Undone::by(&Frame { offload, bytes: &mut bytes }), Some(undone));
+            }
         }
     }
 
     #[test]
     fn a_frame_that_is_at_fault_itself_tells_nothing_about_the_kernel() {
-        let (offload, mut bytes) = Undone::Udp.proof();
+        let [(offload, mut bytes), _] = Undone::Udp.proofs();
         let told = |offload, bytes: &mut [u8]| Undone::by(&Frame { offload, bytes });
         assert_eq!(told(Offload { checksum: Checksum::Complete, ..offload }, &mut bytes), None);
         for (kind, size) in [(SegmentationKind::Tcp4, 1000), (SegmentationKind::Udp, 11)] {
@@ -230,11 +241,12 @@ mod tests {
         assert_eq!(told(Offload::NONE, &mut bytes), None, "nothing is left undone");
     }
 
-    /// A kernel that accepts some offloads, and takes the packets of fewer.
+    /// A kernel that accepts some offloads, and takes the packets of fewer, or of fewer if they are of IPv6.
     struct Kernel {
         file: File,
         accepts: Offloads,
         takes: Offloads,
+        takes_v6: Offloads,
         now: Offloads,
     }
 
@@ -251,7 +263,8 @@ mod tests {
 
         fn write(&mut self, frame: &Frame<'_>) -> io::Result<()> {
             let undone = Undone::by(frame).ok_or(io::ErrorKind::InvalidData)?;
-            if self.takes.allow(undone) { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }
+            let takes = if frame.bytes[0] >> 4 == 6 { self.takes_v6 } else { self.takes };
+            if takes.allow(undone) { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }
         }
 
         fn set_offloads(&mut self, offloads: Offloads) -> io::Result<()> {
@@ -278,11 +291,16 @@ mod tests {
             (without_tcp, O::ALL, O::CHECKSUM, O::CHECKSUM),
             (O::NONE, O::ALL, O::ALL, O::NONE),
         ] {
-            let file = File::open("/dev/null").unwrap();
-            let mut kernel = [Kernel { file, accepts, takes, now: O::ALL }];
-            let agreed_on = negotiate("sg-test", asked, &mut kernel);
-            assert_eq!(agreed_on, agreed, "{asked} of a kernel that accepts {accepts} and takes {takes}");
-            assert_eq!(kernel[0].now, agreed, "the driver is left with what was agreed");
+            for (takes, takes_v6) in [(takes, takes), (takes, O::ALL), (O::ALL, takes)] {
+                let file = File::open("/dev/null").unwrap();
+                let mut kernel = [Kernel { file, accepts, takes, takes_v6, now: O::ALL }];
+                let agreed_on = negotiate("sg-test", asked, &mut kernel);
+                assert_eq!(
+                    agreed_on, agreed,
+                    "{asked} of one that accepts {accepts}, takes {takes}, {takes_v6}"
+                );
+                assert_eq!(kernel[0].now, agreed, "the driver is left with what was agreed");
+            }
         }
     }
 }

@@ -9,7 +9,8 @@ use crate::link::{Link, host_prefix};
 use crate::queue::TunQueue;
 use crate::route::{self, Way};
 use crate::{
-    Answering, DeviceError, DeviceSpec, Offloads, Opened, Opener, Place, Queue, namespace, offloads, tun,
+    Answering, DeviceError, DeviceSpec, Offloads, Opened, Opener, Place, Queue, Standing, namespace,
+    offloads, tun,
 };
 
 /// Opens multi-queue TUNs whose super-packets pass through whole.
@@ -45,7 +46,8 @@ pub(crate) fn open<Q: Queue + 'static>(
         let answering = setup.answering()?;
         debug!(device = spec.name, namespace = %namespace::label(&spec.namespace), %offloads, "device is up");
         let queues = queues.into_iter().map(|queue| Box::new(queue) as Box<dyn Queue>).collect();
-        Ok(Opened { queues, name: spec.name.clone(), offloads, namespace, answering })
+        let standing = Some(Standing::of(setup.link, &spec.routed));
+        Ok(Opened { queues, name: spec.name.clone(), offloads, namespace, standing, answering })
     })?
 }
 
@@ -59,9 +61,9 @@ struct Setup<'a> {
 impl Setup<'_> {
     /// Everything about the interface itself; the order matters, and all of it comes before it is up.
     fn settings(&mut self) -> Result<(), DeviceError> {
-        let mtu = self.spec.mtu;
+        let DeviceSpec { mtu, queues, .. } = *self.spec;
         self.step("take away its queueing discipline", Link::without_queueing)?;
-        self.step("set its MTU and queue length", |link| link.size(mtu))?;
+        self.step("set its MTU and queue length", |link| link.size(mtu, queues))?;
         if self.link.has_ipv6() {
             self.step("keep it without a link-local address", Link::without_link_local)?;
             if let Err(error) = self.link.ignore_routers() {
@@ -108,8 +110,8 @@ impl Setup<'_> {
     }
 
     fn answering(&self) -> Result<Option<Answering>, DeviceError> {
-        let answers = &self.spec.answers;
-        (!answers.is_empty()).then(|| Answering::begin(&self.place, answers)).transpose()
+        let DeviceSpec { answers, answers_may_wait, .. } = self.spec;
+        (!answers.is_empty()).then(|| Answering::begin(&self.place, answers, *answers_may_wait)).transpose()
     }
 
     fn step(

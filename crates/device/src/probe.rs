@@ -7,7 +7,7 @@
 mod finding;
 mod hooks;
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -22,9 +22,7 @@ use crate::link::Link;
 use crate::name::probe_name;
 use crate::netlink::Netlink;
 use crate::route::{self, Arrival, Way};
-use crate::{
-    Answer, DeviceError, DeviceSpec, OffloadOpener, Offloads, Opener, Place, device_name, namespace,
-};
+use crate::{Answer, DeviceError, DeviceSpec, Offloads, Opener, Place, device_name, link, namespace};
 
 /// The `rp_filter` that takes packets only from where their answers would go.
 const STRICT: u32 = 1;
@@ -46,8 +44,9 @@ pub fn routes(namespace: &Path, device: &str, packets: &[Packet]) -> Result<Vec<
 
 /// Asks about each packet of an instance that need not run, and finds out whether all of its addresses in the
 /// namespace can be `routed`. Those that the instance's own device has already are asked about through that device; the
-/// others are routed to a temporary one, of another name.
+/// others are routed to a temporary one, of another name, which `opener` makes.
 pub fn with_temporary_device(
+    opener: &dyn Opener,
     namespace: &Path,
     instance: &str,
     routed: &[IpAddr],
@@ -66,7 +65,7 @@ pub fn with_temporary_device(
         packets.iter().cloned().partition(|packet| held.contains(&packet.own_address()));
     let mut findings = routes(namespace, &own, &running)?;
     if !free.is_empty() {
-        let _opened = OffloadOpener.open(&spec(&temporary, free))?;
+        let _opened = opener.open(&spec(&temporary, free))?;
         let found = routes(namespace, &temporary.device, &others)?;
         // What is found is about the device that the instance will have.
         findings.extend(found.into_iter().map(|finding| Finding { device: own.clone(), ..finding }));
@@ -84,6 +83,7 @@ fn spec(temporary: &Place, routed: Vec<IpAddr>) -> DeviceSpec {
         routed,
         local: Vec::new(),
         answers: Vec::new(),
+        answers_may_wait: false,
     }
 }
 
@@ -146,6 +146,9 @@ impl<'a> Prober<'a> {
         }
         if !self.answers(name, *address) {
             return Err(Outcome::ForwardingOff);
+        }
+        if address.is_ipv6() && !may_answer_ipv6(name) {
+            return Err(Outcome::ProxyNdpLocked { link: name.clone() });
         }
         let host = self.host_beside(name, *address).ok_or_else(|| self.no_way_back(name, *address))?;
         let arrival = Arrival { interface: link.index, source: host };
@@ -212,6 +215,13 @@ impl<'a> Prober<'a> {
             }
         }
     }
+}
+
+/// Whether the kernel answers neighbour solicitations on the link, or can be told to.
+fn may_answer_ipv6(link: &str) -> bool {
+    let is_on = |interface| setting("ipv6", interface, "proxy_ndp") != 0;
+    let is_open = || OpenOptions::new().write(true).open(link::ipv6_setting(link, "proxy_ndp")).is_ok();
+    is_on("all") || is_on(link) || is_open()
 }
 
 fn not_delivered(error: io::Error) -> Outcome {

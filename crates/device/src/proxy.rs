@@ -15,8 +15,8 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::io::Errno;
 use tracing::{debug, info, warn};
 
-use crate::link::{Link, family, ipv6_setting};
-use crate::namespace::{Held, label};
+use crate::link::{Link, family, ipv6_setting, set_proxy_ndp};
+use crate::namespace::{Held, command_in, label};
 use crate::{DeviceError, Place};
 
 /// An address that hosts on a link are answered for.
@@ -34,9 +34,11 @@ impl fmt::Display for Answer {
     }
 }
 
-/// Answers as long as it lives: dropping it takes back everything that it changed. It holds on to the namespace itself,
-/// so it never touches another that has taken its name. What a killed process has left is taken over.
+/// Answers as long as it lives: dropping it takes back what it changed. (Not `proxy_ndp` where others are answered for by
+/// then; and who found it on leaves it on, so of two instances on a link neither may switch it off.) It holds on to the
+/// namespace itself, so it never touches another that has taken its name. What a killed process has left is taken over.
 pub struct Answering {
+    place: Place,
     namespace: Held,
     entries: Vec<Entry>,
     /// The links whose `proxy_ndp` was off.
@@ -50,36 +52,35 @@ struct Entry {
 }
 
 impl Answering {
-    /// Begins to answer in the namespace of the calling thread. After an error nothing of it is left.
-    pub(crate) fn begin(place: &Place, answers: &[Answer]) -> Result<Self, DeviceError> {
+    /// Begins to answer in the namespace of the calling thread. After an error nothing of it is left; where answers
+    /// `may_wait`, there is none.
+    pub(crate) fn begin(place: &Place, answers: &[Answer], may_wait: bool) -> Result<Self, DeviceError> {
         let namespace = Held::current(&place.namespace)
             .map_err(|cause| DeviceError::step(place, "hold its namespace open", cause))?;
-        let mut answering = Self { namespace, entries: Vec::new(), switched_on: BTreeSet::new() };
+        let (entries, switched_on) = (Vec::new(), BTreeSet::new());
+        let mut answering = Self { place: place.clone(), namespace, entries, switched_on };
         for answer in answers {
-            answering.entries.push(Entry { answer: answer.clone(), stands: true });
-            set(answer, &mut answering.switched_on).map_err(|cause| refusal(place, answer, cause))?;
-        }
-        for link in &answering.switched_on {
-            info!(
-                "proxy_ndp of {link} in namespace {} was off: it is on until sidegate stops, so that hosts there are answered",
-                label(&place.namespace)
-            );
+            let is_set = set(place, answer, &mut answering.switched_on);
+            answering.entries.push(Entry { answer: answer.clone(), stands: is_set.is_ok() });
+            match is_set {
+                Err(error) if may_wait => warn!("{error}"),
+                is_set => is_set?,
+            }
         }
         Ok(answering)
     }
 
     /// Makes again what the kernel has forgotten, as it does when a link goes down or is replaced.
     pub fn renew(&mut self) {
-        let Self { namespace, entries, switched_on } = self;
-        let place = label(namespace.path());
+        let Self { place, namespace, entries, switched_on } = self;
         let renew = || {
             for Entry { answer, stands } in entries {
-                let is_set = set(answer, switched_on);
+                let is_set = set(place, answer, switched_on);
                 match (&is_set, *stands) {
-                    (Err(error), true) => {
-                        warn!("hosts are not answered for {answer} in namespace {place} any more: {error}");
+                    (Err(error), true) => warn!("hosts are not answered any more: {error}"),
+                    (Ok(()), false) => {
+                        info!("hosts are answered for {answer} in namespace {}", label(&place.namespace));
                     }
-                    (Ok(()), false) => info!("hosts are answered for {answer} in namespace {place} again"),
                     _ => {}
                 }
                 *stands = is_set.is_ok();
@@ -93,17 +94,24 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let Self { namespace, entries, switched_on } = self;
-        let place = label(namespace.path());
+        let Self { place, namespace, entries, switched_on } = self;
+        let label = label(&place.namespace);
         let end = || {
             for Entry { answer, .. } in entries {
                 if let Err(error) = remove(answer) {
-                    warn!("hosts may still be answered for {answer} in namespace {place}: {error}");
+                    warn!("hosts may still be answered for {answer} in namespace {label}: {error}");
                 }
             }
             for link in switched_on.iter() {
-                if let Err(error) = switch_off(link) {
-                    warn!("proxy_ndp of {link} in namespace {place} may still be on: {error}");
+                match switch_off(link) {
+                    Ok(true) => {}
+                    Ok(false) => info!(
+                        "proxy_ndp of {link} in namespace {label} stays on, because hosts are answered for others there; \
+                         when they are not any more: `{} sysctl -w {}`",
+                        command_in(&place.namespace),
+                        set_proxy_ndp(link, 0)
+                    ),
+                    Err(error) => warn!("proxy_ndp of {link} in namespace {label} may still be on: {error}"),
                 }
             }
         };
@@ -114,12 +122,24 @@ impl Drop for Answering {
 }
 
 /// Makes the entry, or finds it made; `switched_on` learns of a link whose `proxy_ndp` was off.
-fn set(answer: &Answer, switched_on: &mut BTreeSet<String>) -> io::Result<()> {
-    let mut link = Link::find(&answer.link)?;
-    if answer.address.is_ipv6() && switch_on(&answer.link)? {
-        switched_on.insert(answer.link.clone());
-    }
-    let mut entry = proxy(&link, answer.address);
+fn set(place: &Place, answer: &Answer, switched_on: &mut BTreeSet<String>) -> Result<(), DeviceError> {
+    let mut work = || {
+        let link = Link::find(&answer.link)?;
+        if answer.address.is_ipv6() && switch_on(&answer.link)? && switched_on.insert(answer.link.clone()) {
+            info!(
+                "proxy_ndp of {} in namespace {} was off: it is on until sidegate stops, so that hosts there are answered",
+                answer.link,
+                label(&place.namespace)
+            );
+        }
+        add(link, answer.address)
+    };
+    work().map_err(|cause| refusal(place, answer, cause))
+}
+
+/// Makes the entry, or finds it made.
+fn add(mut link: Link, address: IpAddr) -> io::Result<()> {
+    let mut entry = proxy(&link, address);
     // The kernel lets go of an entry that is not permanent when the carrier is lost.
     entry.header.state = NeighbourState::Permanent;
     let flags = NLM_F_CREATE | NLM_F_REPLACE;
@@ -133,7 +153,7 @@ fn remove(answer: &Answer) -> io::Result<()> {
         let entry = proxy(&link, answer.address);
         link.netlink.request(RouteNetlinkMessage::DelNeighbour(entry), 0).map(drop)
     };
-    unless_gone(work())
+    unless_gone(work(), ())
 }
 
 /// Switches the link's `proxy_ndp` on; says whether it was off.
@@ -148,15 +168,16 @@ fn switch_on(link: &str) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Switches the link's `proxy_ndp` off, unless somebody else still answers there; that there is no link is no error.
-fn switch_off(link: &str) -> io::Result<()> {
+/// Switches the link's `proxy_ndp` off, unless somebody else still answers there: says whether it is off now. A link that
+/// is not there is no error.
+fn switch_off(link: &str) -> io::Result<bool> {
     let work = || {
         if is_answered_on(&mut Link::find(link)?)? {
-            return Ok(());
+            return Ok(false);
         }
-        fs::write(ipv6_setting(link, "proxy_ndp"), "0")
+        fs::write(ipv6_setting(link, "proxy_ndp"), "0").map(|()| true)
     };
-    unless_gone(work())
+    unless_gone(work(), true)
 }
 
 /// Whether the link has a proxy entry for an IPv6 address.
@@ -180,9 +201,10 @@ fn proxy(link: &Link, address: IpAddr) -> NeighbourMessage {
     message
 }
 
-fn unless_gone(done: io::Result<()>) -> io::Result<()> {
+/// What is gone is as good as done.
+fn unless_gone<T>(done: io::Result<T>, if_gone: T) -> io::Result<T> {
     match done.as_ref().err().and_then(Errno::from_io_error) {
-        Some(Errno::NODEV | Errno::NOENT) => Ok(()),
+        Some(Errno::NODEV | Errno::NOENT) => Ok(if_gone),
         _ => done,
     }
 }
@@ -190,6 +212,7 @@ fn unless_gone(done: io::Result<()>) -> io::Result<()> {
 fn refusal(place: &Place, answer: &Answer, cause: io::Error) -> DeviceError {
     match Errno::from_io_error(&cause) {
         Some(Errno::NODEV) => DeviceError::LinkMissing { place: place.clone(), answer: answer.clone() },
+        Some(Errno::ROFS) => DeviceError::ProxyNdpLocked { place: place.clone(), answer: answer.clone() },
         _ => DeviceError::step(place, format!("answer for {answer}"), cause),
     }
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::sync::OnceLock;
 
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
@@ -42,7 +43,17 @@ pub fn gain_privilege() -> Result<Privilege, Obstacle> {
         diagnose(Attempt::UserNamespace, errno, &facts)
     };
     move_in().map_err(|error| obstacle(error).unwrap_or(Obstacle::UserNamespacesForbidden))?;
+    OUTSIDE.get_or_init(|| facts);
     Ok(Privilege::Rootless)
+}
+
+/// What the machine showed before this process moved into a user namespace.
+static OUTSIDE: OnceLock<Facts> = OnceLock::new();
+
+/// What a refusal is explained with. In a user namespace everybody is root, and for what is refused there it matters that
+/// outside they are not: so what was seen outside counts.
+pub(crate) fn facts() -> Facts {
+    OUTSIDE.get().cloned().unwrap_or_else(Facts::observe)
 }
 
 fn move_in() -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! The watch: opens devices, notices when a namespace is replaced or gone or a device fails, and re-attaches.
+//! The watch: opens devices, notices when a namespace is replaced or gone or a device fails or falls, and re-attaches.
 //!
 //! A TUN's descriptor keeps a deleted namespace alive: without the watch, one would go on forwarding into a ghost after
 //! `ip netns del x; ip netns add x`.
@@ -13,7 +13,10 @@ use std::time::Duration;
 use crossbeam::channel::{Receiver, tick};
 use crossbeam::select;
 use crossbeam::sync::WaitGroup;
-use device::{Answer, Answering, DeviceError, DeviceSpec, NamespaceIdentity, Offloads, Opener, Undone};
+use device::{
+    Answer, Answering, DeviceError, DeviceSpec, Fallen, NamespaceIdentity, Offloads, Opened, Opener,
+    Standing, Undone,
+};
 use topology::{DeviceBackend, DeviceId, Namespace};
 
 use crate::board::Board;
@@ -52,7 +55,17 @@ pub(crate) struct Watch {
 /// What we know of a device that is up, and hold for it.
 struct Attached {
     namespace: NamespaceIdentity,
+    standing: Option<Standing>,
     answering: Option<Answering>,
+}
+
+impl Attached {
+    /// Renews what the kernel has forgotten beside the device; finds out whether packets still come to it.
+    fn keep(&mut self) -> Result<(), Fallen> {
+        self.standing.as_mut().map_or(Ok(()), Standing::check)?;
+        self.answering.iter_mut().for_each(Answering::renew);
+        Ok(())
+    }
 }
 
 impl Watch {
@@ -68,7 +81,7 @@ impl Watch {
 
     /// Opens every device, or none.
     pub(crate) fn open_all(&mut self) -> Result<(), DeviceError> {
-        (0..self.attached.len()).try_for_each(|index| self.open(DeviceId(index as u16)))?;
+        (0..self.attached.len()).try_for_each(|index| self.open(DeviceId(index as u16), false))?;
         tracing::info!("{} devices are up, offloads {}", self.attached.len(), self.shown_offloads());
         Ok(())
     }
@@ -109,7 +122,9 @@ impl Watch {
             let there = NamespaceIdentity::of(&self.namespace(device).path).ok();
             match (&mut self.attached[index], there) {
                 (Some(own), Some(there)) if own.namespace == there => {
-                    own.answering.iter_mut().for_each(Answering::renew);
+                    if let Err(fallen) = own.keep() {
+                        self.lost(device, &fallen.to_string());
+                    }
                 }
                 (Some(_), Some(_)) => {
                     tracing::warn!(
@@ -132,12 +147,16 @@ impl Watch {
         ControlFlow::Continue(())
     }
 
-    /// A queue failed. If the device is down already, another worker's report came first.
+    /// A queue failed, or nothing comes to the device any more: it is made anew in the next round. If it is down already,
+    /// another worker's report came first.
     fn lost(&mut self, device: DeviceId, why: &str) {
         if self.attached[device.index()].is_none() {
             return;
         }
-        tracing::warn!("the device in namespace {:?} is lost ({why})", self.namespace(device).name);
+        tracing::warn!(
+            "the device in namespace {:?} is lost ({why}): it is made anew",
+            self.namespace(device).name
+        );
         self.close(device);
         self.board.set_device(device, DeviceState::Down(why.into()));
     }
@@ -187,7 +206,8 @@ impl Watch {
     }
 
     fn open_again(&mut self, device: DeviceId) {
-        match self.open(device) {
+        // An endpoint need not wait for a link that hosts are answered on: it may be gone for a moment only.
+        match self.open(device, true) {
             Ok(()) => tracing::info!("attached to namespace {:?} again", self.namespace(device).name),
             Err(error) => {
                 let state = DeviceState::Down(error.to_string());
@@ -198,7 +218,7 @@ impl Watch {
         }
     }
 
-    fn open(&mut self, device: DeviceId) -> Result<(), DeviceError> {
+    fn open(&mut self, device: DeviceId, answers_may_wait: bool) -> Result<(), DeviceError> {
         let namespace = self.namespace(device);
         let opened = self.opener.open(&DeviceSpec {
             name: self.board.device_name.clone(),
@@ -209,13 +229,14 @@ impl Watch {
             routed: namespace.routed.clone(),
             local: namespace.local.clone(),
             answers: answers(namespace),
+            answers_may_wait,
         })?;
         self.share(device, opened.offloads);
-        self.attached[device.index()] =
-            Some(Attached { namespace: opened.namespace, answering: opened.answering });
-        self.board.set_opened(device, opened.queues.len(), self.shown_offloads());
+        let Opened { queues, namespace, standing, answering, .. } = opened;
+        self.attached[device.index()] = Some(Attached { namespace, standing, answering });
+        self.board.set_opened(device, queues.len(), self.shown_offloads());
         let done = WaitGroup::new();
-        for (line, queue) in self.lines.iter().zip(opened.queues) {
+        for (line, queue) in self.lines.iter().zip(queues) {
             line.tell(Command::Attach(device, queue, done.clone()));
         }
         done.wait();

@@ -59,7 +59,8 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: PathBuf,
 
-    /// Judge this machine as well: namespaces, privilege, and the way from each node to each target
+    /// Judge this machine as well: namespaces, privilege, the way from each node to each target, and from the hosts on
+    /// each link of `answer_on`
     #[arg(long)]
     pub(crate) live: bool,
 }

@@ -7,7 +7,7 @@ use device::probe::{self, Severity};
 use topology::{DeviceId, Namespace, Topology};
 
 use crate::args::CheckArgs;
-use crate::{Failure, config, output, packets};
+use crate::{Failure, config, opener, output, packets};
 
 /// Prints the topology as understood, and what the machine would do with it.
 pub(crate) fn check(args: &CheckArgs) -> Result<ExitCode, Failure> {
@@ -48,10 +48,11 @@ impl Verdict {
 
 fn judge(topology: &Topology) -> Verdict {
     let mut verdict = Verdict::default();
+    let opener = opener::of(topology);
     for (index, namespace) in topology.namespaces.iter().enumerate() {
         let Namespace { name, path, routed, .. } = namespace;
         let packets = packets::of(topology, DeviceId(index as u16));
-        match probe::with_temporary_device(path, &topology.run.name, routed, &packets) {
+        match probe::with_temporary_device(&*opener, path, &topology.run.name, routed, &packets) {
             Ok(findings) => {
                 let can = format_args!("namespace {name} can be entered, and its addresses routed");
                 verdict.add(Severity::Fine, can);

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{self, Command, ExitCode, ExitStatus};
 
+use device::Obstacle;
 use rustix::process::{Pid, PidfdFlags, Signal, getpgid, getpgrp, pidfd_open, pidfd_send_signal};
 use rustix::termios::tcgetpgrp;
 
@@ -28,9 +29,16 @@ impl Child {
     }
 
     /// A way to send it signals, which reaches nobody else once it has ended.
-    pub(crate) fn line(&self) -> io::Result<Line> {
+    pub(crate) fn line(&self) -> Result<Line, Failure> {
         let pid = Pid::from_child(&self.0);
-        Ok(Line { pid, pidfd: pidfd_open(pid, PidfdFlags::empty())? })
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| {
+            let error = io::Error::from(errno);
+            match Obstacle::of_old_kernel(&error) {
+                Some(obstacle) => obstacle.into(),
+                None => Failure::system(format_args!("cannot watch the command: {error}")),
+            }
+        })?;
+        Ok(Line { pid, pidfd })
     }
 
     /// Waits for its end.

@@ -6,6 +6,7 @@ mod child;
 mod config;
 mod demo;
 mod failure;
+mod opener;
 mod output;
 mod packets;
 mod ready;

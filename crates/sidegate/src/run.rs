@@ -7,19 +7,19 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use control::{Claim, Request, Server, socket_of};
+use device::device_name;
 use device::probe::{self, Severity};
-use device::{OffloadOpener, Opener, PlainOpener, device_name};
 use runtime::Forwarder;
 use rustix::process::Signal;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use topology::{DeviceBackend, DeviceId, Topology};
+use topology::{DeviceId, Topology};
 use tracing::{info, warn};
 
 use crate::args::RunArgs;
 use crate::child::Child;
 use crate::ready::{self, ReadyFd};
-use crate::{Failure, config, packets};
+use crate::{Failure, config, opener, packets};
 
 /// Runs until stopped, or until the command ends.
 pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
@@ -45,7 +45,7 @@ struct Instance {
 impl Instance {
     fn start(topology: Topology, claim: Claim) -> Result<Self, Failure> {
         let topology = Arc::new(topology);
-        let forwarder = Forwarder::start(Arc::clone(&topology), opener(topology.run.device))?;
+        let forwarder = Forwarder::start(Arc::clone(&topology), opener::of(&topology))?;
         warn_of_broken_ways(&topology);
         let observer = forwarder.observer();
         let server = Server::start(claim, move |Request::Status| observer.snapshot())?;
@@ -71,7 +71,7 @@ impl Instance {
     ) -> Result<ExitCode, Failure> {
         ready::announce(ready_fd);
         let child = Child::start(program, arguments)?;
-        let line = Arc::new(child.line().map_err(cannot("watch the command"))?);
+        let line = Arc::new(child.line()?);
         let signalled = Arc::clone(&line);
         start_thread("signals", move || signals.forever().for_each(|signal| signalled.pass_on(signal)))?;
         let stopper = self.forwarder.stopper();
@@ -87,14 +87,6 @@ impl Instance {
         let status = waiting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         outcome?;
         status.map_err(cannot("wait for the command"))
-    }
-}
-
-/// What opens the devices of this backend.
-fn opener(backend: DeviceBackend) -> Arc<dyn Opener> {
-    match backend {
-        DeviceBackend::Offload => Arc::new(OffloadOpener),
-        DeviceBackend::Plain => Arc::new(PlainOpener),
     }
 }
 

@@ -215,7 +215,7 @@ mod tests {
             },
             verdicts: vec![
                 verdict("forwarded", "carried", 999, ""),
-                verdict("icmp", "dropped", 0, "the real service answers no ping; test with TCP or UDP"),
+                verdict("ping", "dropped", 0, "the real service answers no ping; test with TCP or UDP"),
                 verdict(
                     "one_way",
                     "dropped",
@@ -254,7 +254,7 @@ mod tests {
     fn what_never_happened_is_shown_on_demand() {
         let snapshot = snapshot();
         let show = |all| Tables { snapshot: &snapshot, all }.to_string();
-        assert!(!show(false).contains("icmp") && !show(false).contains("idle"));
-        assert!(show(true).contains("icmp") && show(true).contains("idle 0"));
+        assert!(!show(false).contains("ping") && !show(false).contains("idle"));
+        assert!(show(true).contains("ping") && show(true).contains("idle 0"));
     }
 }

@@ -110,6 +110,11 @@ pub enum Outcome {
     },
     /// The link does not speak IPv6.
     Ipv6Off,
+    /// The kernel does not answer over IPv6 there, and cannot be told to from here.
+    ProxyNdpLocked {
+        /// The link's name.
+        link: String,
+    },
     /// It would arrive, but no route leads back to the hosts on the link.
     NoWayBack {
         /// The link's name.
@@ -210,6 +215,7 @@ impl fmt::Display for Finding {
             Outcome::Ipv6Off => {
                 write!(f, "IPv6 is disabled there; run {}", self.sysctl(link::ENABLE_IPV6))
             }
+            Outcome::ProxyNdpLocked { link } => f.write_str(&link::proxy_ndp_locked(link)),
             Outcome::NoWayBack { link, refused } => write!(
                 f,
                 "no route leads back to hosts beside that address{}; give the link an address of their network \

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use device::{DeviceError, DeviceSpec, Opened};
+use device::{DeviceError, DeviceSpec, Fallen, Opened};
 use libtest_mimic::Failed;
 
 use crate::support::{BACKENDS, Backend, OWN, PLAIN, ROUTED, ip, namespace, receive, run, spec};
@@ -17,6 +17,7 @@ pub(crate) const OF_EACH: &[OfEach] = &[
         "dropping_the_queues_removes_the_device_and_its_routes",
         dropping_the_queues_removes_the_device_and_its_routes,
     ),
+    ("a_device_that_has_fallen_is_known", a_device_that_has_fallen_is_known),
     ("a_route_that_exists_is_not_replaced", a_route_that_exists_is_not_replaced),
     ("an_assigned_address_is_refused", an_assigned_address_is_refused),
     ("ipv6_needs_to_be_enabled", ipv6_needs_to_be_enabled),
@@ -112,6 +113,29 @@ fn dropping_the_queues_removes_the_device_and_its_routes(backend: &Backend) -> R
         assert!(!run(&namespace, "ip link")?.contains("sg-test"));
         assert_eq!(run(&namespace, "ip route")?, "");
     }
+    Ok(())
+}
+
+fn a_device_that_has_fallen_is_known(backend: &Backend) -> Result<(), Failed> {
+    let (namespace, elsewhere) = (namespace()?, namespace()?);
+    let spec = DeviceSpec { routed: vec![ROUTED.into(), ip("fd77::1")?], ..backend.spec(&namespace) };
+    let mut opened = backend.opener.open(&spec)?;
+    let mut standing = opened.standing.take().ok_or("nobody to ask")?;
+    assert_eq!(standing.check(), Ok(()));
+    run(&namespace, "ip link set sg-test down")?;
+    assert_eq!(standing.check(), Err(Fallen::Down));
+    assert!(matches!(opened.queues[0].read(&mut [0; 100]), Ok(None)), "its queue says nothing of it");
+
+    run(&namespace, "ip link set sg-test up")?;
+    for address in spec.routed {
+        assert_eq!(standing.check(), Err(Fallen::Unrouted(address)));
+        run(&namespace, &format!("ip route add {address} dev sg-test"))?;
+    }
+    assert_eq!(standing.check(), Ok(()));
+    run(&namespace, &format!("ip route replace unreachable {ROUTED}"))?;
+    assert_eq!(standing.check(), Err(Fallen::Unrouted(ROUTED.into())));
+    run(&namespace, &format!("ip link set sg-test netns {}", elsewhere.name()))?;
+    assert_eq!(standing.check(), Err(Fallen::Gone));
     Ok(())
 }
 

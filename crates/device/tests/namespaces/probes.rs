@@ -8,7 +8,7 @@ use device::{Answer, DeviceError, DeviceSpec, OffloadOpener, Opener};
 use libtest_mimic::Failed;
 
 use crate::Named;
-use crate::support::{OWN, ROUTED, ip, namespace, run, spec};
+use crate::support::{BACKENDS, Backend, OWN, ROUTED, ip, namespace, run, spec};
 
 pub(crate) const TRIALS: &[Named] = &[
     ("a_target_in_the_namespace_is_fine", a_target_in_the_namespace_is_fine),
@@ -18,6 +18,7 @@ pub(crate) const TRIALS: &[Named] = &[
     ("a_way_back_elsewhere_meets_reverse_path_filtering", a_way_back_elsewhere_meets_reverse_path_filtering),
     ("a_running_instance_is_asked_and_not_disturbed", a_running_instance_is_asked_and_not_disturbed),
     ("a_route_of_anothers_is_an_error", a_route_of_anothers_is_an_error),
+    ("either_backends_device_can_be_tried", either_backends_device_can_be_tried),
     ("an_assigned_address_is_an_error", an_assigned_address_is_an_error),
     ("disabled_ipv6_is_an_error", disabled_ipv6_is_an_error),
     ("answering_hosts_needs_forwarding", answering_hosts_needs_forwarding),
@@ -62,7 +63,7 @@ impl Hop {
 fn ask(namespace: &Namespace, node: &str, target: &str) -> Result<Vec<Finding>, Failed> {
     let node = ip(node)?;
     let packet = Packet::FromNode { node, target: ip(target)? };
-    Ok(probe::with_temporary_device(namespace.path(), "test", &[node], &[packet])?)
+    Ok(probe::with_temporary_device(&OffloadOpener, namespace.path(), "test", &[node], &[packet])?)
 }
 
 fn outcome(namespace: &Namespace, node: &str, target: &str) -> Result<Outcome, Failed> {
@@ -161,7 +162,7 @@ fn a_running_instance_is_asked_and_not_disturbed() -> Result<(), Failed> {
     let running = OffloadOpener.open(&spec(&namespace))?;
     let routed = [ROUTED.into(), ip("10.77.0.3")?];
     let packets = routed.map(|node: IpAddr| Packet::FromNode { node, target: OWN.into() });
-    let findings = probe::with_temporary_device(namespace.path(), "test", &routed, &packets)?;
+    let findings = probe::with_temporary_device(&OffloadOpener, namespace.path(), "test", &routed, &packets)?;
     assert_eq!(findings.iter().map(|finding| finding.packet.clone()).collect::<Vec<_>>(), packets);
     let is_fine = |finding: &Finding| finding.device == running.name && finding.outcome == Outcome::Local;
     assert!(findings.iter().all(is_fine), "{findings:?}");
@@ -172,9 +173,11 @@ fn a_running_instance_is_asked_and_not_disturbed() -> Result<(), Failed> {
 
 /// What `run` would be refused, without asking about any target: a consumer's namespace has no nodes.
 fn try_to_route(namespace: &Namespace, instance: &str, address: IpAddr) -> Result<(), DeviceError> {
-    probe::with_temporary_device(namespace.path(), instance, &[address], &[]).map(|findings| {
-        assert!(findings.is_empty(), "{findings:?}");
-    })
+    probe::with_temporary_device(&OffloadOpener, namespace.path(), instance, &[address], &[]).map(
+        |findings| {
+            assert!(findings.is_empty(), "{findings:?}");
+        },
+    )
 }
 
 fn a_route_of_anothers_is_an_error() -> Result<(), Failed> {
@@ -189,6 +192,17 @@ fn a_route_of_anothers_is_an_error() -> Result<(), Failed> {
             Err(DeviceError::RouteExists { holder, .. }) => assert_eq!(holder.as_deref(), Some(device)),
             other => return Err(format!("{other:?}").into()),
         }
+    }
+    Ok(())
+}
+
+fn either_backends_device_can_be_tried() -> Result<(), Failed> {
+    let namespace = namespace()?;
+    let routed = [ROUTED.into()];
+    let packets = [Packet::FromNode { node: ROUTED.into(), target: OWN.into() }];
+    for Backend { opener, name, .. } in &BACKENDS {
+        let findings = probe::with_temporary_device(*opener, namespace.path(), "test", &routed, &packets)?;
+        assert!(findings.iter().all(|finding| finding.outcome == Outcome::Local), "{name}: {findings:?}");
     }
     Ok(())
 }
@@ -224,7 +238,8 @@ fn network() -> Result<Hop, Failed> {
 fn ask_hosts(namespace: &Namespace, link: &str, address: &str) -> Result<Finding, Failed> {
     let answer = Answer { link: link.into(), address: ip(address)? };
     let (routed, packets) = ([answer.address], [Packet::FromHosts(answer)]);
-    let mut findings = probe::with_temporary_device(namespace.path(), "test", &routed, &packets)?;
+    let mut findings =
+        probe::with_temporary_device(&OffloadOpener, namespace.path(), "test", &routed, &packets)?;
     assert_eq!(findings.len(), 1, "{findings:?}");
     Ok(findings.remove(0))
 }

@@ -15,6 +15,8 @@ pub(crate) const TRIALS: &[Named] = &[
     ("proxy::what_was_there_before_is_left_as_it_was", what_was_there_before_is_left_as_it_was),
     ("proxy::an_entry_that_was_left_is_taken_over", an_entry_that_was_left_is_taken_over),
     ("proxy::a_missing_link_is_said_so_and_nothing_is_left", a_missing_link_is_said_so_and_nothing_is_left),
+    ("proxy::a_missing_link_can_be_waited_for", a_missing_link_can_be_waited_for),
+    ("proxy::who_answers_beside_us_keeps_it_on", who_answers_beside_us_keeps_it_on),
     ("proxy::a_link_that_was_down_is_answered_on_again", a_link_that_was_down_is_answered_on_again),
     ("proxy::a_lost_carrier_is_no_loss", a_lost_carrier_is_no_loss),
     ("proxy::the_successor_of_a_namespace_is_not_touched", the_successor_of_a_namespace_is_not_touched),
@@ -155,6 +157,39 @@ fn a_missing_link_is_said_so_and_nothing_is_left() -> Result<(), Failed> {
     assert!(error.to_string().contains(&remedy), "{error}");
     assert_eq!(entries(&network.router)?, "");
     assert!(!run(&network.router, "ip link")?.contains("sg-test:"));
+    Ok(())
+}
+
+fn a_missing_link_can_be_waited_for() -> Result<(), Failed> {
+    let router = Namespace::unique("sg-test")?;
+    let spec = DeviceSpec { answers: vec![answer(OURS[0])?], answers_may_wait: true, ..spec(&router) };
+    let mut opened = OffloadOpener.open(&spec)?;
+    bridge(&router)?;
+    assert_eq!(entries(&router)?, "");
+    opened.answering.iter_mut().for_each(Answering::renew);
+    assert_eq!(entries(&router)?.trim(), format!("{} dev br0 proxy", OURS[0]));
+    drop(opened);
+    assert_eq!(entries(&router)?, "");
+    Ok(())
+}
+
+/// Two devices whose hosts are on one link: the first to come has found `proxy_ndp` off.
+fn who_answers_beside_us_keeps_it_on() -> Result<(), Failed> {
+    let network = Network::new()?;
+    let first = open(&network.router, true)?;
+    let beside = Answer { link: "br0".into(), address: ip("fd77::5")? };
+    let spec = DeviceSpec {
+        name: "sg-beside".into(),
+        routed: vec![beside.address],
+        answers: vec![beside],
+        ..spec(&network.router)
+    };
+    let mut second = OffloadOpener.open(&spec)?;
+    drop(first);
+    network.send("fd77::5")?;
+    receive(&mut second.queues, |packet| packet.bytes.ends_with(b"hello"))?;
+    drop(second);
+    assert_eq!((entries(&network.router)?, proxy_ndp(&network.router)?), (String::new(), "1".into()));
     Ok(())
 }
 

@@ -72,6 +72,7 @@ pub(crate) fn spec(namespace: &Namespace) -> DeviceSpec {
         routed: vec![ROUTED.into()],
         local: Vec::new(),
         answers: Vec::new(),
+        answers_may_wait: false,
     }
 }
 

@@ -133,6 +133,7 @@ impl Opener for Machine {
                 name: spec.name.clone(),
                 offloads: spec.offloads,
                 namespace: NamespaceIdentity::of(&spec.namespace).unwrap(),
+                standing: None,
                 answering: None,
             })
         })

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use device::inside;
 use device::lab::Namespace;
-use runtime::{DeviceState, Snapshot};
+use runtime::{DeviceState, DeviceStatus, Snapshot};
 
 use crate::OfEach;
 use crate::lab::{
@@ -21,6 +21,7 @@ pub(crate) const OF_EACH: &[OfEach] = &[
     ("a_refused_target_refuses", a_refused_target_refuses),
     ("a_replaced_namespace_is_attached_again", a_replaced_namespace_is_attached_again),
     ("a_device_that_somebody_removes_is_made_anew", a_device_that_somebody_removes_is_made_anew),
+    ("a_device_that_somebody_sets_down_is_made_anew", a_device_that_somebody_sets_down_is_made_anew),
     ("stopping_removes_devices_and_routes", stopping_removes_devices_and_routes),
 ];
 
@@ -101,6 +102,28 @@ fn a_device_that_somebody_removes_is_made_anew(backend: &Backend) {
     lab.await_state("the loss", |snapshot| snapshot.devices[1].receive_errors > 0);
     lab.await_state("the new device", |snapshot| snapshot.endpoints[0].up);
     assert!(echoes(&mut stream, b"after"), "not even the flow is lost");
+}
+
+/// The kernel says nothing of it to the queues, and setting the device up again does not bring its routes back.
+fn a_device_that_somebody_sets_down_is_made_anew(backend: &Backend) {
+    let lab = Lab::new(backend);
+    let mut stream = lab.connect(INTERFACES[0], NAT).unwrap();
+    let is_up = |snapshot: &Snapshot| snapshot.devices.iter().all(DeviceStatus::is_up);
+    for (side, namespace, states) in [(0, &lab.provider, &["down", "up"][..]), (1, &lab.consumer, &["down"])]
+    {
+        assert!(echoes(&mut stream, b"before"));
+        let device = lab.forwarder.snapshot().devices[side].name.clone();
+        for state in states {
+            let set = ["-n", namespace.name(), "link", "set", &device, state];
+            assert!(Command::new("ip").args(set).status().unwrap().success());
+        }
+        lab.await_state("the loss", |snapshot| !is_up(snapshot));
+        lab.await_state("the new device", is_up);
+        assert!(echoes(&mut stream, b"after"), "not even the flow is lost");
+        for interface in INTERFACES {
+            assert!(echoes(&mut lab.connect(interface, NAT).unwrap(), b"afterwards"));
+        }
+    }
 }
 
 fn stopping_removes_devices_and_routes(backend: &Backend) {

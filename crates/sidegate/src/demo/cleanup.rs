@@ -31,29 +31,51 @@ pub(super) fn cleanup() -> Result<ExitCode, Failure> {
             "there are demos of root's, and only root can clean up after them; run with sudo",
         ));
     }
+    let mut failures = Vec::new();
     for demo in demos {
         let namespaces = namespaces.iter().filter(|name| process_of_namespace(name) == Some(demo));
-        clean_up_after(demo, namespaces)?;
+        clean_up_after(demo, namespaces, &mut failures);
     }
-    Ok(ExitCode::SUCCESS)
+    failures.iter().for_each(output::complain);
+    Ok(failures.first().map_or(ExitCode::SUCCESS, Failure::exit_code))
 }
 
-/// Removes what the demo of this process has left, if the process is gone.
-fn clean_up_after<'n>(demo: u32, namespaces: impl Iterator<Item = &'n String>) -> Result<(), Failure> {
+/// Removes what the demo of this process has left, if the process is gone. What cannot be removed keeps nothing else.
+fn clean_up_after<'n>(demo: u32, namespaces: impl Iterator<Item = &'n String>, failures: &mut Vec<Failure>) {
     let socket = socket_of(&instance(demo));
     let is_there = socket.exists();
     let claim = match Claim::take(&instance(demo), &socket) {
+        Ok(claim) => claim,
         Err(ClaimError::Running { .. }) => {
-            return output::print(format_args!("left alone: {}, which runs\n", instance(demo)));
+            failures
+                .extend(output::print(format_args!("left alone: {}, which runs\n", instance(demo))).err());
+            return;
         }
-        claim => claim?,
+        Err(error) => {
+            failures.push(refusal(error));
+            return;
+        }
     };
     for namespace in namespaces {
-        lab::remove(namespace)?;
-        output::print(format_args!("removed namespace {namespace}\n"))?;
+        let removed = lab::remove(namespace).map_err(Failure::from);
+        let said = removed.and_then(|()| output::print(format_args!("removed namespace {namespace}\n")));
+        failures.extend(said.err());
     }
     drop(claim);
-    if is_there { output::print(format_args!("removed {}\n", socket.display())) } else { Ok(()) }
+    if is_there {
+        failures.extend(output::print(format_args!("removed {}\n", socket.display())).err());
+    }
+}
+
+/// Why a demo's name cannot be had: in the words of this command, which has no `--socket`.
+fn refusal(error: ClaimError) -> Failure {
+    match error {
+        ClaimError::Occupied { path } => Failure::system(format_args!(
+            "{} is there, and no demo has left it behind; remove it by hand",
+            path.display()
+        )),
+        error => error.into(),
+    }
 }
 
 /// The demos that have a socket or a lock, dead or alive.

@@ -36,7 +36,9 @@ pub(super) fn echo_door() -> SocketAddr {
 }
 
 /// What the names of the demo's namespaces begin with.
-const LABEL: &str = "sg-demo";
+const PREFIX: &str = "sg-demo-";
+/// The networks, as their namespaces are called: a consumer's, the other's, the provider's.
+const LABELS: [&str; 3] = ["a", "b", "p"];
 
 /// The instance that is the demo of this process.
 pub(super) fn instance(pid: u32) -> String {
@@ -45,13 +47,24 @@ pub(super) fn instance(pid: u32) -> String {
 
 /// The process that an instance is the demo of.
 pub(super) fn process_of_instance(instance: &str) -> Option<u32> {
-    instance.strip_prefix("demo-")?.parse().ok()
+    number(instance.strip_prefix("demo-")?)
 }
 
-/// The process whose demo a namespace is part of.
+/// The process whose demo a namespace is part of: its name is a label, the process and a count, and nothing else is, for
+/// `--cleanup` removes what has such a name.
 pub(super) fn process_of_namespace(name: &str) -> Option<u32> {
-    let mut parts = name.strip_prefix(LABEL)?.split('-').skip(2);
-    parts.next()?.parse().ok()
+    let parts: Vec<&str> = name.strip_prefix(PREFIX)?.split('-').collect();
+    let [label, process, count] = parts[..] else { return None };
+    if !LABELS.contains(&label) {
+        return None;
+    }
+    number(count).and(number(process))
+}
+
+/// A number as it is printed: without sign or leading zeros.
+fn number(digits: &str) -> Option<u32> {
+    let number: u32 = digits.parse().ok()?;
+    (number.to_string() == digits).then_some(number)
 }
 
 /// A consumer's network.
@@ -85,8 +98,9 @@ pub(super) struct Network {
 
 impl Network {
     pub(super) fn make(instance: &str) -> Result<Self> {
-        let consumers = [Consumer::make("a")?, Consumer::make("b")?];
-        let provider = namespace("p", TARGET)?;
+        let [a, b, p] = LABELS;
+        let consumers = [Consumer::make(a)?, Consumer::make(b)?];
+        let provider = namespace(p, TARGET)?;
         let file = operators_file(instance, &consumers, provider.name());
         Ok(Self { consumers, provider, file })
     }
@@ -124,7 +138,7 @@ impl Network {
 }
 
 fn namespace(label: &str, address: IpAddr) -> Result<lab::Namespace> {
-    let namespace = lab::Namespace::unique(&format!("{LABEL}-{label}"))?;
+    let namespace = lab::Namespace::unique(&format!("{PREFIX}{label}"))?;
     namespace.address(&[(address, 24)])?;
     Ok(namespace)
 }
@@ -178,10 +192,37 @@ mod tests {
     fn what_belongs_to_a_demo_is_known_by_its_name() {
         assert_eq!(process_of_instance(&instance(4711)), Some(4711));
         assert_eq!(process_of_namespace("sg-demo-p-4711-2"), Some(4711));
+        for label in LABELS {
+            assert_eq!(process_of_namespace(&format!("sg-demo-{label}-1-10")), Some(1));
+        }
         for other in ["sg-demo", "sg-demo-a", "sg-demo-a-b-0", "sg-test-4711-0", "4711"] {
             assert_eq!(process_of_namespace(other), None, "{other}");
         }
-        assert_eq!(process_of_instance("orders"), None);
-        assert_eq!(process_of_instance("demo-day"), None);
+        for other in ["orders", "demo-day", "demo-", "demo-+5", "demo-05", "demo-5-1", "demo-5.old"] {
+            assert_eq!(process_of_instance(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_demos_is_somebody_elses() {
+        for other in [
+            "sg-demo-web-8080",
+            "sg-demolition-eu-7",
+            "sg-demo-test-1",
+            "sg-demo-web-8080-1",
+            "sg-demo-a-4711",
+            "sg-demo-a-4711-",
+            "sg-demo-a-4711-x",
+            "sg-demo-a-4711-0-old",
+            "sg-demo-a-4711--0",
+            "sg-demo--4711-0",
+            "sg-demo-a-+4711-0",
+            "sg-demo-a-04711-0",
+            "sg-demo-a-99999999999-0",
+            "sg-demoa-4711-0",
+            "xsg-demo-a-4711-0",
+        ] {
+            assert_eq!(process_of_namespace(other), None, "{other}");
+        }
     }
 }

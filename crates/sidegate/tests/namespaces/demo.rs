@@ -1,10 +1,12 @@
 //! The demo's end, whatever ends it; and the one that stays to be played with.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{self, Command};
 
+use device::lab::Namespace;
 use libtest_mimic::Failed;
 use rustix::process::Signal;
+use tempfile::Builder;
 
 use crate::Named;
 use crate::lab::{Running, ensure, exited, sidegate};
@@ -13,6 +15,8 @@ pub(crate) const TRIALS: &[Named] = &[
     ("demo::it_cleans_up_when_interrupted", it_cleans_up_when_interrupted),
     ("demo::a_kept_one_is_there_to_play_with", a_kept_one_is_there_to_play_with),
     ("demo::what_a_killed_one_has_left_is_removed", what_a_killed_one_has_left_is_removed),
+    ("demo::what_cannot_be_removed_keeps_nothing_else", what_cannot_be_removed_keeps_nothing_else),
+    ("demo::what_is_not_a_demos_is_not_removed", what_is_not_a_demos_is_not_removed),
 ];
 
 /// A demo at work.
@@ -122,6 +126,46 @@ fn what_a_killed_one_has_left_is_removed() -> Result<(), Failed> {
     let ask = alive.command("/hello/a")?;
     exited(&Command::new("sh").args(["-c", ask]).output()?, 0, &["a 10.2.9.1:"])?;
     alive.end(Signal::TERM, 0)
+}
+
+/// The first of two dead demos has something else than a socket at its socket's place.
+fn what_cannot_be_removed_keeps_nothing_else() -> Result<(), Failed> {
+    let (odd, other) = (no_process(4_000_000_000), no_process(4_100_000_000));
+    let socket = control::socket_of(&format!("demo-{odd}"));
+    let folder = socket.parent().ok_or("no folder")?;
+    std::fs::create_dir_all(folder)?;
+    let file =
+        Builder::new().prefix(&format!("demo-{odd}")).suffix(".sock").rand_bytes(0).tempfile_in(folder)?;
+    let leftovers = [odd, other].map(|demo| Namespace::create(&format!("sg-demo-a-{demo}-0")));
+    let [in_the_way, removable] = leftovers;
+    let (in_the_way, removable) = (in_the_way?, removable?);
+
+    let output = sidegate("demo").arg("--cleanup").output()?;
+    let said = [&file.path().display().to_string(), "remove it by hand", removable.name()];
+    exited(&output, 2, &said)?;
+    ensure(in_the_way.path().exists() && file.path().exists(), || "what was in the way is gone".into())?;
+    ensure(!removable.path().exists(), || "the other is still there".into())?;
+    drop(file);
+    exited(&sidegate("demo").arg("--cleanup").output()?, 0, &[in_the_way.name()])
+}
+
+fn what_is_not_a_demos_is_not_removed() -> Result<(), Failed> {
+    let nobody = no_process(4_200_000_000);
+    let left = Namespace::create(&format!("sg-demo-a-{nobody}-0"))?;
+    let others = [format!("sg-demo-test-{nobody}"), format!("sg-demolition-eu-{nobody}")];
+    let others = others.map(|name| Namespace::create(&name));
+    exited(&sidegate("demo").arg("--cleanup").output()?, 0, &[left.name()])?;
+    ensure(!left.path().exists(), || "a demo's is still there".into())?;
+    for other in others {
+        let other = other?;
+        ensure(other.path().exists(), || format!("{} is gone", other.name()))?;
+    }
+    Ok(())
+}
+
+/// A number that no process has, and no other run of these trials uses.
+fn no_process(base: u32) -> u32 {
+    base + process::id()
 }
 
 /// The socket that a kept demo answers on.

@@ -22,6 +22,7 @@ pub(crate) const TRIALS: &[Named] = &[
     ("hosts::after_sigkill_a_start_takes_over", after_sigkill_a_start_takes_over),
     ("hosts::in_a_namespaces_successor_are_answered", in_a_namespaces_successor_are_answered),
     ("hosts::check_and_run_say_what_is_missing", check_and_run_say_what_is_missing),
+    ("hosts::where_settings_are_read_only_it_is_said_so", where_settings_are_read_only_it_is_said_so),
 ];
 
 /// What takes a host longer than this to find, it does not find: the kernel waits 0.8 s at most before it answers.
@@ -226,14 +227,11 @@ fn in_a_namespaces_successor_are_answered() -> Result<(), Failed> {
     // The old one has to go before the new one of the same name can come.
     drop(std::mem::replace(&mut branch.lab.consumer, Namespace::unique("sg-cli-other")?));
     branch.lab.consumer = Namespace::create(&name)?;
-    eventually("status says what is missing", || {
-        let status = branch.lab.sidegate("status").output();
-        status.is_ok_and(|output| exited(&output, 0, &["no such link"]).is_ok())
-    })?;
+    eventually("the device needs no link", || branch.lab.has_device().is_ok_and(|has| has))?;
     bridge(&branch.lab.consumer, ROUTER)?;
     branch.host = attach(&branch.lab.consumer, ["10.1.0.7/16", "fd01::7/64"])?;
     branch.forward(true)?;
-    eventually("the new namespace is attached", || branch.talks().is_ok())?;
+    eventually("they are answered", || branch.talks().is_ok())?;
     ensure(running.end(Signal::TERM)?.success(), || "it does not end well".into())?;
     branch.nothing_is_left()
 }
@@ -269,4 +267,29 @@ fn check_and_run_say_what_is_missing() -> Result<(), Failed> {
     exited(&check()?, 2, &["hosts on br7 -> 10.1.9.50", "no such link"])?;
     exited(&lab.sidegate("run").output()?, 2, &["10.1.9.50 on br7", "no such link", "answer_on"])?;
     ensure(!lab.has_device()?, || "a device is left".into())
+}
+
+/// As in a container: in a mount namespace of the command's own, /proc/sys cannot be written.
+fn where_settings_are_read_only_it_is_said_so() -> Result<(), Failed> {
+    let branch = Branch::on_link()?;
+    branch.declare(ANSWER_ON)?;
+    let Branch { lab, .. } = &branch;
+    let read_only = |verb: &str, more: &[&str]| {
+        let script = "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$@\"";
+        let sidegate = lab.sidegate(verb);
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]);
+        command.arg(sidegate.get_program()).args(sidegate.get_args()).args(more).output()
+    };
+    let (check, run) = (|| read_only("check", &["--live"]), || read_only("run", &["--", "true"]));
+    let told =
+        ["`proxy_ndp` of br0 is off", "/proc/sys is read-only", "sysctl -w net.ipv6.conf.br0.proxy_ndp=1"];
+    exited(&check()?, 2, &told)?;
+    exited(&run()?, 2, &told)?;
+    ensure(!lab.has_device()?, || "a device is left".into())?;
+
+    let set = || fs::write("/proc/sys/net/ipv6/conf/br0/proxy_ndp", "1");
+    inside(lab.consumer.path(), set)??;
+    exited(&check()?, 0, &["answered"])?;
+    exited(&run()?, 0, &[])
 }

@@ -18,6 +18,7 @@ pub(crate) const TRIALS: &[Named] = &[
     ("privilege::the_demo_runs_without_root", the_demo_runs_without_root),
     ("privilege::a_kept_demo_can_be_entered", a_kept_demo_can_be_entered),
     ("privilege::a_closed_tun_is_said_so", a_closed_tun_is_said_so),
+    ("privilege::a_tun_that_no_mode_opens_is_said_so", a_tun_that_no_mode_opens_is_said_so),
     ("privilege::a_missing_tun_is_said_so", a_missing_tun_is_said_so),
     ("privilege::forbidden_user_namespaces_are_said_so", forbidden_user_namespaces_are_said_so),
     ("privilege::a_bare_root_is_told_how_to_start_a_container", a_bare_root_is_told_how_to_start_a_container),
@@ -28,6 +29,8 @@ pub(crate) const TRIALS: &[Named] = &[
 #[derive(Clone, Copy)]
 enum Tun {
     Mode(u32),
+    /// Open, but on a mount where no device is.
+    NoDevices,
     Missing,
 }
 
@@ -60,6 +63,9 @@ impl Stage {
     fn sidegate(&self, who: &str, tun: Tun, arguments: &[&str]) -> Command {
         let node = match tun {
             Tun::Mode(mode) => format!("mknod --mode={mode:o} /dev/net/tun c 10 200"),
+            Tun::NoDevices => {
+                "mknod --mode=666 /dev/net/tun c 10 200 && mount -o remount,nodev /dev/net".into()
+            }
             Tun::Missing => "true".into(),
         };
         let script = format!("mount -t tmpfs tmpfs /dev/net && {node} && exec {who} \"$@\"");
@@ -93,6 +99,14 @@ fn a_kept_demo_can_be_entered() -> Result<(), Failed> {
 fn a_closed_tun_is_said_so() -> Result<(), Failed> {
     let output = Stage::new()?.demo(NOBODY, Tun::Mode(0o600))?;
     exited(&output, 2, &["/dev/net/tun is closed to this user (mode 0600)", "sudo chmod 0666 /dev/net/tun"])
+}
+
+fn a_tun_that_no_mode_opens_is_said_so() -> Result<(), Failed> {
+    let stage = Stage::new()?;
+    for who in [NOBODY, ROOT] {
+        exited(&stage.demo(who, Tun::NoDevices)?, 2, &["may not be opened, whatever its mode", "`nodev`"])?;
+    }
+    Ok(())
 }
 
 fn a_missing_tun_is_said_so() -> Result<(), Failed> {

@@ -5,7 +5,7 @@ use crate::problem::{Place, Read};
 
 /// The kernel's limit (`IFNAMSIZ` less the closing zero).
 const MAX_LINK: usize = 15;
-/// What every device of sidegate's starts with.
+/// What the name of every device of sidegate's begins with.
 const OWN_PREFIX: &str = "sg-";
 
 /// A link that is named in the file.
@@ -44,7 +44,7 @@ fn flaw(name: &str) -> Option<&'static str> {
     } else if name == "lo" {
         Some("is the loopback link, behind which there are no hosts")
     } else if name.starts_with(OWN_PREFIX) {
-        Some("is a device of sidegate's own, behind which there are no hosts")
+        Some("begins with `sg-`, which sidegate keeps for its own devices; rename the link")
     } else {
         None
     }
