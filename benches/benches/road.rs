@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use arrayvec::ArrayVec;
+use criterion::measurement::WallTime;
+use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use engine::{Egress, Event, HandOverFull, Message, Output, Reason, Shared, Verdict, Worker, WorkerId};
-use flow::{FlowPath, Key, NewFlow, Place, PoolKey, Ports, Table};
+use flow::{Cause, FlowPath, Key, Lane, LaneId, Lanes, NewFlow, Place, PoolKey, Table};
 use topology::{DeviceId, Id, Origin, Topology};
 use wire::{Addr, Checksum, Frame, Offload, Protocol, Rewrite, Segmentation, SegmentationKind};
 
@@ -81,17 +83,18 @@ fn table(criterion: &mut Criterion) {
         });
         let mut next = steps_through(flows);
         group.bench_function(format!("hit and observe, {flows} flows"), |b| {
+            let packet = wire::parse(&tcp(1, 0x10, 1400)).unwrap();
             b.iter(|| {
                 let found = turn.find(&original(next())).unwrap();
-                turn.observe(&found, wire::TcpFlags::new(0x10), 1400, NOW);
+                turn.observe(&found, &packet, NOW)
             });
         });
         drop(turn);
         group.bench_function(format!("insert and release, {flows} flows"), |b| {
             b.iter(|| {
                 let turn = table.turn(0);
-                let flow = turn.insert(&new_flow(&table, flows + 1), NOW).unwrap().flow;
-                turn.release(flow)
+                let flow = turn.open(&new_flow(flows + 1), NOW, |_| ()).unwrap().flow;
+                turn.release(flow, Cause::Released)
             });
         });
     }
@@ -123,6 +126,7 @@ fn whole(criterion: &mut Criterion) {
         });
         assert_eq!(sink.refused, 0);
     }
+    known_among_many(&mut group);
     group.bench_function("new flow: SYN and RST, and its expiry", |b| {
         let (mut port, mut now) = (0, NOW);
         b.iter_batched(
@@ -183,6 +187,49 @@ fn worker() -> Worker {
     worker
 }
 
+/// Packets of known flows in random order, one by one and in batches: the time is that of one packet.
+fn known_among_many(group: &mut BenchmarkGroup<'_, WallTime>) {
+    const CLIENTS: u32 = 50_000;
+    let mut worker = worker();
+    let mut sink = Sink::default();
+    for client in 0..CLIENTS {
+        let mut first = udp(client as u16 + 1);
+        worker.input(CONSUMER, &mut [partial(&mut first)], NOW, &mut sink);
+    }
+    for size in [1, 8] {
+        let mut next = steps_through(CLIENTS);
+        group.throughput(Throughput::Elements(size as u64));
+        group.bench_function(format!("one of 50,000 known flows, {size} at a time"), |b| {
+            b.iter_batched_ref(
+                || (0..size).map(|_| udp(next() as u16 + 1)).collect::<Vec<_>>(),
+                |packets| {
+                    let mut frames: ArrayVec<Frame<'_>, 8> = packets.iter_mut().map(partial).collect();
+                    worker.input(CONSUMER, &mut frames, NOW, &mut sink);
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    assert_eq!(sink.refused, 0);
+}
+
+/// A datagram from the consumer, with a checksum that nobody looks at.
+fn udp(port: u16) -> Vec<u8> {
+    let mut bytes = vec![0; 128];
+    bytes[0] = 0x45;
+    bytes[3] = 128;
+    bytes[8..10].copy_from_slice(&[64, 17]);
+    bytes[12..20].copy_from_slice(&[10, 1, 0, 2, 10, 1, 9, 50]);
+    bytes[20..22].copy_from_slice(&port.to_be_bytes());
+    bytes[23] = 53;
+    bytes[25] = 108;
+    bytes
+}
+
+fn partial(bytes: &mut Vec<u8>) -> Frame<'_> {
+    Frame { offload: Offload { checksum: Checksum::Partial, segmentation: None }, bytes }
+}
+
 /// A TCP packet from the consumer, with checksums that nobody looks at.
 fn tcp(port: u16, flags: u8, payload: usize) -> Vec<u8> {
     let mut bytes = vec![0; 40 + payload];
@@ -198,40 +245,31 @@ fn tcp(port: u16, flags: u8, payload: usize) -> Vec<u8> {
 }
 
 fn filled(flows: u32) -> Table {
-    let pools = (0..1 + flows / 50_000).map(pool_key);
-    let table = Table::new(2 * FLOWS as usize, 1, Ports::new(pools), [1, 2, 3, 4]);
-    let turn = table.turn(0);
+    let lanes = (0..8).map(lane).collect();
+    let table = Table::new(2 * FLOWS as usize, 1, Lanes::new(lanes, 55_000), [1, 2, 3, 4]);
     for client in 0..flows {
-        turn.insert(&new_flow(&table, client), NOW).unwrap();
+        table.turn(0).open(&new_flow(client), NOW, |_| ()).unwrap();
     }
-    drop(turn);
     table
 }
 
-fn pool_key(pool: u32) -> PoolKey {
-    let target = Addr::v4((0x0a02_0000 + pool).to_be_bytes());
-    PoolKey { protocol: Protocol::Tcp, node: Id::new(0, 0), target, target_port: 8080 }
-}
-
-fn new_flow(table: &Table, client: u32) -> NewFlow {
-    let key = pool_key(client / 50_000 % 2);
-    let pool = table.ports().pool(&key).or(table.ports().pool(&pool_key(0))).unwrap();
-    let port = table.ports().take(pool, u64::from(client)).unwrap();
-    let reply = Key {
-        place: Place::Node(key.node),
-        protocol: Protocol::Tcp,
-        local_port: port,
-        remote: key.target,
-        remote_port: key.target_port,
-    };
-    NewFlow {
-        original: original(client),
-        reply,
+fn lane(number: u32) -> Lane {
+    let target = Addr::v4((0x0a02_0000 + number).to_be_bytes());
+    Lane {
+        endpoint: Id::new(0, 0),
         listener: Id::new(0, 0),
         target: Id::new(0, 0),
-        pool,
-        path: FlowPath::Nat,
+        pool: PoolKey { protocol: Protocol::Tcp, node: Id::new(0, 0), target, target_port: 8080 },
         idle: Duration::from_secs(350),
+    }
+}
+
+fn new_flow(client: u32) -> NewFlow {
+    NewFlow {
+        original: original(client),
+        lane: LaneId::new(client as usize / 10_000),
+        path: FlowPath::Nat,
+        preference: client.into(),
     }
 }
 

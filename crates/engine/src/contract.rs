@@ -1,7 +1,9 @@
 //! The engine's contract: what a worker is handed, and what it may say. Everything around the engine (threads, devices,
 //! counters, taps, the simulator) knows only these types.
 
-use flow::{Cause, FlowId, FlowPath, Totals};
+use std::time::Duration;
+
+use flow::{Cause, FlowId, FlowPath, Key, Totals};
 use topology::{DeviceId, InterfaceId, TargetId};
 use wire::Frame;
 
@@ -9,7 +11,7 @@ use crate::verdict::{Reason, Verdict};
 
 /// One of the engine's per-thread parts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct WorkerId(pub u16);
+pub struct WorkerId(pub u8);
 
 impl WorkerId {
     /// Its place among the workers.
@@ -85,6 +87,15 @@ pub enum Event {
         forward: Totals,
         /// What came back.
         returned: Totals,
+    },
+    /// A packet came for a flow that had expired in silence; it was answered with a RST.
+    ExpiredFlowHit {
+        /// The flow's consumer side.
+        original: Key,
+        /// The flow's target side.
+        reply: Key,
+        /// For how long nothing had been heard of it.
+        silent: Duration,
     },
     /// Fragments that were kept, with the verdict [`Reason::FragmentKept`], have come to their end: sent on when their
     /// datagram's first one came, or dropped. Whoever counts verdicts counts this beside them, so that every fragment that

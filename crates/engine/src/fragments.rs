@@ -17,7 +17,7 @@ mod shares;
 mod waiting;
 
 use flow::{Found, Key, Place};
-use wire::{Checksum, Fragment, Frame, Offload, Packet, Protocol, Rewrite, TcpFlags};
+use wire::{Checksum, Fragment, Frame, Offload, Packet, Protocol, Rewrite};
 
 use crate::contract::{Egress, Event, Output, WorkerId};
 use crate::journey::{Journey, Trail, is_damaged};
@@ -215,7 +215,7 @@ impl<O: Output> Journey<'_, O> {
 
     /// Makes a fragment what its flow and its datagram want it to be.
     fn rewrite_fragment(&mut self, frame: &mut Frame<'_>, fragment: &Fragment, way: &Way) {
-        self.turn.observe(&way.found, TcpFlags::default(), frame.bytes.len(), self.now);
+        self.turn.count(&way.found, frame.bytes.len(), self.now);
         fragment.rewrite(frame.bytes, &way.rewrite, way.passage.identification);
         // What the kernel vouches for in one fragment says nothing about the datagram.
         frame.offload = Offload::NONE;
@@ -234,5 +234,5 @@ fn rest(reason: Reason) -> Reason {
 fn owner(shared: &Shared, name: &Name) -> WorkerId {
     // The low bits choose among the owner's own places for it.
     let hash = shared.datagram_keys.hash_one(name) >> 32;
-    WorkerId((hash % shared.workers() as u64) as u16)
+    WorkerId((hash % shared.workers() as u64) as u8)
 }

@@ -111,7 +111,7 @@ impl<O: Output> Journey<'_, O> {
         &mut self,
         error: IcmpError,
         quote: &Quote,
-        relay: u16,
+        relay: u32,
         found: &Found,
     ) -> Result<Reason, Reason> {
         match error {

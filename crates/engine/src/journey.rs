@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use flow::{Direction, FlowId, FlowPath, Found, Key, NewFlow, Phase, Place, Refused, Turn};
+use flow::{Direction, FlowId, FlowPath, Found, Key, NewFlow, Phase, Place, Refused, Sign, Turn};
 use topology::{DeviceId, InterfaceId, Path};
 use wire::{Checksum, Frame, Packet, Protocol, RESET_CAPACITY, Rewrite, Unparsed, checksum_is_valid};
 
@@ -22,7 +22,11 @@ use crate::contract::{Egress, Event, Output, WorkerId};
 use crate::shared::Shared;
 use crate::terminate::Opening;
 use crate::verdict::{Reason, Verdict};
+use crate::view::Candidate;
 use crate::worker::{Own, close, closed_event};
+
+/// Frames that are brought near together.
+pub(crate) const BATCH: usize = 8;
 
 /// One batch's journey: what the worker has at hand while it carries frames.
 pub(crate) struct Journey<'a, O> {
@@ -53,6 +57,15 @@ impl Trail {
 }
 
 impl<O: Output> Journey<'_, O> {
+    /// Brings near what the frames of a batch will ask for: while the memory of one's flow comes, the others' comes too. What they
+    /// say is read again when they are carried: that is less work than to remember it.
+    pub(crate) fn prefetch(&self, batch: &[Frame<'_>]) {
+        let packets = batch.iter().filter_map(|frame| wire::parse(frame.bytes).ok());
+        let place_of = |packet: &Packet| self.shared.view.place(self.device, packet.destination);
+        let keys = packets.filter_map(|packet| Some(key_of(&packet, place_of(&packet)?)));
+        self.turn.prefetch::<BATCH>(keys);
+    }
+
     /// Carries one frame to its end. `None` if it was handed to another worker, which will say how it ended.
     #[inline]
     pub(crate) fn carry(&mut self, frame: &mut Frame<'_>) -> Option<Verdict> {
@@ -82,13 +95,7 @@ impl<O: Output> Journey<'_, O> {
         if frame.wire_len(packet.payload) > self.shared.view.mtu {
             return Err(self.over_mtu(frame, packet.source, packet.destination));
         }
-        let key = Key {
-            place,
-            protocol: packet.protocol,
-            local_port: packet.destination_port,
-            remote: packet.source,
-            remote_port: packet.source_port,
-        };
+        let key = key_of(&packet, place);
         let found = match self.turn.find(&key) {
             Some(found) if !reuses_closed(&found, &packet) => found,
             // A damaged packet opens nothing and is not answered. (One of a known flow is the receiver's to notice.)
@@ -109,17 +116,18 @@ impl<O: Output> Journey<'_, O> {
         trail: &mut Trail,
     ) -> Result<Option<Reason>, Reason> {
         trail.follow(found);
-        // A target answers; it opens nothing, not even on a tuple that a flow has.
-        if found.direction == Direction::Reply && packet.flags.opens() {
+        // A target answers; it opens nothing, not even on a tuple that a flow has. (While the flow is half-open, both ends may be
+        // opening it at once.)
+        if found.direction == Direction::Reply && packet.flags.opens() && found.phase() != Phase::Opening {
             return Err(Reason::OneWay);
         }
         match found.path {
             FlowPath::Nat => self.rewrite(frame, packet, found).map(Some),
             FlowPath::Terminated { worker, relay } if worker == self.own.id.0 => {
-                self.turn.observe(found, packet.flags, packet.len, self.now);
+                self.turn.count(found, packet.len, self.now);
                 let taken = self.own.terminator.input(relay, found, frame, self.now, self.out);
-                if let Some(flow) = taken.over {
-                    close(self.turn.finish(flow), self.out);
+                if let Some(over) = taken.over {
+                    close(self.turn.retire(over.flow, over.cause), self.out);
                 }
                 Ok(Some(taken.reason))
             }
@@ -128,7 +136,7 @@ impl<O: Output> Journey<'_, O> {
     }
 
     /// A frame that is another worker's to carry, as it came.
-    pub(crate) fn hand_over(&mut self, worker: u16, frame: &Frame<'_>) -> Result<Option<Reason>, Reason> {
+    pub(crate) fn hand_over(&mut self, worker: u8, frame: &Frame<'_>) -> Result<Option<Reason>, Reason> {
         let handed = self.out.hand_over(WorkerId(worker), self.device, frame);
         handed.map(|()| None).map_err(|_| Reason::HandOverFull)
     }
@@ -140,13 +148,16 @@ impl<O: Output> Journey<'_, O> {
             return Err(self.ttl_expired(frame, packet));
         }
         let (egress, rewrite) = self.onward(found)?;
-        self.turn.observe(found, packet.flags, packet.len, self.now);
+        let sign = self.turn.observe(found, packet, self.now);
         if packet.flags.syn() {
             wire::clamp_mss(frame, packet, self.shared.view.mss_ceiling(packet.source));
         }
         rewrite.apply(frame, packet);
         self.out.forward(frame, egress);
-        Ok(Reason::Forwarded)
+        Ok(match sign {
+            Sign::Plausible => Reason::Forwarded,
+            Sign::Stray => Reason::StrayForwarded,
+        })
     }
 
     /// Where a flow's packets leave, and as what.
@@ -173,11 +184,11 @@ impl<O: Output> Journey<'_, O> {
         key: &Key,
     ) -> Result<Found, Reason> {
         if let Place::Node(_) = key.place {
-            return Err(self.one_way(packet));
+            return Err(self.one_way(packet, key));
         }
         let admission = self.shared.admit(&Tuple::of(self.device, packet))?;
         if packet.protocol == Protocol::Tcp && !packet.flags.opens() {
-            return Err(self.reset(packet, Reason::NoFlowReset));
+            return Err(self.reset(packet, key, Reason::NoFlowReset));
         }
         if would_expire(&admission, packet) {
             return Err(self.ttl_expired(frame, packet));
@@ -202,7 +213,7 @@ impl<O: Output> Journey<'_, O> {
     }
 
     /// A SYN from the tuple of a flow that has closed. If it is to go to the same target, the flow simply opens again, with
-    /// the port that the target knows; otherwise it makes room for a new one.
+    /// the port that the target knows; otherwise it is a new one, and the closed one only keeps its port quiet.
     fn reuse(
         &mut self,
         frame: &Frame<'_>,
@@ -214,42 +225,28 @@ impl<O: Output> Journey<'_, O> {
         if would_expire(&admission, packet) {
             return Err(self.ttl_expired(frame, packet));
         }
-        if admission.candidate.target == closed.target
-            && let Some(ended) = self.turn.reopen(closed.flow, self.now)
+        if admission.candidate.lane == closed.lane
+            && let Some((found, ended)) = self.turn.reopen(closed, self.now)
         {
             self.out.event(closed_event(&ended));
-            self.say_opened(closed, admission.interface);
-            return Ok(Found { phase: Phase::Opening, ..*closed });
+            self.say_opened(&found, admission.interface);
+            return Ok(found);
         }
-        close(self.turn.release(closed.flow), self.out);
+        close(self.turn.part(closed), self.out);
         self.newcomer(frame, packet, key)
     }
 
     /// Takes a source port and makes the flow.
     fn open(&mut self, key: &Key, admission: &Admission<'_>, path: FlowPath) -> Result<Found, Reason> {
-        let candidate = admission.candidate;
-        let client = (key.remote.to_bits(), key.remote_port, admission.interface, candidate.target);
+        let Candidate { target, lane, .. } = *admission.candidate;
+        let client = (key.remote.to_bits(), key.remote_port, admission.interface, target);
         let preference = self.shared.preference.hash_one(client);
-        let port =
-            self.shared.flows.ports().take(candidate.pool, preference).ok_or(Reason::PortsExhausted)?;
-        let reply = Key {
-            place: Place::Node(candidate.node),
-            protocol: key.protocol,
-            local_port: port,
-            remote: candidate.address,
-            remote_port: candidate.port,
-        };
-        let new = NewFlow {
-            original: *key,
-            reply,
-            listener: admission.door.listener,
-            target: candidate.target,
-            pool: candidate.pool,
-            path,
-            idle: admission.door.idle_timeout,
-        };
-        self.turn.insert(&new, self.now).map_err(|refused| match refused {
+        let new = NewFlow { original: *key, lane, path, preference };
+        let out = &mut *self.out;
+        let opened = self.turn.open(&new, self.now, |crowded_out| close(Some(crowded_out), out));
+        opened.map_err(|refused| match refused {
             Refused::Full => Reason::TableFull,
+            Refused::Ports => Reason::PortsExhausted,
             Refused::Raced => Reason::Raced,
         })
     }
@@ -271,39 +268,52 @@ impl<O: Output> Journey<'_, O> {
     }
 
     fn say_opened(&mut self, found: &Found, interface: InterfaceId) {
-        let Found { flow, target, path, .. } = *found;
+        let Found { flow, lane, path, .. } = *found;
+        let target = self.shared.flows.lanes().lane(lane).target;
         self.out.event(Event::FlowOpened { flow, interface, target, path });
     }
 
     /// A packet to a node's address that belongs to no flow: somebody on the provider's side wants in.
-    fn one_way(&mut self, packet: &Packet) -> Reason {
+    fn one_way(&mut self, packet: &Packet, key: &Key) -> Reason {
         if packet.protocol != Protocol::Tcp || packet.flags.opens() {
             return Reason::OneWay;
         }
         match check_source(&self.shared.view, self.device, packet.source) {
-            Ok(()) => self.reset(packet, Reason::OneWayReset),
+            Ok(()) => self.reset(packet, key, Reason::OneWayReset),
             Err(reason) => reason,
         }
     }
 
     /// Answers with a RST, within the rate; a RST itself is never answered.
-    fn reset(&mut self, packet: &Packet, reason: Reason) -> Reason {
+    fn reset(&mut self, packet: &Packet, key: &Key, otherwise: Reason) -> Reason {
         let mut buffer = [0; RESET_CAPACITY];
         match wire::write_reset(packet, &mut buffer) {
             None => Reason::NoFlow,
             Some(_) if !self.own.resets.allow(self.now) => Reason::ResetLimited,
             Some(len) => {
                 self.out.emit(&mut Frame::plain(&mut buffer[..len]), Egress::Device(self.device));
-                reason
+                self.reset_reason(key, otherwise)
             }
         }
+    }
+}
+
+/// The side of a flow that a packet to this place belongs to.
+#[inline]
+fn key_of(packet: &Packet, place: Place) -> Key {
+    Key {
+        place,
+        protocol: packet.protocol,
+        local_port: packet.destination_port,
+        remote: packet.source,
+        remote_port: packet.source_port,
     }
 }
 
 /// Whether a SYN comes from the tuple of a flow that has closed. (A terminated flow's owner clears it away itself; until then
 /// its own TCP answers.)
 fn reuses_closed(found: &Found, packet: &Packet) -> bool {
-    found.phase == Phase::Closing
+    found.phase() == Phase::Closing
         && found.direction == Direction::Forward
         && found.path == FlowPath::Nat
         && packet.flags.opens()

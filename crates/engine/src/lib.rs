@@ -8,6 +8,7 @@
 mod admit;
 mod answers;
 mod contract;
+mod expiry;
 mod fragments;
 mod icmp;
 mod idents;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use balance::Health;
-use flow::{Ports, Table};
+use flow::{Lanes, Table};
 use topology::Topology;
 
 use crate::admit::{Admission, Tuple, admit};
@@ -12,7 +12,7 @@ use crate::idents::Idents;
 use crate::verdict::Reason;
 use crate::view::View;
 
-/// Flow table, ports, topology and health: one for all workers.
+/// Flow table, source ports, topology and health: one for all workers.
 pub struct Shared {
     pub(crate) topology: Arc<Topology>,
     pub(crate) view: View,
@@ -30,12 +30,12 @@ pub struct Shared {
 impl Shared {
     /// Makes room for all that the topology allows. `seed` keys every hash that the network could try to flood.
     pub fn new(topology: Arc<Topology>, workers: usize, seed: [u64; 4]) -> Self {
-        let ports = Ports::new(View::pool_keys(&topology));
-        let view = View::new(&topology, &ports);
+        let (view, lanes) = View::new(&topology);
+        let lanes = Lanes::new(lanes, topology.flows.ports);
         let [a, b, c, d] = seed;
         Self {
             health: Health::of(&topology),
-            flows: Table::new(topology.flows.capacity, workers, ports, seed),
+            flows: Table::new(topology.flows.capacity, workers, lanes, seed),
             choice: RandomState::with_seeds(b, c, d, a),
             preference: RandomState::with_seeds(c, d, a, b),
             datagram_keys: RandomState::with_seeds(d, a, b, c),

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use flow::{ANSWER_WITHIN, Direction, FlowId, Found, Key};
+use flow::{ANSWER_WITHIN, Cause, Direction, FlowId, Found, Key};
 use stack::{Connection, InputError, Settings, Stack, State};
 use topology::{DeviceId, Topology};
 use wire::Frame;
@@ -23,7 +23,7 @@ const NEVER: Duration = Duration::MAX;
 pub(crate) struct Terminator {
     stack: Stack,
     relays: Vec<Option<Relay>>,
-    vacant: Vec<u16>,
+    vacant: Vec<u32>,
     /// When each relay wants to be looked at next, beside the relays so that a scan for the earliest is short.
     deadlines: Vec<Duration>,
     earliest: Duration,
@@ -43,7 +43,13 @@ pub(crate) struct Opening<'a> {
 pub(crate) struct Taken {
     pub(crate) reason: Reason,
     /// The flow is over and has been cleared away here: its keys can go.
-    pub(crate) over: Option<FlowId>,
+    pub(crate) over: Option<Over>,
+}
+
+/// A terminated flow that is over.
+pub(crate) struct Over {
+    pub(crate) flow: FlowId,
+    pub(crate) cause: Cause,
 }
 
 /// One terminated flow.
@@ -54,6 +60,8 @@ struct Relay {
     opened: Duration,
     heard: Duration,
     idle_timeout: Duration,
+    /// Why we have ended it ourselves, if we have.
+    aborted: Option<Cause>,
 }
 
 /// One of a relay's two connections, and the device that it is on.
@@ -69,7 +77,7 @@ impl Terminator {
         Self {
             stack: Stack::new(Settings { mtu: mtu.into(), ..Settings::new(seed) }),
             relays: (0..CAPACITY).map(|_| None).collect(),
-            vacant: (0..CAPACITY as u16).rev().collect(),
+            vacant: (0..CAPACITY as u32).rev().collect(),
             deadlines: vec![NEVER; CAPACITY],
             earliest: NEVER,
         }
@@ -81,13 +89,13 @@ impl Terminator {
     }
 
     /// A place for one more relay.
-    pub(crate) fn vacancy(&self) -> Option<u16> {
+    pub(crate) fn vacancy(&self) -> Option<u32> {
         self.vacant.last().copied()
     }
 
     /// Opens the relay at `place`, which must be the current [`Terminator::vacancy`]: ready for the consumer's SYN, and
     /// about to dial the target.
-    pub(crate) fn open(&mut self, place: u16, opening: &Opening<'_>, now: Duration) {
+    pub(crate) fn open(&mut self, place: u32, opening: &Opening<'_>, now: Duration) {
         let Opening { flow, original, reply, view, idle_timeout } = *opening;
         let (interface, node) = (view.locate(original.place), view.locate(reply.place));
         let local = (interface.address.ip(), original.local_port).into();
@@ -97,20 +105,21 @@ impl Terminator {
         let to = (reply.remote.ip(), reply.remote_port).into();
         let target = Connection::dial(&mut self.stack, from, to, now);
         self.vacant.pop();
-        self.relays[usize::from(place)] = Some(Relay {
+        self.relays[place as usize] = Some(Relay {
             flow,
             consumer: Half { connection: consumer, device: interface.device },
             target: Half { connection: target, device: node.device },
             opened: now,
             heard: now,
             idle_timeout,
+            aborted: None,
         });
     }
 
     /// Takes in a packet of the relay at `place`.
     pub(crate) fn input<O: Output>(
         &mut self,
-        place: u16,
+        place: u32,
         found: &Found,
         frame: &Frame<'_>,
         now: Duration,
@@ -136,7 +145,7 @@ impl Terminator {
 
     /// Takes note that the path to the peer of one half of the relay at `place` carries no more than `mtu`, as an error about
     /// a segment with this `sequence` number says. `false` if no such segment of that half is under way.
-    pub(crate) fn lower_mtu(&mut self, place: u16, found: &Found, mtu: usize, sequence: u32) -> bool {
+    pub(crate) fn lower_mtu(&mut self, place: u32, found: &Found, mtu: usize, sequence: u32) -> bool {
         find(&mut self.relays, place, found.flow)
             .is_some_and(|relay| relay.half(found.direction).connection.lower_mtu(mtu, sequence))
     }
@@ -146,16 +155,16 @@ impl Terminator {
         &mut self,
         now: Duration,
         out: &mut O,
-        over: &mut impl FnMut(FlowId, &mut O),
+        over: &mut impl FnMut(Over, &mut O),
     ) {
         if now < self.earliest {
             return;
         }
-        for place in 0..CAPACITY as u16 {
-            if self.deadlines[usize::from(place)] <= now
-                && let Some(flow) = self.attend(place, now, out)
+        for place in 0..CAPACITY as u32 {
+            if self.deadlines[place as usize] <= now
+                && let Some(ended) = self.attend(place, now, out)
             {
-                over(flow, out);
+                over(ended, out);
             }
         }
         self.earliest = self.deadlines.iter().copied().min().unwrap_or(NEVER);
@@ -172,17 +181,16 @@ impl Terminator {
             if let Some(relay) = relay
                 && [&relay.consumer, &relay.target].iter().any(|half| half.device == device)
             {
-                relay.consumer.connection.abort();
-                relay.target.connection.abort();
+                relay.abort(Cause::Released);
                 *deadline = Duration::ZERO;
                 self.earliest = Duration::ZERO;
             }
         }
     }
 
-    /// Moves a relay on: bytes across, frames out, the next deadline. Returns the flow if that was its end.
-    fn attend<O: Output>(&mut self, place: u16, now: Duration, out: &mut O) -> Option<FlowId> {
-        let at = usize::from(place);
+    /// Moves a relay on: bytes across, frames out, the next deadline. Tells if that was its end.
+    fn attend<O: Output>(&mut self, place: u32, now: Duration, out: &mut O) -> Option<Over> {
+        let at = place as usize;
         let relay = self.relays[at].as_mut()?;
         relay.give_up_if_unanswered(now);
         stack::relay(&mut relay.consumer.connection, &mut relay.target.connection);
@@ -193,11 +201,11 @@ impl Terminator {
             });
         }
         if relay.is_over(now) {
-            let flow = relay.flow;
+            let over = Over { flow: relay.flow, cause: relay.cause() };
             self.relays[at] = None;
             self.deadlines[at] = NEVER;
             self.vacant.push(place);
-            return Some(flow);
+            return Some(over);
         }
         let deadline = relay.deadline(&mut self.stack, now);
         self.deadlines[at] = deadline;
@@ -207,8 +215,8 @@ impl Terminator {
 }
 
 /// The relay at `place`, if it is this flow's.
-fn find(relays: &mut [Option<Relay>], place: u16, flow: FlowId) -> Option<&mut Relay> {
-    relays.get_mut(usize::from(place))?.as_mut().filter(|relay| relay.flow == flow)
+fn find(relays: &mut [Option<Relay>], place: u32, flow: FlowId) -> Option<&mut Relay> {
+    relays.get_mut(place as usize)?.as_mut().filter(|relay| relay.flow == flow)
 }
 
 impl Relay {
@@ -230,8 +238,24 @@ impl Relay {
 
     fn give_up_if_unanswered(&mut self, now: Duration) {
         if now >= self.answer_due() {
-            self.target.connection.abort();
-            self.consumer.connection.abort();
+            self.abort(Cause::Unanswered);
+        }
+    }
+
+    fn abort(&mut self, cause: Cause) {
+        self.aborted = Some(cause);
+        self.target.connection.abort();
+        self.consumer.connection.abort();
+    }
+
+    /// Why it is over.
+    fn cause(&self) -> Cause {
+        let states = [&self.consumer, &self.target].map(|half| half.connection.state());
+        match self.aborted {
+            Some(cause) => cause,
+            None if states.iter().any(|state| matches!(state, State::Failed(_))) => Cause::Reset,
+            None if states == [State::Closed; 2] => Cause::Finished,
+            None => Cause::Idle,
         }
     }
 

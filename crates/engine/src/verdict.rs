@@ -62,6 +62,8 @@ macro_rules! reasons {
 reasons! {
     /// Rewritten and sent on.
     Forwarded = "forwarded", Carried, "";
+    /// Sent on like every packet of a flow; but its numbers are nowhere near the flow's, so it neither keeps nor ends it.
+    StrayForwarded = "stray_forwarded", Carried, "";
     /// An ICMP error about a flow: translated and sent on.
     IcmpForwarded = "icmp_forwarded", Carried, "";
     /// An ICMP error about a terminated flow: taken note of by its own TCP.
@@ -76,6 +78,9 @@ reasons! {
     NoFlowReset = "no_flow_reset", Answered, "";
     /// TCP from the provider's side that belongs to no flow: answered with a RST.
     OneWayReset = "one_way_reset", Answered, "";
+    /// TCP of a flow that was silent for longer than its listener allows, from either side: answered with a RST.
+    ExpiredFlowHit = "expired_flow_hit", Answered,
+        "keep connections alive more often than the listener's `idle_timeout`";
     /// A ping to one of sidegate's addresses: answered (`run.icmp = "helpful"`).
     PingAnswered = "ping_answered", Answered, "";
     /// Longer than the path carries: answered with the MTU (`run.icmp = "helpful"`).
@@ -139,9 +144,9 @@ reasons! {
     /// No target can take the new flow.
     NoTarget = "no_target", Dropped, "the target group has no target that this listener can use";
     /// All source ports towards the chosen target are in use.
-    PortsExhausted = "ports_exhausted", Dropped, "55,000 connections per node and target is the limit: add targets or nodes";
+    PortsExhausted = "ports_exhausted", Dropped, "`flows.ports` connections per node and target is the limit: add targets or nodes";
     /// The flow table is at its capacity.
-    TableFull = "table_full", Dropped, "raise `flows.capacity`";
+    TableFull = "table_full", Dropped, "every flow in it is established: raise `flows.capacity`";
     /// Two workers met the same new flow at the same moment and gave way to each other; the sender tries again.
     Raced = "raced", Dropped, "";
     /// No more TCP connections can be terminated.

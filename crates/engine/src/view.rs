@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use ahash::RandomState;
-use flow::{Place, PoolId, PoolKey, Ports};
+use flow::{Lane, LaneId, Place, PoolKey};
 use topology::{
     DeviceId, Family, IcmpPolicy, Interface, InterfaceId, Listener, ListenerId, NodeId, Path, TargetId,
     Topology,
@@ -55,19 +55,15 @@ pub struct Door {
 pub struct Candidate {
     /// The target.
     pub target: TargetId,
-    /// Its address.
-    pub address: Addr,
-    /// Its port.
-    pub port: u16,
     /// The node that speaks to it.
     pub node: NodeId,
-    /// That node's source ports towards this target.
-    pub pool: PoolId,
+    /// The lane of flows that go there.
+    pub lane: LaneId,
 }
 
 impl View {
-    /// Compiles a topology; `ports` must have been made of its [`View::pool_keys`].
-    pub(crate) fn new(topology: &Topology, ports: &Ports) -> Self {
+    /// Compiles a topology, and lists the lanes that its candidates are on.
+    pub(crate) fn new(topology: &Topology) -> (Self, Vec<Lane>) {
         let interfaces: Vec<Located> =
             topology.interfaces.iter().map(|(_, own)| located(own.device, own.address)).collect();
         let nodes: Vec<Located> =
@@ -89,22 +85,26 @@ impl View {
             nodes_at.entry(Addr::from(node.address)).or_default().push(id);
         }
         let mut doors = HashMap::with_hasher(hasher);
+        let mut lanes = Vec::new();
         let mut takes_datagrams: Box<[bool]> = vec![false; interfaces.len()].into();
         for (id, interface, listener_id, listener) in doorways(topology) {
-            let candidates = routes(topology, interface, listener)
-                .into_iter()
-                .filter_map(|(node, target)| candidate(topology, ports, listener, node, target))
-                .collect();
-            let door = Door {
-                listener: listener_id,
-                path: listener.path,
-                idle_timeout: listener.idle_timeout,
-                candidates,
-            };
+            let idle_timeout = listener.idle_timeout / topology.run.time_scale;
+            let candidates = routes(topology, interface, listener).into_iter().map(|(node, target)| {
+                lanes.push(Lane {
+                    endpoint: interface.endpoint,
+                    listener: listener_id,
+                    target,
+                    pool: pool_key(topology, listener, node, target),
+                    idle: idle_timeout,
+                });
+                Candidate { target, node, lane: LaneId::new(lanes.len() - 1) }
+            });
+            let candidates = candidates.collect();
+            let door = Door { listener: listener_id, path: listener.path, idle_timeout, candidates };
             doors.insert((id, listener.protocol, listener.port), door);
             takes_datagrams[id.index()] |= listener.protocol == Protocol::Udp;
         }
-        Self {
+        let view = Self {
             places,
             nodes_at,
             interfaces,
@@ -114,16 +114,8 @@ impl View {
             mtu: usize::from(topology.run.mtu),
             icmp: topology.run.icmp,
             mss_ceiling: topology.run.mss_ceiling,
-        }
-    }
-
-    /// The source-port pools that a topology needs.
-    pub(crate) fn pool_keys(topology: &Topology) -> impl Iterator<Item = PoolKey> {
-        doorways(topology).flat_map(move |(_, interface, _, listener)| {
-            routes(topology, interface, listener)
-                .into_iter()
-                .map(move |(node, target)| pool_key(topology, listener, node, target))
-        })
+        };
+        (view, lanes)
     }
 
     /// What `address` means to packets from `device`.
@@ -197,16 +189,4 @@ fn routes(topology: &Topology, interface: &Interface, listener: &Listener) -> Ve
 fn pool_key(topology: &Topology, listener: &Listener, node: NodeId, target: TargetId) -> PoolKey {
     let target = &topology.targets[target];
     PoolKey { protocol: listener.protocol, node, target: target.address.into(), target_port: target.port }
-}
-
-fn candidate(
-    topology: &Topology,
-    ports: &Ports,
-    listener: &Listener,
-    node: NodeId,
-    target: TargetId,
-) -> Option<Candidate> {
-    let key = pool_key(topology, listener, node, target);
-    let pool = ports.pool(&key)?;
-    Some(Candidate { target, address: key.target, port: key.target_port, node, pool })
 }

@@ -9,8 +9,9 @@ use wire::Frame;
 
 use crate::answers::Answers;
 use crate::contract::{Event, Message, Output, WorkerId};
+use crate::expiry::tell_both_ends;
 use crate::fragments::Datagrams;
-use crate::journey::Journey;
+use crate::journey::{BATCH, Journey};
 use crate::shared::Shared;
 use crate::sweep::Sweep;
 use crate::terminate::Terminator;
@@ -68,9 +69,14 @@ impl Worker {
     ) {
         let turn = self.shared.flows.turn(self.own.id.index());
         let mut journey = Journey { shared: &self.shared, turn, own: &mut self.own, device, now, out };
-        for (slot, frame) in frames.iter_mut().enumerate() {
-            if let Some(verdict) = journey.carry(frame) {
-                journey.out.verdict(slot, verdict);
+        for (nth, batch) in frames.chunks_mut(BATCH).enumerate() {
+            if batch.len() > 1 {
+                journey.prefetch(batch);
+            }
+            for (place, frame) in batch.iter_mut().enumerate() {
+                if let Some(verdict) = journey.carry(frame) {
+                    journey.out.verdict(nth * BATCH + place, verdict);
+                }
             }
         }
     }
@@ -79,12 +85,14 @@ impl Worker {
     /// flows whose time may be up.
     pub fn expire<O: Output>(&mut self, now: Duration, budget: usize, out: &mut O) {
         let turn = self.shared.flows.turn(self.own.id.index());
-        self.own.terminator.expire(now, out, &mut |flow, out| close(turn.finish(flow), out));
+        self.own.terminator.expire(now, out, &mut |over, out| close(turn.retire(over.flow, over.cause), out));
         self.own.datagrams.expire(now, out);
         turn.recycle(budget);
         let workers = self.shared.workers();
         for slot in self.sweep.next_slots(now, budget, self.own.id, workers, self.shared.flows.high_water()) {
-            close(turn.expire(slot, now), out);
+            let Some(ended) = turn.expire(slot, now) else { continue };
+            tell_both_ends(&self.shared, &self.own, &ended, out);
+            close(Some(ended), out);
         }
     }
 

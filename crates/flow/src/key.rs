@@ -37,6 +37,16 @@ pub enum Direction {
     Reply,
 }
 
+impl Direction {
+    /// The way back.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Forward => Self::Reply,
+            Self::Reply => Self::Forward,
+        }
+    }
+}
+
 const NODE: u32 = 1 << 31;
 const UDP: u32 = 1 << 30;
 

@@ -14,17 +14,28 @@
 
 mod index;
 mod key;
+mod lanes;
+#[cfg(not(loom))]
+mod memory;
 mod ports;
+mod prefetch;
+mod shares;
 mod slab;
 mod slots;
+mod sync;
 mod table;
 mod tick;
+mod tombs;
 mod track;
+mod turn;
 mod turns;
 
 pub use key::{Direction, Key, Place};
-pub use ports::{PORTS_PER_POOL, PoolId, PoolKey, Ports};
+pub use lanes::{Lane, LaneId, Lanes, PoolKey, PoolStatus};
+pub use ports::MOST_PORTS;
 pub use slab::{FlowId, FlowPath, Totals};
-pub use table::{Ended, Found, NewFlow, Refused, Table, Turn};
+pub use table::{Ended, Found, NewFlow, Refused, Table};
 pub use tick::Tick;
-pub use track::{ANSWER_WITHIN, Cause, Phase};
+pub use tombs::Tomb;
+pub use track::{ANSWER_WITHIN, Cause, Phase, Sign};
+pub use turn::Turn;

@@ -1,24 +1,40 @@
-//! Where flows are kept: one slot of three 64-byte lines each, in one type-stable mapping that is never given back.
+//! Where flows are kept: one slot of two 64-byte lines each, in one type-stable mapping that is never given back.
 //!
-//! One line per direction, written by the worker that forwards that direction, and one that both read and that changes
-//! only when the flow's state or the coarse clock does. Everything is an atomic word, so a stale look is safe; that it is also *right* is
-//! [`crate::turns`]' doing. Slots that were never used are zero pages that nobody has touched.
+//! One line per direction: its key, and what the worker that forwards that direction writes. What both share stands in the room
+//! that the lines leave, and changes only when the flow's state does. What is done to a packet of one direction is the *other*
+//! line's key: the two lines are neighbours, and are fetched together.
+//!
+//! Everything is an atomic word, so a stale look is safe; that it is also *right* is [`crate::turns`]' doing. Slots that were
+//! never used are zero pages that nobody has touched.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-use bytemuck::Zeroable;
-use topology::{Id, ListenerId, TargetId};
+use wire::{Packet, Protocol};
 
 use crate::key::{Direction, Key};
-use crate::ports::PoolId;
+use crate::lanes::LaneId;
+use crate::prefetch::prefetch;
 use crate::tick::Tick;
-use crate::track::Track;
+use crate::track::{Edges, Sign, Track};
 
 /// The identity of a flow; once the flow is gone, it leads nowhere.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct FlowId {
     pub(crate) slot: u32,
     pub(crate) generation: u32,
+}
+
+impl FlowId {
+    /// As one word that is never 0.
+    pub(crate) fn to_word(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.slot + 1)
+    }
+
+    /// What [`FlowId::to_word`] made; 0 is none.
+    pub(crate) fn from_word(word: u64) -> Option<Self> {
+        let slot = (word as u32).checked_sub(1)?;
+        Some(Self { slot, generation: (word >> 32) as u32 })
+    }
 }
 
 /// Errors about one flow that are passed on at once; after that, one a [`Tick`].
@@ -32,30 +48,31 @@ pub enum FlowPath {
     /// It ends in a worker's own TCP, and all its packets must go there.
     Terminated {
         /// The worker.
-        worker: u16,
-        /// Its place among that worker's terminated flows.
-        relay: u16,
+        worker: u8,
+        /// Its place among that worker's terminated flows: 23 bits.
+        relay: u32,
     },
 }
 
 impl FlowPath {
-    const TERMINATED: u64 = 1 << 32;
+    const TERMINATED: u32 = 1 << 31;
+    const RELAY: u32 = (1 << 23) - 1;
 
-    fn to_word(self) -> u64 {
+    fn to_word(self) -> u32 {
         match self {
             Self::Nat => 0,
             Self::Terminated { worker, relay } => {
-                Self::TERMINATED | u64::from(worker) << 16 | u64::from(relay)
+                Self::TERMINATED | u32::from(worker) << 23 | relay & Self::RELAY
             }
         }
     }
 
     #[inline]
-    fn from_word(word: u64) -> Self {
+    fn from_word(word: u32) -> Self {
         if word & Self::TERMINATED == 0 {
             Self::Nat
         } else {
-            Self::Terminated { worker: (word >> 16) as u16, relay: word as u16 }
+            Self::Terminated { worker: (word >> 23) as u8, relay: word & Self::RELAY }
         }
     }
 }
@@ -69,48 +86,75 @@ pub struct Totals {
     pub bytes: u64,
 }
 
-/// One direction's line.
-#[derive(Zeroable)]
-#[repr(C, align(64))]
+/// One direction's part of a line.
+#[cfg_attr(not(loom), derive(bytemuck::Zeroable))]
+#[cfg_attr(loom, derive(Default))]
+#[repr(C)]
 pub(crate) struct Side {
     key: [AtomicU64; 3],
-    onward: [AtomicU64; 3],
-    packets: AtomicU64,
+    /// `packets, upper half (16) | bytes (48)`
     bytes: AtomicU64,
+    packets: AtomicU32,
+    seen: AtomicU32,
+    /// The end of what this side has sent, and of what it has acknowledged.
+    sent: AtomicU32,
+    acknowledged: AtomicU32,
 }
 
-/// What both directions share.
-#[derive(Zeroable)]
+/// A flow.
+#[cfg_attr(not(loom), derive(bytemuck::Zeroable))]
+#[cfg_attr(loom, derive(Default))]
 #[repr(C, align(64))]
 pub(crate) struct Slot {
     forward: Side,
-    reply: Side,
-    state: AtomicU64,
-    ids: AtomicU64,
-    port: AtomicU64,
-    path: AtomicU64,
-    idle: AtomicU32,
-    started: AtomicU32,
-    seen: [AtomicU32; 2],
+    state: AtomicU32,
+    lane: AtomicU32,
+    path: AtomicU32,
     /// The next slot in a free list or in limbo, plus one.
     pub(crate) next: AtomicU32,
+    reply: Side,
+    started: AtomicU32,
     /// Until when the errors about the flow that were passed on use up its allowance.
     errors: AtomicU32,
-    /// When the slot went into limbo.
-    pub(crate) retired: AtomicU64,
 }
 
-const _: () = assert!(size_of::<Slot>() == 192);
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Slot>() == 128);
 
-/// A slot's state word: `generation (32) | live (1) | track (8)`.
+/// A slot's state word: `generation (22) | parted (1) | live (1) | track (8)`.
+///
+/// A flow is *parted* when it has ended, or its client's tuple has gone to a new flow: only its port is kept, so that it stays
+/// quiet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct State(u64);
+pub(crate) struct State(u32);
 
 impl State {
-    const LIVE: u64 = 1 << 8;
+    const LIVE: u32 = 1 << 8;
+    const PARTED: u32 = 1 << 9;
+    const GENERATIONS: u32 = 1 << 22;
 
     fn live(generation: u32, track: Track) -> Self {
-        Self(u64::from(generation) << 32 | Self::LIVE | u64::from(track.bits()))
+        Self(generation << 10 | Self::LIVE | u32::from(track.bits()))
+    }
+
+    pub(crate) fn with_track(self, track: Track) -> Self {
+        Self(self.0 & !0xff | u32::from(track.bits()))
+    }
+
+    pub(crate) fn reopened(self) -> Self {
+        self.with_track(Track::OPENING)
+    }
+
+    pub(crate) fn dead(self) -> Self {
+        Self(self.0 & !Self::LIVE)
+    }
+
+    pub(crate) fn parted(self) -> Self {
+        Self(self.0 | Self::PARTED)
+    }
+
+    pub(crate) fn is_parted(self) -> bool {
+        self.0 & Self::PARTED != 0
     }
 
     pub(crate) fn is_live(self) -> bool {
@@ -118,7 +162,7 @@ impl State {
     }
 
     pub(crate) fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
+        self.0 >> 10
     }
 
     pub(crate) fn track(self) -> Track {
@@ -130,21 +174,15 @@ impl State {
 pub(crate) struct Filling {
     pub(crate) original: Key,
     pub(crate) reply: Key,
-    pub(crate) listener: ListenerId,
-    pub(crate) target: TargetId,
-    pub(crate) pool: PoolId,
+    pub(crate) lane: LaneId,
     pub(crate) path: FlowPath,
-    pub(crate) idle: Tick,
     pub(crate) track: Track,
     pub(crate) now: Tick,
 }
 
-impl Side {
-    fn fill(&self, key: Key, onward: Key) {
-        store(&self.key, key.to_words());
-        store(&self.onward, onward.to_words());
-    }
+const BYTES: u64 = (1 << 48) - 1;
 
+impl Side {
     #[inline]
     pub(crate) fn has_key(&self, words: [u64; 3]) -> bool {
         load(&self.key) == words
@@ -155,104 +193,63 @@ impl Side {
         Key::from_words(load(&self.key))
     }
 
-    #[inline]
-    pub(crate) fn onward(&self) -> Key {
-        Key::from_words(load(&self.onward))
-    }
-
     /// Counts a packet. Plain loads and stores: one worker writes each direction, and a count that is lost in the moment
     /// when a flow moves to another worker is not worth a locked instruction on every packet.
     #[inline]
-    pub(crate) fn count(&self, bytes: usize) {
-        self.packets.store(self.packets.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        self.bytes.store(self.bytes.load(Ordering::Relaxed) + bytes as u64, Ordering::Relaxed);
+    fn count(&self, bytes: usize) {
+        let packets = self.packets.load(Ordering::Relaxed).wrapping_add(1);
+        self.packets.store(packets, Ordering::Relaxed);
+        let carry = u64::from(packets == 0) << 48;
+        self.bytes
+            .store(self.bytes.load(Ordering::Relaxed).wrapping_add(bytes as u64 + carry), Ordering::Relaxed);
+    }
+
+    pub(crate) fn acknowledged(&self) -> u32 {
+        self.acknowledged.load(Ordering::Relaxed)
     }
 
     pub(crate) fn totals(&self) -> Totals {
-        Totals { packets: self.packets.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
-    }
-
-    fn reset_totals(&self) {
-        self.packets.store(0, Ordering::Relaxed);
-        self.bytes.store(0, Ordering::Relaxed);
-    }
-}
-
-impl Slot {
-    /// Writes a flow into a slot that nobody can find yet, and makes it live. Returns its generation.
-    pub(crate) fn fill(&self, filling: &Filling) -> u32 {
-        self.forward.fill(filling.original, filling.reply);
-        self.reply.fill(filling.reply, filling.original);
-        let ids = u64::from(filling.listener.to_bits()) << 32 | u64::from(filling.target.to_bits());
-        self.ids.store(ids, Ordering::Relaxed);
-        let port = u64::from(filling.pool.0) << 32 | u64::from(filling.reply.local_port);
-        self.port.store(port, Ordering::Relaxed);
-        self.path.store(filling.path.to_word(), Ordering::Relaxed);
-        self.idle.store(filling.idle.0, Ordering::Relaxed);
-        self.begin(filling.now);
-        let generation = self.state().generation().wrapping_add(1);
-        self.state.store(State::live(generation, filling.track).0, Ordering::Release);
-        generation
-    }
-
-    /// Starts the flow's clock and totals.
-    pub(crate) fn begin(&self, now: Tick) {
-        self.forward.reset_totals();
-        self.reply.reset_totals();
-        self.started.store(now.0, Ordering::Relaxed);
-        self.seen[0].store(now.0, Ordering::Relaxed);
-        self.seen[1].store(now.0, Ordering::Relaxed);
-        self.errors.store(now.0, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn side(&self, direction: Direction) -> &Side {
-        match direction {
-            Direction::Forward => &self.forward,
-            Direction::Reply => &self.reply,
-        }
-    }
-
-    #[inline]
-    pub(crate) fn state(&self) -> State {
-        State(self.state.load(Ordering::Acquire))
-    }
-
-    /// Moves the tracker's state on, unless the flow is no longer the one of `generation`, or not live.
-    #[inline]
-    pub(crate) fn advance(&self, generation: u32, step: impl Fn(Track) -> Track) {
-        let mut state = self.state();
-        while state.is_live() && state.generation() == generation {
-            if self.change(state, step(state.track())) {
-                return;
-            }
-            state = self.state();
-        }
-    }
-
-    /// Changes the tracker's state if the flow is still just as it was judged.
-    #[inline]
-    pub(crate) fn change(&self, judged: State, track: Track) -> bool {
-        let next = State::live(judged.generation(), track);
-        judged.is_live()
-            && (next == judged
-                || self.state.compare_exchange(judged.0, next.0, Ordering::AcqRel, Ordering::Relaxed).is_ok())
-    }
-
-    /// Takes the life of a flow that is still just as it was judged. Of several who try, one succeeds.
-    pub(crate) fn kill(&self, judged: State) -> bool {
-        let dead = judged.0 & !State::LIVE;
-        judged.is_live()
-            && self.state.compare_exchange(judged.0, dead, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        let (low, bytes) = (self.packets.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed));
+        Totals { packets: bytes >> 48 << 32 | u64::from(low), bytes: bytes & BYTES }
     }
 
     /// Notes when a packet came. The word is written only when the coarse clock has moved.
     #[inline]
-    pub(crate) fn touch(&self, direction: Direction, now: Tick) {
-        let seen = &self.seen[direction as usize];
-        if seen.load(Ordering::Relaxed) != now.0 {
-            seen.store(now.0, Ordering::Relaxed);
+    fn touch(&self, now: Tick) {
+        if self.seen.load(Ordering::Relaxed) != now.0 {
+            self.seen.store(now.0, Ordering::Relaxed);
         }
+    }
+
+    fn begin(&self, now: Tick) {
+        self.packets.store(0, Ordering::Relaxed);
+        self.bytes.store(0, Ordering::Relaxed);
+        self.seen.store(now.0, Ordering::Relaxed);
+        self.sent.store(0, Ordering::Relaxed);
+        self.acknowledged.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Slot {
+    /// Writes a flow into a slot that nobody can find yet, and makes it live. Returns its state.
+    pub(crate) fn fill(&self, filling: &Filling) -> State {
+        store(&self.forward.key, filling.original.to_words());
+        store(&self.reply.key, filling.reply.to_words());
+        self.lane.store(filling.lane.0, Ordering::Relaxed);
+        self.path.store(filling.path.to_word(), Ordering::Relaxed);
+        self.begin(filling.now);
+        let generation = (self.state().generation() + 1) % State::GENERATIONS;
+        let state = State::live(generation, filling.track);
+        self.state.store(state.0, Ordering::Release);
+        state
+    }
+
+    /// Starts the flow's clock and totals.
+    pub(crate) fn begin(&self, now: Tick) {
+        self.forward.begin(now);
+        self.reply.begin(now);
+        self.started.store(now.0, Ordering::Relaxed);
+        self.errors.store(now.0, Ordering::Relaxed);
     }
 
     /// Whether one more error about the flow may be passed on: a leaky bucket that takes ten and loses one a tick. Its
@@ -265,17 +262,99 @@ impl Slot {
         taken.is_ok()
     }
 
+    #[inline]
+    pub(crate) fn side(&self, direction: Direction) -> &Side {
+        match direction {
+            Direction::Forward => &self.forward,
+            Direction::Reply => &self.reply,
+        }
+    }
+
+    /// Brings both lines near.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch(&self.forward);
+        prefetch(&self.reply);
+    }
+
+    #[inline]
+    pub(crate) fn state(&self) -> State {
+        State(self.state.load(Ordering::Acquire))
+    }
+
+    /// Counts a packet of the flow.
+    #[inline]
+    pub(crate) fn count(&self, direction: Direction, len: usize, now: Tick) {
+        let side = self.side(direction);
+        side.count(len);
+        side.touch(now);
+    }
+
+    /// Counts a packet of the flow, and follows it. Returns what it tells, and how it has changed the state, if it has.
+    #[inline]
+    pub(crate) fn observe(
+        &self,
+        judged: State,
+        direction: Direction,
+        packet: &Packet,
+        now: Tick,
+    ) -> (Sign, Option<(State, State)>) {
+        if packet.protocol == Protocol::Udp {
+            self.count(direction, packet.len, now);
+            return (Sign::Plausible, None);
+        }
+        let (mine, theirs) = (self.side(direction), self.side(direction.other()));
+        mine.count(packet.len);
+        let edges = Edges {
+            sent: mine.sent.load(Ordering::Relaxed),
+            acknowledged: mine.acknowledged.load(Ordering::Relaxed),
+            other_sent: theirs.sent.load(Ordering::Relaxed),
+            other_acknowledged: theirs.acknowledged.load(Ordering::Relaxed),
+        };
+        let step = judged.track().after(packet, direction, edges);
+        if step.sign != Sign::Plausible {
+            return (step.sign, None);
+        }
+        mine.touch(now);
+        if step.sent != edges.sent {
+            mine.sent.store(step.sent, Ordering::Relaxed);
+        }
+        if step.acknowledged != edges.acknowledged {
+            mine.acknowledged.store(step.acknowledged, Ordering::Relaxed);
+        }
+        if step.track == judged.track() {
+            return (step.sign, None);
+        }
+        (step.sign, self.follow(judged, |track| track.after(packet, direction, edges).track))
+    }
+
+    /// Moves the tracker's state on, however often somebody else does too. A flow that is gone is left alone.
+    fn follow(&self, judged: State, step: impl Fn(Track) -> Track) -> Option<(State, State)> {
+        let mut state = judged;
+        loop {
+            let next = state.with_track(step(state.track()));
+            match self.change(state, next) {
+                Ok(_) => return Some((state, next)),
+                Err(now) if now.is_live() && now.generation() == judged.generation() => state = now,
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Changes the state if it is still just as it was judged.
+    #[inline]
+    pub(crate) fn change(&self, judged: State, next: State) -> Result<State, State> {
+        let changed = self.state.compare_exchange(judged.0, next.0, Ordering::AcqRel, Ordering::Acquire);
+        changed.map(|_| next).map_err(State)
+    }
+
     pub(crate) fn last_seen(&self) -> Tick {
-        let [forward, reply] = &self.seen;
-        Tick(forward.load(Ordering::Relaxed)).latest(Tick(reply.load(Ordering::Relaxed)))
+        let seen = |side: &Side| Tick(side.seen.load(Ordering::Relaxed));
+        seen(&self.forward).latest(seen(&self.reply))
     }
 
     pub(crate) fn started(&self) -> Tick {
         Tick(self.started.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn idle(&self) -> Tick {
-        Tick(self.idle.load(Ordering::Relaxed))
     }
 
     #[inline]
@@ -283,17 +362,14 @@ impl Slot {
         FlowPath::from_word(self.path.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn target(&self) -> TargetId {
-        Id::from_bits(self.ids.load(Ordering::Relaxed) as u32)
+    /// No worker's own TCP has it any more.
+    pub(crate) fn disown(&self) {
+        self.path.store(FlowPath::Nat.to_word(), Ordering::Relaxed);
     }
 
-    pub(crate) fn listener(&self) -> ListenerId {
-        Id::from_bits((self.ids.load(Ordering::Relaxed) >> 32) as u32)
-    }
-
-    pub(crate) fn port(&self) -> (PoolId, u16) {
-        let port = self.port.load(Ordering::Relaxed);
-        (PoolId((port >> 32) as u32), port as u16)
+    #[inline]
+    pub(crate) fn lane(&self) -> LaneId {
+        LaneId(self.lane.load(Ordering::Relaxed))
     }
 }
 

@@ -1,11 +1,12 @@
 //! Where slots are between two flows: in a free list that all workers share, and before that in limbo, one list per worker.
 //! Both are linked through the slots themselves.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 use crossbeam::utils::CachePadded;
 
 use crate::slab::Slot;
+use crate::turns::Turns;
 
 /// Slots that nobody uses: those that came back, and those that were never used.
 #[derive(Default)]
@@ -53,34 +54,55 @@ impl Free {
     }
 }
 
-/// A worker's freed slots, oldest first. Only that worker's turn touches it.
+/// A worker's freed slots. They are gathered, then wait together until every turn that may have seen them has ended. Only the
+/// worker's own turn touches them.
 #[derive(Default)]
 pub(crate) struct Limbo {
-    first: AtomicU32,
-    last: AtomicU32,
+    gathering: List,
+    waiting: List,
+    /// When the waiting ones were unlinked, at the latest.
+    since: AtomicU64,
 }
+
+/// Slots, linked through themselves.
+#[derive(Default)]
+struct List(AtomicU32);
 
 impl Limbo {
     pub(crate) fn push(&self, slots: &[Slot], slot: u32) {
-        slots[slot as usize].next.store(0, Ordering::Relaxed);
-        match self.last.load(Ordering::Relaxed).checked_sub(1) {
-            None => self.first.store(slot + 1, Ordering::Relaxed),
-            Some(last) => slots[last as usize].next.store(slot + 1, Ordering::Relaxed),
-        }
-        self.last.store(slot + 1, Ordering::Relaxed);
+        self.gathering.push(slots, slot);
     }
 
-    /// The slot that has waited longest.
-    pub(crate) fn front(&self) -> Option<u32> {
-        self.first.load(Ordering::Relaxed).checked_sub(1)
+    pub(crate) fn is_empty(&self) -> bool {
+        self.gathering.is_empty() && self.waiting.is_empty()
     }
 
-    /// Takes out the [`Limbo::front`], which must be `slot`.
-    pub(crate) fn pop(&self, slots: &[Slot], slot: u32) {
-        let next = slots[slot as usize].next.load(Ordering::Relaxed);
-        self.first.store(next, Ordering::Relaxed);
-        if next == 0 {
-            self.last.store(0, Ordering::Relaxed);
+    /// Takes out a slot that nobody can have seen.
+    pub(crate) fn pop(&self, slots: &[Slot], turns: &Turns) -> Option<u32> {
+        if self.waiting.is_empty() {
+            if self.gathering.is_empty() {
+                return None;
+            }
+            self.since.store(turns.retire(), Ordering::Relaxed);
+            self.waiting.0.store(self.gathering.0.swap(0, Ordering::Relaxed), Ordering::Relaxed);
         }
+        if turns.passed(self.since.load(Ordering::Relaxed)) { self.waiting.pop(slots) } else { None }
+    }
+}
+
+impl List {
+    fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+
+    fn push(&self, slots: &[Slot], slot: u32) {
+        slots[slot as usize].next.store(self.0.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.0.store(slot + 1, Ordering::Relaxed);
+    }
+
+    fn pop(&self, slots: &[Slot]) -> Option<u32> {
+        let slot = self.0.load(Ordering::Relaxed).checked_sub(1)?;
+        self.0.store(slots[slot as usize].next.load(Ordering::Relaxed), Ordering::Relaxed);
+        Some(slot)
     }
 }

@@ -2,17 +2,21 @@
 //! forwarded, whatever the tracker thinks of it.
 //!
 //! ```text
-//!   SYN          SYN-ACK back, then anything forward        FIN both ways, or a RST
+//!   SYN          SYN-ACK back, then its ACK forward     both FINs acknowledged, or a RST
 //!  Opening ─────────────────────────────▶ Established ─────────────────────▶ Closing ──▶ gone
-//!     │ 30 s without an answer                 │ idle time-out                  │ 60 s of silence, less under pressure
-//!     ▼                                        ▼                                ▼
+//!     │ 30 s without an answer                 │ idle time-out                  │ 60 s of silence (10 after a RST),
+//!     ▼                                        ▼                                ▼ less under pressure
 //! ```
 //!
-//! A Closing flow that goes on talking (the RST was stray) stays for as long as it talks; a new SYN opens it again.
+//! A middlebox's idea of the window is approximate, so a packet is *plausible* when its numbers are near those that the flow
+//! has shown. What is not changes nothing: neither a stray nor a forged packet ends a flow, or keeps it. A RST counts
+//! when it is exactly where the next byte is expected; near that, it makes the flow *suspect*: it is forgotten
+//! after 10 s, unless either side goes on. (A receiver answers such a RST with a challenge ACK, and the connection lives.)
+//! A FIN counts once the other side has acknowledged it. A Closing flow that goes on talking stays for as long as it talks.
 
 use std::time::Duration;
 
-use wire::TcpFlags;
+use wire::Packet;
 
 use crate::key::Direction;
 
@@ -38,7 +42,9 @@ pub enum Cause {
     Unanswered,
     /// Nothing was said for the listener's idle time-out.
     Idle,
-    /// Its tuple was needed for a new one, or its worker let go of it.
+    /// It was half-open, and its place was needed.
+    CrowdedOut,
+    /// A device of its own is gone.
     Released,
 }
 
@@ -50,16 +56,21 @@ impl Cause {
             Self::Reset => "reset",
             Self::Unanswered => "unanswered",
             Self::Idle => "idle",
+            Self::CrowdedOut => "crowded_out",
             Self::Released => "released",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Finished, Self::Reset, Self::Unanswered, Self::Idle, Self::Released];
+    pub const ALL: [Self; 6] =
+        [Self::Finished, Self::Reset, Self::Unanswered, Self::Idle, Self::CrowdedOut, Self::Released];
 }
 
 /// How long the target may take to answer.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long a flow is remembered after a RST, or what may have been one.
+pub(crate) const AFTER_RESET: Duration = Duration::from_secs(10);
 
 /// How long a closed flow is remembered: for late retransmits, and so that its source port stays quiet for as long as the
 /// target's TIME-WAIT. To anybody else's SYN from that port the target might not listen; to the same client's it does, and
@@ -68,9 +79,46 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 pub(crate) const fn linger(used: usize) -> Duration {
     match used {
         0..50 => Duration::from_secs(60),
-        50..75 => Duration::from_secs(10),
+        50..75 => AFTER_RESET,
         _ => Duration::from_secs(1),
     }
+}
+
+/// How far from what a flow has shown a plausible number may lie: 64 MiB, more than what is in flight anywhere, and one
+/// part in thirty-two of what a blind forger would have to guess from.
+const NEAR: u32 = 1 << 26;
+/// A RST up to this far beyond what its sender has sent may be the real thing.
+const RESET_NEAR: u32 = 1 << 16;
+
+/// A flow's numbers as a packet of one direction meets them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Edges {
+    /// The end of what the packet's sender has sent.
+    pub(crate) sent: u32,
+    /// What the packet's sender has acknowledged.
+    pub(crate) acknowledged: u32,
+    /// The end of what the other side has sent.
+    pub(crate) other_sent: u32,
+    /// What the other side has acknowledged.
+    pub(crate) other_acknowledged: u32,
+}
+
+/// What a packet has changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Step {
+    pub(crate) track: Track,
+    pub(crate) sent: u32,
+    pub(crate) acknowledged: u32,
+    pub(crate) sign: Sign,
+}
+
+/// What a packet tells about its flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sign {
+    /// It belongs to the flow: a sign of life.
+    Plausible,
+    /// Its numbers are nowhere near the flow's.
+    Stray,
 }
 
 /// What the tracker remembers, in one byte of the slot's state word.
@@ -80,15 +128,25 @@ pub(crate) struct Track(u8);
 impl Track {
     const ANSWERED: u8 = 1;
     const ESTABLISHED: u8 = 2;
-    const FIN_FORWARD: u8 = 4;
-    const FIN_REPLY: u8 = 8;
-    const RESET: u8 = 16;
-    const FINISHED: u8 = Self::FIN_FORWARD | Self::FIN_REPLY;
+    const FIN: [u8; 2] = [4, 8];
+    const FIN_HEARD: [u8; 2] = [16, 32];
+    const RESET: u8 = 64;
+    const SUSPECT: u8 = 128;
+    const FINISHED: u8 = Self::FIN_HEARD[0] | Self::FIN_HEARD[1];
 
     /// A TCP flow whose SYN has just been admitted.
     pub(crate) const OPENING: Self = Self(0);
-    /// A UDP flow.
+    /// A UDP flow, or one that is followed elsewhere.
     pub(crate) const TALKING: Self = Self(Self::ESTABLISHED);
+
+    /// A flow that has ended like this, if that is how its ends closed it.
+    pub(crate) const fn closed(cause: Cause) -> Option<Self> {
+        match cause {
+            Cause::Finished => Some(Self(Self::FINISHED)),
+            Cause::Reset => Some(Self(Self::RESET)),
+            _ => None,
+        }
+    }
 
     pub(crate) const fn from_bits(bits: u8) -> Self {
         Self(bits)
@@ -98,88 +156,147 @@ impl Track {
         self.0
     }
 
+    const fn has(self, bits: u8) -> bool {
+        self.0 & bits == bits
+    }
+
     pub(crate) const fn phase(self) -> Phase {
-        if self.0 & Self::RESET != 0 || self.0 & Self::FINISHED == Self::FINISHED {
+        if self.has(Self::RESET) || self.has(Self::FINISHED) {
             Phase::Closing
-        } else if self.0 & Self::ESTABLISHED != 0 {
+        } else if self.has(Self::ESTABLISHED) {
             Phase::Established
         } else {
             Phase::Opening
         }
     }
 
+    pub(crate) const fn is_reset(self) -> bool {
+        self.has(Self::RESET)
+    }
+
+    pub(crate) const fn is_suspect(self) -> bool {
+        self.has(Self::SUSPECT)
+    }
+
     /// Why the flow ends if it ends now.
     pub(crate) const fn cause(self) -> Cause {
         match self.phase() {
+            _ if self.has(Self::RESET) || self.has(Self::SUSPECT) => Cause::Reset,
             Phase::Opening => Cause::Unanswered,
             Phase::Established => Cause::Idle,
-            Phase::Closing if self.0 & Self::RESET != 0 => Cause::Reset,
             Phase::Closing => Cause::Finished,
         }
     }
 
-    /// The state after a packet with these flags.
+    /// Follows a TCP packet.
     #[inline]
-    pub(crate) fn after(self, flags: TcpFlags, direction: Direction) -> Self {
-        let mut bits = self.0;
-        match direction {
-            Direction::Forward => {
-                if bits & Self::ANSWERED != 0 && !flags.syn() {
-                    bits |= Self::ESTABLISHED;
-                }
-                if flags.fin() {
-                    bits |= Self::FIN_FORWARD;
-                }
-            }
-            Direction::Reply => {
-                if flags.syn() && flags.ack() {
-                    bits |= Self::ANSWERED;
-                }
-                if flags.fin() {
-                    bits |= Self::FIN_REPLY;
-                }
-            }
-        }
+    pub(crate) fn after(self, packet: &Packet, direction: Direction, edges: Edges) -> Step {
+        let flags = packet.flags;
         if flags.rst() {
-            bits |= Self::RESET;
+            self.after_reset(packet, direction, edges)
+        } else if flags.syn() {
+            self.after_syn(packet, direction, edges)
+        } else {
+            self.after_segment(packet, direction, edges)
         }
-        Self(bits)
     }
+
+    #[inline]
+    fn after_segment(self, packet: &Packet, direction: Direction, edges: Edges) -> Step {
+        let end = packet.sequence.wrapping_add(packet.sequence_len());
+        if distance(end, edges.sent) > NEAR {
+            return Step::nothing(self, edges, Sign::Stray);
+        }
+        let (mine, theirs) = (direction as usize, 1 - direction as usize);
+        let mut bits = self.0 & !Self::SUSPECT;
+        let mut step = Step::nothing(self, edges, Sign::Plausible);
+        // After its FIN a side sends nothing more.
+        if bits & Self::FIN[mine] == 0 && is_after(end, edges.sent) {
+            step.sent = end;
+        }
+        if packet.flags.fin() && end == step.sent {
+            bits |= Self::FIN[mine];
+        }
+        if packet.flags.ack() && !is_after(packet.acknowledgement, edges.other_sent) {
+            // The first one comes after nothing.
+            if self.phase() == Phase::Opening || is_after(packet.acknowledgement, edges.acknowledged) {
+                step.acknowledged = packet.acknowledgement;
+            }
+            let up_to_date = packet.acknowledgement == edges.other_sent;
+            if up_to_date && bits & Self::FIN[theirs] != 0 {
+                bits |= Self::FIN_HEARD[theirs];
+            }
+            // Whoever acknowledges the target's SYN-ACK has seen it.
+            if up_to_date && bits & Self::ANSWERED != 0 && direction == Direction::Forward {
+                bits |= Self::ESTABLISHED;
+            }
+        }
+        step.track = Self(bits);
+        step
+    }
+
+    /// A SYN opens; a SYN-ACK answers it, if it acknowledges it. Once the flow stands, neither means anything.
+    fn after_syn(self, packet: &Packet, direction: Direction, edges: Edges) -> Step {
+        if self.phase() != Phase::Opening {
+            return Step::nothing(self, edges, Sign::Stray);
+        }
+        let answers = packet.flags.ack();
+        if answers && packet.acknowledgement != edges.other_sent {
+            return Step::nothing(self, edges, Sign::Stray);
+        }
+        let bits = match direction {
+            Direction::Reply if answers => self.0 | Self::ANSWERED,
+            // Both opened at once: the consumer's SYN-ACK acknowledges the target's SYN.
+            Direction::Forward if answers && self.has(Self::ANSWERED) => self.0 | Self::ESTABLISHED,
+            _ => self.0,
+        };
+        Step {
+            track: Self(bits),
+            sent: packet.sequence.wrapping_add(packet.sequence_len()),
+            acknowledged: if answers { packet.acknowledgement } else { edges.acknowledged },
+            sign: Sign::Plausible,
+        }
+    }
+
+    fn after_reset(self, packet: &Packet, direction: Direction, edges: Edges) -> Step {
+        let refuses = self.phase() == Phase::Opening && direction == Direction::Reply;
+        let exact = if refuses && packet.flags.ack() {
+            packet.acknowledgement == edges.other_sent
+        } else {
+            packet.sequence == edges.sent || packet.sequence == edges.other_acknowledged
+        };
+        let near = !is_after(edges.other_acknowledged, packet.sequence)
+            && !is_after(packet.sequence, edges.sent.wrapping_add(RESET_NEAR));
+        let mut step = Step::nothing(self, edges, Sign::Stray);
+        if exact {
+            step.track = Self(self.0 | Self::RESET);
+        } else if near && self.phase() == Phase::Established {
+            step.track = Self(self.0 | Self::SUSPECT);
+        } else {
+            return step;
+        }
+        step.sign = Sign::Plausible;
+        step
+    }
+}
+
+impl Step {
+    fn nothing(track: Track, edges: Edges, sign: Sign) -> Self {
+        Self { track, sent: edges.sent, acknowledged: edges.acknowledged, sign }
+    }
+}
+
+/// Whether sequence number `a` comes after `b`.
+#[inline]
+fn is_after(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b) as i32 > 0
+}
+
+/// How far apart two sequence numbers are.
+#[inline]
+fn distance(a: u32, b: u32) -> u32 {
+    (a.wrapping_sub(b) as i32).unsigned_abs()
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SYN: u8 = TcpFlags::SYN;
-    const ACK: u8 = TcpFlags::ACK;
-    const FIN: u8 = TcpFlags::FIN;
-    const RST: u8 = TcpFlags::RST;
-
-    fn walk(steps: &[(Direction, u8)]) -> Track {
-        steps
-            .iter()
-            .fold(Track::OPENING, |track, &(direction, flags)| track.after(TcpFlags::new(flags), direction))
-    }
-
-    use Direction::{Forward, Reply};
-
-    #[test]
-    fn a_connection_lives_and_dies() {
-        assert_eq!(walk(&[(Forward, SYN)]).phase(), Phase::Opening);
-        assert_eq!(walk(&[(Forward, SYN), (Forward, SYN)]).phase(), Phase::Opening);
-        assert_eq!(walk(&[(Forward, SYN), (Reply, SYN | ACK)]).phase(), Phase::Opening, "not heard yet");
-        let open = [(Forward, SYN), (Reply, SYN | ACK), (Forward, ACK)];
-        assert_eq!(walk(&open).phase(), Phase::Established);
-        let half = [&open[..], &[(Forward, FIN | ACK), (Reply, ACK)]].concat();
-        assert_eq!(walk(&half).phase(), Phase::Established, "half-closed is not closed");
-        let closed = walk(&[&half[..], &[(Reply, FIN | ACK)]].concat());
-        assert_eq!((closed.phase(), closed.cause()), (Phase::Closing, Cause::Finished));
-    }
-
-    #[test]
-    fn a_refusal_closes() {
-        let refused = walk(&[(Forward, SYN), (Reply, RST | ACK)]);
-        assert_eq!((refused.phase(), refused.cause()), (Phase::Closing, Cause::Reset));
-    }
-}
+mod tests;

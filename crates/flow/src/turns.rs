@@ -1,7 +1,7 @@
 //! When is it safe to re-use what was freed? Each worker works in *turns*: between two turns it holds nothing that it
 //! has read from the table. What was unlinked at moment *t* may be re-used once no worker is in a turn begun by *t*.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence};
 
 use crossbeam::utils::CachePadded;
 

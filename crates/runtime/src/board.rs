@@ -10,7 +10,8 @@ use topology::{DeviceId, Topology};
 
 use crate::counters::{Counter, DeviceCounters, WorkerCounters};
 use crate::snapshot::{
-    DeviceState, DeviceStatus, EndpointStatus, FlowsStatus, Snapshot, Traffic, VerdictCount, WorkerStatus,
+    DeviceState, DeviceStatus, EndpointStatus, FlowsStatus, PoolStatus, Snapshot, Traffic, VerdictCount,
+    WorkerStatus,
 };
 
 /// What everybody may look at.
@@ -136,12 +137,24 @@ impl Board {
             .iter()
             .map(|cause| (cause.as_str().to_owned(), self.sum(|worker| worker.closed(*cause))))
             .collect();
+        let opened = self.sum(|worker| &worker.opened);
         FlowsStatus {
-            live: flows.len(),
+            live: opened.saturating_sub(closed.values().sum()),
             capacity: flows.capacity(),
-            opened: self.sum(|worker| &worker.opened),
+            opened,
             closed,
-            ports_in_use: flows.ports().in_use(),
+            ports_in_use: flows.lanes().ports_in_use(),
+            pools: flows.lanes().pools().map(|pool| self.pool(&pool)).collect(),
+        }
+    }
+
+    fn pool(&self, pool: &flow::PoolStatus) -> PoolStatus {
+        PoolStatus {
+            protocol: pool.key.protocol.as_str().into(),
+            node: self.topology.nodes[pool.key.node].address,
+            target: (pool.key.target.ip(), pool.key.target_port).into(),
+            in_use: pool.in_use,
+            exhausted: pool.exhausted,
         }
     }
 

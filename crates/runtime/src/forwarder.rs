@@ -15,6 +15,7 @@ use crate::board::Board;
 use crate::command::{Command, Line};
 use crate::loops::{Desk, Loop, WAKE};
 use crate::outlet::Ties;
+use crate::pin::stay_on_core;
 use crate::rings::Rings;
 use crate::snapshot::Snapshot;
 use crate::watch::{Report, Watch};
@@ -148,7 +149,7 @@ impl Forwarder {
         let devices = self.board.topology.namespaces.len();
         let origin = self.board.started;
         for (index, (poll, waker)) in polls.into_iter().zip(wakers).enumerate() {
-            let id = WorkerId(index as u16);
+            let id = WorkerId(index as u8);
             // One order at a time, and a Stop; this kind of channel lets go of what a worker that has ended did not take, and the
             // watch waits for that.
             let (sender, commands) = unbounded();
@@ -166,7 +167,13 @@ impl Forwarder {
                 origin,
                 desk: Desk::new(devices),
             };
-            self.spawn(format!("worker-{index}"), move || this.run())?;
+            let is_pinned = self.board.topology.run.pin;
+            self.spawn(format!("worker-{index}"), move || {
+                if is_pinned {
+                    stay_on_core(index)?;
+                }
+                this.run()
+            })?;
         }
         Ok(())
     }

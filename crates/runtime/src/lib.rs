@@ -11,12 +11,14 @@ mod counters;
 mod forwarder;
 mod loops;
 mod outlet;
+mod pin;
 mod rings;
 mod snapshot;
 mod watch;
 
 pub use forwarder::{Forwarder, Observer, RunError, Stopper};
 pub use snapshot::{
-    DeviceState, DeviceStatus, EndpointStatus, FlowsStatus, Snapshot, Traffic, VerdictCount, WorkerStatus,
+    DeviceState, DeviceStatus, EndpointStatus, FlowsStatus, PoolStatus, Snapshot, Traffic, VerdictCount,
+    WorkerStatus,
 };
 pub use watch::answers;

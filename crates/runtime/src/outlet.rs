@@ -97,6 +97,12 @@ impl Output for Outlet<'_> {
         match event {
             Event::FlowOpened { .. } => self.ties.counters.opened.add(1),
             Event::FlowClosed { cause, .. } => self.ties.counters.closed(cause).add(1),
+            Event::ExpiredFlowHit { original, reply, silent } => {
+                // Each is counted by its verdict; in a flood of them not each need be told.
+                if self.ties.reports.is_empty() {
+                    drop(self.ties.reports.try_send(Report::ExpiredFlowHit(original, reply, silent)));
+                }
+            }
             Event::FragmentsEnded { reason, count } => self.ties.counters.verdict(reason).add(count as u64),
         }
     }

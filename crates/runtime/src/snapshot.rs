@@ -1,6 +1,7 @@
 //! What a running forwarder looks like from outside, as plain data.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -103,15 +104,32 @@ pub struct WorkerStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowsStatus {
     /// Flows now.
-    pub live: usize,
+    pub live: u64,
     /// Flows at most.
     pub capacity: usize,
     /// Flows ever opened.
     pub opened: u64,
     /// Flows ended, by cause.
     pub closed: BTreeMap<String, u64>,
-    /// Source ports in use.
+    /// Source ports in use, those that are kept quiet included.
     pub ports_in_use: usize,
+    /// The same, by who uses them.
+    pub pools: Vec<PoolStatus>,
+}
+
+/// One node's source ports towards one target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// The node's address.
+    pub node: IpAddr,
+    /// The target's.
+    pub target: SocketAddr,
+    /// Ports in use.
+    pub in_use: usize,
+    /// How many times a newcomer found none.
+    pub exhausted: u64,
 }
 
 /// Frames that ended for one reason.

@@ -6,6 +6,7 @@
 //! It also keeps the offloads that all devices share. Frames pass from any device to any other, so none may have what one
 //! of them lacks; and a kernel that refuses what it has agreed to is asked for it no more.
 
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use device::{
     Answer, Answering, DeviceError, DeviceSpec, Fallen, NamespaceIdentity, Offloads, Opened, Opener,
     Standing, Undone,
 };
+use flow::{Key, Place};
 use topology::{DeviceBackend, DeviceId, Namespace};
 
 use crate::board::Board;
@@ -35,6 +37,8 @@ pub(crate) enum Report {
     Lost(DeviceId, String),
     /// The kernel would not finish what a good frame for this device left undone.
     Refused(DeviceId, Undone),
+    /// A packet came for a flow that had expired: its sides at the consumer and at the target, and how long it was silent.
+    ExpiredFlowHit(Key, Key, Duration),
     /// The forwarder stops.
     Stop,
 }
@@ -105,6 +109,7 @@ impl Watch {
         match report {
             Report::Lost(device, why) => self.lost(device, &why),
             Report::Refused(device, undone) => self.refused(device, undone),
+            Report::ExpiredFlowHit(original, reply, silent) => self.say_expired(&original, &reply, silent),
             Report::Stop => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
@@ -112,6 +117,20 @@ impl Watch {
 
     fn namespace(&self, device: DeviceId) -> &Namespace {
         &self.board.topology.namespaces[device.index()]
+    }
+
+    fn say_expired(&self, original: &Key, reply: &Key, silent: Duration) {
+        let [from, to] = [original, reply].map(|key| SocketAddr::new(key.remote.ip(), key.remote_port));
+        let address = |place| match place {
+            Place::Interface(id) => self.board.topology.interfaces[id].address,
+            Place::Node(id) => self.board.topology.nodes[id].address,
+        };
+        let [door, node] = [original, reply].map(|key| SocketAddr::new(address(key.place), key.local_port));
+        let seconds = silent.as_secs();
+        tracing::info!(
+            "expired flow hit: {from} -> {door}, carried as {node} -> {to}, was silent for {seconds} s before this \
+             packet, which was answered with a RST"
+        );
     }
 
     fn look_around(&mut self, reports: &Receiver<Report>) -> ControlFlow<()> {

@@ -68,6 +68,9 @@ impl Display for Tables<'_> {
         self.write_devices(f)?;
         writeln!(f, "\n{}\n{}", self.endpoints(), self.workers())?;
         self.write_flows(f)?;
+        if let Some(pools) = self.pools() {
+            write!(f, "\n{pools}")?;
+        }
         write!(f, "\n{}", self.verdicts())
     }
 }
@@ -123,14 +126,17 @@ impl Tables<'_> {
         let mut table = Table::new([
             (Right, "WORKER"),
             (Right, "FRAMES"),
+            (Right, "SHARE"),
             (Right, "PER BATCH"),
             (Right, "WAKE-UPS"),
             (Right, "HANDED OVER"),
         ]);
+        let all: u64 = self.snapshot.workers.iter().map(|worker| worker.frames).sum();
         for (index, worker) in self.snapshot.workers.iter().enumerate() {
             table.row([
                 index.to_string(),
                 units::count(worker.frames),
+                format!("{:.0} %", worker.frames as f64 * 100.0 / all.max(1) as f64),
                 format!("{:.1}", worker.frames as f64 / worker.batches.max(1) as f64),
                 units::count(worker.wakeups),
                 units::count(worker.handed_over),
@@ -144,7 +150,7 @@ impl Tables<'_> {
         writeln!(
             f,
             "  flows: {} of {} at most, {} opened so far, {} source ports in use",
-            units::count(flows.live as u64),
+            units::count(flows.live),
             units::count(flows.capacity as u64),
             units::count(flows.opened),
             units::count(flows.ports_in_use as u64),
@@ -153,6 +159,27 @@ impl Tables<'_> {
         let closed: Vec<String> =
             closed.map(|(cause, number)| format!("{cause} {}", units::count(*number))).collect();
         if closed.is_empty() { Ok(()) } else { writeln!(f, "  closed: {}", closed.join(", ")) }
+    }
+
+    /// Source ports: of every pool, or of those that newcomers have found empty.
+    fn pools(&self) -> Option<Table> {
+        let pools: Vec<_> =
+            self.snapshot.flows.pools.iter().filter(|pool| self.all || pool.exhausted > 0).collect();
+        let mut table = Table::new([
+            (Left, "NODE"),
+            (Left, "TARGET"),
+            (Right, "SOURCE PORTS IN USE"),
+            (Right, "TIMES EXHAUSTED"),
+        ]);
+        for pool in &pools {
+            table.row([
+                pool.node.to_string(),
+                format!("{} {}", pool.protocol, pool.target),
+                units::count(pool.in_use as u64),
+                units::count(pool.exhausted),
+            ]);
+        }
+        (!pools.is_empty()).then_some(table)
     }
 
     fn verdicts(&self) -> Table {
@@ -172,7 +199,7 @@ fn traffic(traffic: Traffic) -> String {
 
 #[cfg(test)]
 mod tests {
-    use runtime::{EndpointStatus, FlowsStatus, WorkerStatus};
+    use runtime::{EndpointStatus, FlowsStatus, PoolStatus, WorkerStatus};
 
     use super::*;
     use crate::table::WIDTH;
@@ -212,6 +239,13 @@ mod tests {
                 opened: 345,
                 closed: [("finished".into(), 333), ("idle".into(), 0)].into(),
                 ports_in_use: 12,
+                pools: vec![PoolStatus {
+                    protocol: "tcp".into(),
+                    node: "fd02:1234:5678:9abc:def0:1234:5678:9abc".parse().unwrap(),
+                    target: "[fd02:1234:5678:9abc:def0:1234:5678:9abd]:8080".parse().unwrap(),
+                    in_use: 55_000,
+                    exhausted: 1_234_567,
+                }],
             },
             verdicts: vec![
                 verdict("forwarded", "carried", 999, ""),
@@ -236,6 +270,8 @@ mod tests {
             "provider is down: the namespace is gone",
             "12 of 262,144 at most",
             "closed: finished 333",
+            "TIMES EXHAUSTED",
+            "1,234,567",
             "one_way    dropped      7  the path is one way",
         ] {
             assert!(shown.contains(phrase), "{phrase} is not in\n{shown}");

@@ -127,7 +127,7 @@ pub fn frame_is_on_its_own_side(
     }
     let Some(tag) = tag_in(&departure.frame.bytes[packet.payload..]) else { return Ok(()) };
     let is_own = match ledger.device_of(tag.connection) {
-        Some(device) => own_way == Way::Up || device == departure.device || is_inherited,
+        Some(device) => own_way == Way::Up || device == departure.device,
         None => false,
     };
     if !is_own || tag.way != own_way {

@@ -23,8 +23,6 @@ pub struct Judge {
     allowances: Allowances,
     fragments: Fragments,
     reasons: [u64; Reason::COUNT],
-    /// Source ports that were in use before the first packet.
-    ports: usize,
 }
 
 impl Judge {
@@ -36,13 +34,17 @@ impl Judge {
             allowances: Allowances::default(),
             fragments: Fragments::default(),
             reasons: [0; Reason::COUNT],
-            ports: shared.flows().ports().in_use(),
         }
     }
 
     /// How many frames ended for each reason, and fragments that had been kept.
     pub fn reasons(&self) -> &[u64; Reason::COUNT] {
         &self.reasons
+    }
+
+    /// How many half-open flows have made room for others.
+    pub fn crowded_out(&self) -> usize {
+        self.ledger.crowded_out()
     }
 
     /// Takes in what a worker has said, and judges it.
@@ -59,7 +61,7 @@ impl Judge {
     /// When all is over.
     pub fn nothing_is_left(&self) -> Result<(), Violation> {
         let flows = self.shared.flows();
-        let ports = flows.ports().in_use() - self.ports;
+        let ports = flows.lanes().ports_in_use();
         invariants::nothing_is_left(flows.len(), ports, self.ledger.live_flows())?;
         self.fragments.none_is_left()
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use engine::Event;
-use flow::{FlowId, FlowPath};
+use flow::{Cause, FlowId, FlowPath};
 use topology::{DeviceId, Topology};
 use wire::{Packet, Protocol, parse};
 
@@ -80,6 +80,7 @@ pub struct Ledger {
     letters: Letters,
     /// Asked only whether it has a flow: the order of a hash set never shows.
     live: HashMap<FlowId, Ends>,
+    crowded_out: usize,
 }
 
 impl Ledger {
@@ -250,9 +251,17 @@ impl Ledger {
                 let device = self.interface_devices.get(interface.index()).copied();
                 self.live.insert(*flow, (device, *path))
             }
-            Event::FlowClosed { flow, .. } => self.live.remove(flow),
-            Event::FragmentsEnded { .. } => None,
+            Event::FlowClosed { flow, cause, .. } => {
+                self.crowded_out += usize::from(*cause == Cause::CrowdedOut);
+                self.live.remove(flow)
+            }
+            Event::ExpiredFlowHit { .. } | Event::FragmentsEnded { .. } => None,
         };
+    }
+
+    /// How many half-open flows have made room for others.
+    pub fn crowded_out(&self) -> usize {
+        self.crowded_out
     }
 
     /// How many terminated flows are open although one of their two devices is gone.

@@ -3,14 +3,17 @@
 
 mod edges;
 
+use std::time::Duration;
+
 use engine::{Message, Shared};
-use wire::{Packet, Protocol, parse};
+use flow::{FlowPath, Key, LaneId, NewFlow, Place};
+use topology::Id;
+use wire::{Addr, Packet, Protocol, parse};
 
 use crate::invariants::Invariant;
 use crate::ledger::{Ledger, Sight};
 use crate::packet::{Talk, mend_checksum};
 use crate::recorder::{Batch, Departure};
-use crate::scarcity::tcp_pools;
 use crate::stream::WORD;
 
 use edges::{Copyist, Coward};
@@ -99,7 +102,7 @@ impl Saboteur {
     /// Begins. Some things are best done before the first packet.
     pub fn new(sabotage: Sabotage, shared: &Shared) -> Self {
         if sabotage == Sabotage::LeakAPort {
-            tcp_pools(shared).next().and_then(|pool| shared.flows().ports().take(pool, 0));
+            leak_a_port(shared);
         }
         Self { sabotage, first: None, coward: Coward::default(), copyist: Copyist::default() }
     }
@@ -156,6 +159,21 @@ impl Saboteur {
             mend_checksum(&mut departure.frame, packet);
         }
     }
+}
+
+/// Opens a flow that no worker knows to be its own.
+fn leak_a_port(shared: &Shared) {
+    let original = Key {
+        place: Place::Interface(Id::new(0, 0)),
+        protocol: Protocol::Tcp,
+        local_port: 1,
+        remote: Addr::v4([10, 9, 9, 9]),
+        remote_port: 1,
+    };
+    let path = FlowPath::Terminated { worker: 0, relay: 0 };
+    let new = NewFlow { original, lane: LaneId::new(0), path, preference: 0 };
+    let opened = shared.flows().turn(0).open(&new, Duration::ZERO, |_| ());
+    debug_assert!(opened.is_ok(), "the table is empty");
 }
 
 fn goes_to_a_consumer(departure: &Departure, ledger: &Ledger) -> bool {

@@ -191,9 +191,9 @@ fn draw_outages(rng: &mut Rng) -> Vec<Outage> {
 fn draw_scarcity(plans: &[Plan], rng: &mut Rng) -> Scarcity {
     let udp = plans.iter().filter(|plan| plan.behaviour.protocol() == Protocol::Udp).count();
     match rng.index(16) {
-        // A flow of UDP keeps its place for long.
+        // A flow of UDP keeps its place, and its port, for long.
         0 => Scarcity::Flows(udp + rng.between(2, 4) as usize),
-        1 => Scarcity::Ports(rng.between(1, 3) as usize),
+        1 => Scarcity::Ports(udp + rng.between(1, 3) as usize),
         _ => Scarcity::None,
     }
 }

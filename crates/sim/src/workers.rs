@@ -47,7 +47,7 @@ impl Workers {
         let count = shared.workers();
         let mut rings: Vec<Ring> = (0..count).map(|_| Ring::new(ring)).collect();
         let mut workers: Vec<Worker> =
-            (0..count as u16).map(|id| Worker::new(Arc::clone(shared), WorkerId(id), rng.seeds())).collect();
+            (0..count as u8).map(|id| Worker::new(Arc::clone(shared), WorkerId(id), rng.seeds())).collect();
         for worker in &mut workers {
             for device in 0..shared.topology().namespaces.len() as u16 {
                 let mut recorder = Recorder::new(&mut rings, &[], false);

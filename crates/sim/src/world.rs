@@ -19,7 +19,6 @@ use crate::recorder::{Batch, Departure};
 use crate::rng::Rng;
 use crate::router::{Passage, Router};
 use crate::sabotage::{Sabotage, Saboteur};
-use crate::scarcity::Scarcity;
 use crate::scenario::{PROVIDER, Scenario, path_of};
 use crate::segments::finish;
 use crate::story::Story;
@@ -104,7 +103,6 @@ impl World {
             away: Link::new(scenario.impairment, rng.fork()),
         });
         let doors = doors.collect();
-        scenario.scarcity.apply(&shared);
         Ok(Self {
             now: Duration::ZERO,
             steps: 0,
@@ -126,7 +124,7 @@ impl World {
     /// Runs until every connection is over and everything is forgotten.
     pub fn run(&mut self) -> Result<(), Violation> {
         while self.steps < MOST_STEPS && self.step()? {}
-        self.hosts.all_ended_as_planned()?;
+        self.hosts.all_ended_as_planned(self.judge.crowded_out())?;
         self.judge.nothing_is_left()
     }
 
@@ -334,10 +332,7 @@ fn read_topology(scenario: &Scenario) -> Result<Topology, Violation> {
         Topology::parse(&scenario.file, &Origin::new("simulated.toml")).map_err(|problems| {
             Violation::new(Invariant::SoundScenario, format!("{problems:?}\n{}", scenario.file))
         })?;
-    // Fewer than the file allows: nobody could fill that many here.
-    if let Scarcity::Flows(capacity) = scenario.scarcity {
-        topology.flows.capacity = capacity;
-    }
+    scenario.scarcity.apply(&mut topology);
     Ok(topology)
 }
 

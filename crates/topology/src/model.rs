@@ -66,6 +66,10 @@ pub struct Run {
     pub mss_ceiling: u16,
     /// How much of ICMP is answered and passed on.
     pub icmp: IcmpPolicy,
+    /// By how much the listeners' idle time-outs are shortened, so that a test of one need not wait for it. Default 1.
+    pub time_scale: u32,
+    /// Whether each worker stays on a core of its own. Default: the kernel moves them as it likes.
+    pub pin: bool,
 }
 
 /// `run.icmp`.
@@ -93,6 +97,29 @@ pub enum DeviceBackend {
 pub struct FlowLimits {
     /// How many flows there can be at once. Default 262,144.
     pub capacity: usize,
+    /// Source ports from each node to each target: so many flows at most. Default 55,000, as the real thing has.
+    pub ports: usize,
+    /// What the two ends of a TCP flow that expires are told.
+    pub expiry: Expiry,
+}
+
+/// `flows.expiry`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expiry {
+    /// Nothing, as from the real service: whoever speaks next gets a RST. The default.
+    Silent,
+    /// Both ends get a RST at once.
+    Reset,
+}
+
+impl Expiry {
+    /// As the file says it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::Reset => "reset",
+        }
+    }
 }
 
 /// An address family.

@@ -32,13 +32,21 @@ impl Topology {
     fn write_run(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let run = &self.run;
         let workers = run.workers.map_or("one per core".into(), |count| count.to_string());
+        let pinned = if run.pin { ", each on a core of its own" } else { "" };
         writeln!(f, "run {}", run.name)?;
-        writeln!(f, "  workers      {workers}")?;
+        writeln!(f, "  workers      {workers}{pinned}")?;
         writeln!(f, "  device       {}", run.device.as_str())?;
         writeln!(f, "  mtu          {}", run.mtu)?;
         writeln!(f, "  mss ceiling  {} (IPv6: {})", run.mss_ceiling, run.mss_ceiling.saturating_sub(20))?;
         writeln!(f, "  icmp         {}", run.icmp.as_str())?;
-        writeln!(f, "  flows        {} at once", self.flows.capacity)
+        writeln!(f, "  flows        {} at once", self.flows.capacity)?;
+        writeln!(f, "  ports        {} from a node to a target", self.flows.ports)?;
+        let scale = if run.time_scale == 1 {
+            String::new()
+        } else {
+            format!(", idle time-outs {} times shorter", run.time_scale)
+        };
+        writeln!(f, "  expiry       {}{scale}", self.flows.expiry.as_str())
     }
 
     fn write_service(&self, f: &mut Formatter<'_>, service: &Service) -> fmt::Result {

@@ -175,7 +175,7 @@ impl World {
             Invariants::new(Limits { mtu: topology.run.mtu.into(), plain: setting.plain_devices });
         let shared = Arc::new(Shared::new(Arc::new(topology), count, [1, 2, 3, 4]));
         let worker = |id| Worker::new(Arc::clone(&shared), WorkerId(id), [5, 6]);
-        let workers = (0..count as u16).map(worker).collect();
+        let workers = (0..count as u8).map(worker).collect();
         let sent = VecDeque::with_capacity(REMEMBERED);
         let tally = [0; Reason::COUNT];
         let mut world = Self { setting, shared, workers, now: Duration::ZERO, sent, invariants, tally };

@@ -83,7 +83,7 @@ fn nothing_on_the_nat_path_allocates() {
                 tcp((CLIENT, 10_000 + n), (INTERFACE, 80), SYN, (1, 0), &[]),
                 tcp((CLIENT, 10_000 + n), (INTERFACE, 80), ACK, (2, 1), b"hello"),
                 udp((CLIENT, 10_000 + n), (INTERFACE, 53), b"hello"),
-                tcp((CLIENT, 10_000 + n), (INTERFACE, 80), RST, (2, 1), &[]),
+                tcp((CLIENT, 10_000 + n), (INTERFACE, 80), RST, (7, 1), &[]),
                 tcp((CLIENT, 10_000 + n), (INTERFACE, 81), SYN, (1, 0), &[]),
                 udp(("0.0.0.0", 10_000 + n), (INTERFACE, 53), b"hello"),
             ]

@@ -83,6 +83,7 @@ fn the_path_is_one_way() {
     let answer = tcp((TARGET, 8080), (NODE, port), SYN | ACK, (1, 1001), &[]);
     lab.carried(lab.provider, &answer); // the target of a live flow is heard …
     let provider = lab.provider;
+    lab.carried(lab.consumers[0], &tcp((CLIENT, 40_000), (INTERFACE, 80), ACK, (1001, 2), &[]));
     // … but not from another port of its own, nor to another port, nor to the consumer's own address.
     assert_eq!(lab.refused(provider, &tcp((TARGET, 9999), (NODE, port), SYN, (1, 0), &[])), Reason::OneWay);
     // … and not even from its own port, on the very tuple of the flow: it answers, it opens nothing.
@@ -194,7 +195,7 @@ fn a_client_keeps_its_port_when_it_comes_again() {
     lab.pass(0, Duration::from_secs(100), &mut said);
     assert!(matches!(said.events[..], [Event::FlowClosed { cause: Cause::Unanswered, .. }]));
     assert!(lab.shared.flows().is_quiet());
-    assert_eq!(lab.shared.flows().ports().in_use(), 0);
+    assert_eq!(lab.shared.flows().lanes().ports_in_use(), 0);
     assert_eq!(open(&mut lab, 0, 40_000), first, "and even after it was forgotten");
 }
 
@@ -235,7 +236,11 @@ fn a_target_that_refuses_makes_a_terminated_listener_refuse() {
     let (device, reset) = &said.sent[0];
     let reset = wire::parse(reset).unwrap();
     assert_eq!((*device, reset.flags.rst(), reset.acknowledgement), (consumer, true, 2));
-    assert!(matches!(said.events[..], [Event::FlowClosed { .. }]), "and nothing is left of it");
+    assert!(matches!(said.events[..], [Event::FlowClosed { cause: Cause::Reset, .. }]));
+    let ports = |lab: &Lab| lab.shared.flows().lanes().ports_in_use();
+    assert_eq!(ports(&lab), 1, "its port stays quiet for a while …");
+    lab.pass(0, Duration::from_secs(12), &mut Said::default());
+    assert_eq!(ports(&lab), 0, "… and nothing is left of it");
 }
 
 #[test]

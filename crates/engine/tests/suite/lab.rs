@@ -106,7 +106,7 @@ impl Lab {
         let devices = topology.namespaces.len() as u16;
         let shared = Arc::new(Shared::new(Arc::new(topology), workers, [1, 2, 3, 4]));
         let mut workers: Vec<Worker> =
-            (0..workers).map(|id| Worker::new(Arc::clone(&shared), WorkerId(id as u16), [5, 6])).collect();
+            (0..workers).map(|id| Worker::new(Arc::clone(&shared), WorkerId(id as u8), [5, 6])).collect();
         for worker in &mut workers {
             for device in 0..devices {
                 worker.message(Message::Attach(DeviceId(device)), Duration::ZERO, &mut Said::default());

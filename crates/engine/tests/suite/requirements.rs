@@ -7,7 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::lab::*;
-use engine::Reason;
+use engine::{Event, Reason};
+use flow::Cause;
 use topology::DeviceId;
 
 #[test]
@@ -132,16 +133,26 @@ fn a_silent_connection_is_forgotten_when_its_listener_says_so_and_told_with_a_re
     let patient = FILE.replacen("port = 80, ", "port = 80, idle_timeout = 6000, ", 1);
     for (file, idle) in [(FILE, 350), (&patient, 6000)] {
         let mut lab = Lab::of(file, 1);
-        connect(&mut lab, 5000);
+        let port = connect(&mut lab, 5000);
         let mut out = Said::default();
         lab.pass(0, Duration::from_secs(idle - 1), &mut out);
         assert!(!lab.shared.flows().is_empty());
         lab.pass(0, Duration::from_secs(idle + 2), &mut out);
         assert!(lab.shared.flows().is_empty());
         assert!(out.sent.is_empty(), "it ends in silence");
-        let late = tcp((CLIENT, 5000), (INTERFACE, 80), ACK | PUSH, (1001, 7001), b"still there?");
-        let said = lab.input_at(0, lab.consumers[0], &late, Duration::from_secs(idle + 3));
-        assert_eq!(said.verdicts[0].reason, Reason::NoFlowReset);
+        let to_consumer = tcp((CLIENT, 5000), (INTERFACE, 80), ACK | PUSH, (1001, 7001), b"still there?");
+        let to_target = tcp((TARGET, 8080), (NODE, port), ACK | PUSH, (7001, 1001), b"still there?");
+        for (device, late) in [(lab.consumers[0], to_consumer), (lab.provider, to_target)] {
+            let said = lab.input_at(0, device, &late, Duration::from_secs(idle + 3));
+            assert_eq!(said.verdicts[0].reason, Reason::ExpiredFlowHit);
+            assert_eq!((said.sent[0].0, wire::parse(&said.sent[0].1).unwrap().flags.bits()), (device, RST));
+            let [Event::ExpiredFlowHit { original, reply, silent }] = said.events[..] else {
+                panic!("{:?}", said.events)
+            };
+            assert_eq!((original.remote, original.remote_port), (addr(CLIENT), 5000));
+            assert_eq!((reply.local_port, reply.remote), (port, addr(TARGET)));
+            assert_eq!(silent, Duration::from_secs(idle + 3));
+        }
     }
 }
 
@@ -159,11 +170,13 @@ fn what_opens_has_thirty_seconds_and_what_has_closed_is_remembered_for_a_minute(
     let now = Duration::from_secs(300);
     let fin = tcp((TARGET, 8080), (NODE, port), FIN | ACK, (7001, 1002), &[]);
     assert_eq!(lab.input_at(0, provider, &fin, now).verdicts[0].reason, Reason::Forwarded);
+    let heard = tcp((CLIENT, 5000), (INTERFACE, 80), ACK, (1002, 7002), &[]);
+    assert_eq!(lab.input_at(0, consumer, &heard, now).verdicts[0].reason, Reason::Forwarded);
     assert!(is_remembered(&mut lab, 359) && !is_remembered(&mut lab, 362));
 }
 
 #[test]
-fn a_reset_is_passed_on_and_its_flow_remembered_for_a_minute() {
+fn a_reset_is_passed_on_and_its_flow_remembered_for_ten_seconds() {
     for from_target in [true, false] {
         let mut lab = Lab::new(1);
         let port = connect(&mut lab, 5000);
@@ -177,21 +190,32 @@ fn a_reset_is_passed_on_and_its_flow_remembered_for_a_minute() {
         let (device, passed) = lab.carried(from, &reset);
         assert_eq!((device, passed.flags.bits()), (to, RST));
         // Resets go on being passed on, and each one keeps the flow: it is talking.
-        assert!(is_remembered(&mut lab, 59));
-        let again = lab.input_at(0, from, &reset, Duration::from_secs(59));
+        assert!(is_remembered(&mut lab, 9));
+        let again = lab.input_at(0, from, &reset, Duration::from_secs(9));
         assert_eq!(again.verdicts[0].reason, Reason::Forwarded);
-        assert!(is_remembered(&mut lab, 118) && !is_remembered(&mut lab, 121));
+        assert!(is_remembered(&mut lab, 18) && !is_remembered(&mut lab, 21));
     }
 }
 
 #[test]
-fn a_target_opens_nothing_even_at_the_same_moment() {
+fn both_may_open_at_once_but_only_what_the_consumer_began() {
     let mut lab = Lab::new(1);
-    let provider = lab.provider;
+    let (consumer, provider) = (lab.consumers[0], lab.provider);
     let port = mapped(&mut lab, 0, (CLIENT, 5000), 80);
     let crossing = tcp((TARGET, 8080), (NODE, port), SYN, (7000, 0), &[]);
-    assert_eq!(lab.refused(provider, &crossing), Reason::OneWay);
+    lab.carried(provider, &crossing);
+    lab.carried(consumer, &tcp((CLIENT, 5000), (INTERFACE, 80), SYN | ACK, (1000, 7001), &[]));
     lab.carried(provider, &tcp((TARGET, 8080), (NODE, port), SYN | ACK, (7000, 1001), &[]));
+    lab.carried(consumer, &tcp((CLIENT, 5000), (INTERFACE, 80), ACK, (1001, 7001), &[]));
+    assert_eq!(lab.refused(provider, &crossing), Reason::OneWay, "it stands");
+    for (device, last) in [
+        (consumer, tcp((CLIENT, 5000), (INTERFACE, 80), FIN | ACK, (1001, 7001), &[])),
+        (provider, tcp((TARGET, 8080), (NODE, port), FIN | ACK, (7001, 1002), &[])),
+        (consumer, tcp((CLIENT, 5000), (INTERFACE, 80), ACK, (1002, 7002), &[])),
+    ] {
+        lab.carried(device, &last);
+    }
+    assert_eq!(lab.refused(provider, &crossing), Reason::OneWay, "it has closed");
 }
 
 #[test]
@@ -241,13 +265,21 @@ fn no_payload_is_anybodys_business() {
 }
 
 #[test]
-fn when_the_table_is_full_newcomers_are_dropped_and_nobody_elses_flow_changes() {
+fn when_the_table_is_full_newcomers_are_dropped_and_no_established_flow_changes() {
     let mut lab = Lab::of(&helpful().replacen("capacity = 4096", "capacity = 1024", 1), 1);
     let consumer = lab.consumers[0];
-    let ports: Vec<_> = (0..1024).map(|n| mapped(&mut lab, 0, (CLIENT, 2000 + n), 80)).collect();
-    let one_more = tcp((CLIENT, 60_000), (INTERFACE, 80), SYN, (1, 0), &[]);
-    assert_eq!(lab.refused(consumer, &one_more), Reason::TableFull, "and no ICMP tells");
-    let again: Vec<_> = (0..1024).map(|n| mapped(&mut lab, 0, (CLIENT, 2000 + n), 80)).collect();
+    let ports: Vec<_> = (0..1023).map(|n| connect(&mut lab, 2000 + n)).collect();
+    let half_open = tcp((CLIENT, 60_000), (INTERFACE, 80), SYN, (1, 0), &[]);
+    lab.carried(consumer, &half_open);
+    // The oldest half-open one makes room …
+    let said = lab.input(consumer, &tcp((CLIENT, 60_001), (INTERFACE, 80), SYN, (1000, 0), &[]));
+    assert_eq!(said.verdicts[0].reason, Reason::Forwarded);
+    assert!(matches!(said.events[0], Event::FlowClosed { cause: Cause::CrowdedOut, .. }));
+    connect(&mut lab, 60_001);
+    // … and where there is none, the newcomer is refused.
+    assert_eq!(lab.refused(consumer, &half_open), Reason::TableFull, "and no ICMP tells");
+    let to_target = |n: u16| tcp((CLIENT, 2000 + n), (INTERFACE, 80), ACK, (1001, 7001), b"here");
+    let again: Vec<_> = (0..1023).map(|n| lab.carried(consumer, &to_target(n)).1.source_port).collect();
     assert_eq!(again, ports);
 }
 

@@ -1,26 +1,31 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use topology::{Id, NodeId};
-use wire::{Addr, Protocol};
+use std::time::Duration;
+
+use topology::Id;
+use wire::{Addr, Packet, Protocol, TcpFlags};
 
 use super::*;
 use crate::key::Place;
-use crate::ports::PoolKey;
+use crate::lanes::{Lane, PoolKey};
+use crate::tick::Tick;
 
-const NODE: u32 = 0;
-
-fn node() -> NodeId {
-    Id::new(NODE as usize, 0)
-}
-
-fn target() -> Addr {
-    Addr::v4([10, 2, 0, 2])
+/// Lanes 0 and 1: two endpoints' ways to one target; lane 2: a way by UDP.
+fn table_with(capacity: usize, workers: usize, ports: usize) -> Table {
+    let lane = |endpoint, protocol| Lane {
+        endpoint: Id::new(endpoint, 0),
+        listener: Id::new(0, 0),
+        target: Id::new(0, 0),
+        pool: PoolKey { protocol, node: Id::new(0, 0), target: Addr::v4([10, 2, 0, 2]), target_port: 8080 },
+        idle: secs(if protocol == Protocol::Udp { 120 } else { 350 }),
+    };
+    let lanes = vec![lane(0, Protocol::Tcp), lane(1, Protocol::Tcp), lane(0, Protocol::Udp)];
+    Table::new(capacity, workers, Lanes::new(lanes, ports), [1, 2, 3, 4])
 }
 
 fn table(capacity: usize, workers: usize) -> Table {
-    let pool = PoolKey { protocol: Protocol::Tcp, node: node(), target: target(), target_port: 8080 };
-    Table::new(capacity, workers, Ports::new(std::iter::once(pool)), [1, 2, 3, 4])
+    table_with(capacity, workers, 55_000)
 }
 
 fn original(interface: usize, client: u32) -> Key {
@@ -33,25 +38,53 @@ fn original(interface: usize, client: u32) -> Key {
     }
 }
 
-fn new_flow(table: &Table, original: Key) -> NewFlow {
-    let pool = PoolId(0);
-    let port = table.ports().take(pool, u64::from(original.remote_port)).unwrap();
-    NewFlow {
-        original,
-        reply: Key {
-            place: Place::Node(node()),
-            protocol: Protocol::Tcp,
-            local_port: port,
-            remote: target(),
-            remote_port: 8080,
-        },
-        listener: Id::new(0, 0),
-        target: Id::new(0, 0),
-        pool,
-        path: FlowPath::Nat,
-        idle: Duration::from_secs(350),
+fn new_flow(original: Key) -> NewFlow {
+    let lane = LaneId::new(if original.protocol == Protocol::Udp { 2 } else { 0 });
+    NewFlow { original, lane, path: FlowPath::Nat, preference: u64::from(original.remote_port) }
+}
+
+fn packet(flags: u8, numbers: (u32, u32)) -> Packet {
+    Packet {
+        source: Addr::v4([10, 0, 0, 1]),
+        destination: Addr::v4([10, 0, 0, 2]),
+        protocol: Protocol::Tcp,
+        source_port: 1,
+        destination_port: 2,
+        ttl: 64,
+        flags: TcpFlags::new(flags),
+        sequence: numbers.0,
+        acknowledgement: numbers.1,
+        transport: 20,
+        payload: 40,
+        len: 40,
     }
 }
+
+fn open(turn: &Turn<'_>, key: Key) -> Result<Found, Refused> {
+    turn.open(&new_flow(key), secs(0), |_| ())
+}
+
+/// A flow, and what its packets say: numbers begin at 1,000 and 7,000.
+fn life(turn: &Turn<'_>, client: u32, packets: &[(Direction, u8, (u32, u32))]) -> Found {
+    let opened = open(turn, original(0, client)).unwrap();
+    for (direction, flags, numbers) in packets {
+        let key = if *direction == Forward { original(0, client) } else { opened.onward };
+        let found = turn.find(&key).unwrap();
+        turn.observe(&found, &packet(*flags, *numbers), secs(0));
+    }
+    turn.find(&original(0, client)).unwrap()
+}
+
+const SYN: u8 = TcpFlags::SYN;
+const ACK: u8 = TcpFlags::ACK;
+const FIN: u8 = TcpFlags::FIN;
+const RST: u8 = TcpFlags::RST;
+const CALL: (Direction, u8, (u32, u32)) = (Forward, SYN, (1000, 0));
+const OPEN: [(Direction, u8, (u32, u32)); 3] =
+    [CALL, (Reply, SYN | ACK, (7000, 1001)), (Forward, ACK, (1001, 7001))];
+const REFUSED: [(Direction, u8, (u32, u32)); 2] = [CALL, (Reply, RST | ACK, (0, 1001))];
+
+use Direction::{Forward, Reply};
 
 fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -61,103 +94,82 @@ fn secs(secs: u64) -> Duration {
 fn both_keys_lead_to_the_flow_and_each_is_the_others_recipe() {
     let table = table(16, 1);
     let turn = table.turn(0);
-    let new = new_flow(&table, original(0, 40_000));
-    assert_eq!(turn.find(&new.original), None);
-    let flow = turn.insert(&new, secs(0)).unwrap().flow;
-    let there = turn.find(&new.original).unwrap();
-    assert_eq!((there.flow, there.direction, there.onward), (flow, Direction::Forward, new.reply));
-    let back = turn.find(&new.reply).unwrap();
-    assert_eq!((back.flow, back.direction, back.onward), (flow, Direction::Reply, new.original));
-    let elsewhere = Key { place: Place::Interface(Id::new(1, 0)), ..new.original };
+    let key = original(0, 40_000);
+    assert_eq!(turn.find(&key), None);
+    let opened = open(&turn, key).unwrap();
+    assert_eq!(turn.find(&key), Some(opened));
+    let back = turn.find(&opened.onward).unwrap();
+    assert_eq!((back.flow, back.direction, back.onward), (opened.flow, Reply, key));
+    let elsewhere = Key { place: Place::Interface(Id::new(1, 0)), ..key };
     assert_eq!(turn.find(&elsewhere), None, "another consumer with the same addresses is somebody else");
 }
 
 #[test]
-fn a_freed_slot_and_its_port_wait_for_every_workers_turn() {
-    let table = table(1, 2);
+fn a_freed_port_waits_for_every_workers_turn() {
+    let table = table_with(16, 2, 1);
     let reader = table.turn(1);
-    let first = new_flow(&table, original(0, 1));
-    let port = first.reply.local_port;
     {
         let turn = table.turn(0);
-        let flow = turn.insert(&first, secs(0)).unwrap().flow;
-        assert!(reader.find(&first.original).is_some());
-        assert_eq!(turn.release(flow).unwrap().cause, Cause::Released);
-        assert_eq!(turn.release(flow), None, "once");
-        assert!(reader.find(&first.original).is_none());
+        let flow = open(&turn, original(0, 1)).unwrap().flow;
+        assert!(reader.find(&original(0, 1)).is_some());
+        assert_eq!(turn.release(flow, Cause::Released).unwrap().cause, Cause::Released);
+        assert_eq!(turn.release(flow, Cause::Released), None, "once");
+        assert!(reader.find(&original(0, 1)).is_none());
     }
-    let retry = || {
-        let turn = table.turn(0);
-        turn.recycle(1);
-        turn.insert(&new_flow(&table, original(0, 2)), secs(0))
-    };
-    assert_eq!(retry(), Err(Refused::Full), "the reader may still hold what it found");
-    assert_eq!(table.ports().in_use(), 1, "and so the first flow's port is still taken: {port}");
+    let retry = || open(&table.turn(0), original(0, 2));
+    assert_eq!(retry(), Err(Refused::Ports), "the reader may still hold what it found");
+    assert_eq!(retry(), Err(Refused::Ports));
     drop(reader);
     assert!(retry().is_ok());
-    assert_eq!(table.ports().in_use(), 1, "the refused flow's port is back, and so is the first one's");
 }
 
 #[test]
 fn the_same_flow_is_not_made_twice() {
     let table = table(16, 2);
     let turn = table.turn(0);
-    let original = original(0, 7);
-    turn.insert(&new_flow(&table, original), secs(0)).unwrap();
-    assert_eq!(turn.insert(&new_flow(&table, original), secs(0)), Err(Refused::Raced));
+    let first = open(&turn, original(0, 7)).unwrap();
+    assert_eq!(open(&turn, original(0, 7)), Err(Refused::Raced));
     assert_eq!(table.len(), 1);
-    assert!(turn.find(&original).is_some(), "the first one stands");
+    assert_eq!(turn.find(&original(0, 7)), Some(first), "the first one stands");
 }
 
 #[test]
 fn time_runs_out_as_the_phase_says() {
     let table = table(64, 1);
     let turn = table.turn(0);
-    let life = |client, packets: &[(Direction, u8)]| {
-        let new = new_flow(&table, original(0, client));
-        let flow = turn.insert(&new, secs(0)).unwrap().flow;
-        for (direction, flags) in packets {
-            let key = if *direction == Forward { new.original } else { new.reply };
-            let found = turn.find(&key).unwrap();
-            turn.observe(&found, TcpFlags::new(*flags), 40, secs(0));
-        }
-        let ends =
-            (0..=400).find_map(|now| turn.expire(flow.slot as usize, secs(now)).map(|end| (now, end.cause)));
-        ends.unwrap()
+    let ends = |client, packets: &[_]| {
+        let slot = life(&turn, client, packets).flow.slot as usize;
+        (0..=400).find_map(|now| turn.expire(slot, secs(now)).map(|end| (now, end.cause))).unwrap()
     };
-    use Direction::{Forward, Reply};
-    let (syn, ack, fin, rst) = (TcpFlags::SYN, TcpFlags::ACK, TcpFlags::FIN, TcpFlags::RST);
-    assert_eq!(life(1, &[(Forward, syn)]), (30, Cause::Unanswered));
-    let open = [(Forward, syn), (Reply, syn | ack), (Forward, ack)];
-    assert_eq!(life(2, &open), (350, Cause::Idle));
-    assert_eq!(life(3, &[&open[..], &[(Forward, fin | ack)]].concat()), (350, Cause::Idle));
-    let closed = [&open[..], &[(Forward, fin | ack), (Reply, fin | ack)]].concat();
-    assert_eq!(life(4, &closed), (60, Cause::Finished));
-    assert_eq!(life(5, &[(Forward, syn), (Reply, rst | ack)]), (60, Cause::Reset));
+    assert_eq!(ends(1, &[CALL]), (30, Cause::Unanswered));
+    assert_eq!(ends(2, &OPEN), (350, Cause::Idle));
+    let half = [&OPEN[..], &[(Forward, FIN | ACK, (1001, 7001)), (Reply, ACK, (7001, 1002))]].concat();
+    assert_eq!(ends(3, &half), (350, Cause::Idle));
+    let rest = [(Reply, FIN | ACK, (7001, 1002)), (Forward, ACK, (1002, 7002))];
+    assert_eq!(ends(4, &[&half[..], &rest].concat()), (60, Cause::Finished));
+    assert_eq!(ends(5, &REFUSED), (10, Cause::Reset));
+    assert_eq!(ends(6, &[&OPEN[..], &[(Reply, RST, (7050, 0))]].concat()), (10, Cause::Reset), "a suspect");
+    assert_eq!(ends(7, &[&OPEN[..], &[(Reply, RST, (1 << 30, 0))]].concat()), (350, Cause::Idle), "a stray");
 }
 
 /// A closed flow keeps its port quiet for as long as nobody is short of ports or slots.
 #[test]
 fn what_runs_short_is_given_back_sooner() {
+    let closed = [
+        &OPEN[..],
+        &[(Forward, FIN | ACK, (1001, 7001)), (Reply, FIN | ACK, (7001, 1002)), (Forward, ACK, (1002, 7002))],
+    ]
+    .concat();
     let table = table(100, 1);
-    let turn = table.turn(0);
     for (flows, remembered) in [(40, 60), (60, 10), (80, 1)] {
-        let flows: Vec<_> = (0..flows)
-            .map(|client| {
-                let new = new_flow(&table, original(0, client));
-                let flow = turn.insert(&new, secs(0)).unwrap().flow;
-                let found = turn.find(&new.reply).unwrap();
-                turn.observe(&found, TcpFlags::new(TcpFlags::RST), 40, secs(0));
-                flow
-            })
-            .collect();
+        let turn = table.turn(0);
+        let flows: Vec<_> = (0..flows).map(|client| life(&turn, client, &closed).flow).collect();
         let slot = flows[0].slot as usize;
         assert_eq!(turn.expire(slot, secs(remembered) - Tick::LEN), None);
         assert!(turn.expire(slot, secs(remembered)).is_some());
-        drop(flows.into_iter().map(|flow| turn.release(flow)).collect::<Vec<_>>());
-        table.turns.end(0);
-        turn.recycle(100);
-        table.turns.begin(0);
+        drop(flows.into_iter().map(|flow| turn.release(flow, Cause::Released)).collect::<Vec<_>>());
+        drop(turn);
+        table.turn(0).recycle(100);
     }
 }
 
@@ -165,48 +177,135 @@ fn what_runs_short_is_given_back_sooner() {
 fn talking_keeps_a_flow_and_silence_ends_it_to_the_second() {
     let table = table(4, 1);
     let turn = table.turn(0);
-    let new = NewFlow { idle: secs(120), ..new_flow(&table, original(0, 9)) };
-    let udp = |key: Key| Key { protocol: Protocol::Udp, ..key };
-    let new = NewFlow { original: udp(new.original), reply: udp(new.reply), ..new };
-    let flow = turn.insert(&new, secs(0)).unwrap().flow;
+    let key = Key { protocol: Protocol::Udp, ..original(0, 9) };
+    let opened = open(&turn, key).unwrap();
+    let slot = opened.flow.slot as usize;
+    let datagram = Packet { protocol: Protocol::Udp, len: 100, ..packet(0, (0, 0)) };
     for now in [100, 200, 300] {
-        assert_eq!(turn.expire(flow.slot as usize, secs(now)), None);
-        let found = turn.find(&new.reply).unwrap();
-        turn.observe(&found, TcpFlags::default(), 100, secs(now));
+        assert_eq!(turn.expire(slot, secs(now)), None);
+        turn.observe(&turn.find(&opened.onward).unwrap(), &datagram, secs(now));
     }
-    assert_eq!(turn.expire(flow.slot as usize, secs(419)), None);
-    let ended = turn.expire(flow.slot as usize, secs(420)).unwrap();
+    assert_eq!(turn.expire(slot, secs(419)), None);
+    let ended = turn.expire(slot, secs(420)).unwrap();
     assert_eq!((ended.cause, ended.returned), (Cause::Idle, Totals { packets: 3, bytes: 300 }));
+}
+
+#[test]
+fn what_is_implausible_does_not_keep_a_flow() {
+    for (sequence, end) in [(1001, 700), (1 << 30, 350)] {
+        let table = table(4, 1);
+        let turn = table.turn(0);
+        let found = life(&turn, 1, &OPEN);
+        assert_eq!(turn.expire(found.flow.slot as usize, secs(349)), None);
+        turn.observe(&found, &packet(ACK, (sequence, 7001)), secs(350));
+        let gone = (350..).find(|now| turn.expire(found.flow.slot as usize, secs(*now)).is_some());
+        assert_eq!(gone, Some(end));
+    }
 }
 
 #[test]
 fn a_closed_tuple_opens_again_with_its_port() {
     let table = table(4, 1);
     let turn = table.turn(0);
-    let new = new_flow(&table, original(0, 5));
-    let flow = turn.insert(&new, secs(0)).unwrap().flow;
-    let found = turn.find(&new.reply).unwrap();
-    turn.observe(&found, TcpFlags::new(TcpFlags::RST), 40, secs(1));
-    assert_eq!(turn.find(&new.original).unwrap().phase, Phase::Closing);
-    let before = turn.reopen(flow, secs(5)).unwrap();
+    let closed = life(&turn, 5, &REFUSED);
+    assert_eq!(closed.phase(), Phase::Closing);
+    let before = turn.reopen(&closed, secs(5)).unwrap().1;
     assert_eq!((before.cause, before.returned.packets), (Cause::Reset, 1));
-    assert_eq!(turn.reopen(flow, secs(5)), None, "what is open is not opened");
-    let again = turn.find(&new.original).unwrap();
-    assert_eq!((again.phase, again.onward), (Phase::Opening, new.reply));
-    assert_eq!(turn.expire(flow.slot as usize, secs(34)), None, "its clock starts anew");
-    assert!(turn.expire(flow.slot as usize, secs(35)).is_some());
-    assert_eq!(turn.reopen(flow, secs(36)), None, "what is gone does not open");
+    assert_eq!(turn.reopen(&closed, secs(5)), None, "what is open is not opened");
+    let again = turn.find(&original(0, 5)).unwrap();
+    assert_eq!((again.phase(), again.onward), (Phase::Opening, closed.onward));
+    let slot = closed.flow.slot as usize;
+    assert_eq!(turn.expire(slot, secs(34)), None, "its clock starts anew");
+    assert!(turn.expire(slot, secs(35)).is_some());
+    assert_eq!(turn.reopen(&closed, secs(36)), None, "what is gone does not open");
 }
 
-/// Four threads open, find and end flows as fast as they can, over few slots, so that each slot and port is re-used all
-/// the time. Whatever a thread finds must be what it looked for, for as long as its turn lasts, and no port may have
-/// two owners.
+#[test]
+fn a_closed_tuple_that_goes_elsewhere_leaves_its_port_quiet() {
+    let table = table(4, 1);
+    let turn = table.turn(0);
+    let closed = life(&turn, 5, &REFUSED);
+    assert_eq!(turn.part(&closed).unwrap().cause, Cause::Reset);
+    assert_eq!(turn.part(&closed), None, "once");
+    assert_eq!(
+        (turn.find(&original(0, 5)), turn.find(&closed.onward)),
+        (None, None),
+        "neither side finds it"
+    );
+    assert_eq!(turn.reopen(&closed, secs(1)), None);
+    let new = open(&turn, original(0, 5)).unwrap();
+    assert_ne!(new.onward.local_port, closed.onward.local_port, "its port is kept");
+    assert_eq!(turn.expire(closed.flow.slot as usize, secs(10)), None, "its end has been told");
+    assert_eq!(table.len(), 1, "its port's time is up");
+    assert_eq!(turn.find(&original(0, 5)), Some(new));
+}
+
+#[test]
+fn a_terminated_flow_that_its_ends_have_closed_leaves_its_port_quiet() {
+    for (cause, rest) in [(Cause::Finished, 60), (Cause::Reset, 10)] {
+        let table = table(16, 1);
+        let turn = table.turn(0);
+        let path = FlowPath::Terminated { worker: 0, relay: 7 };
+        let opened = turn.open(&NewFlow { path, ..new_flow(original(0, 1)) }, secs(0), |_| ()).unwrap();
+        let slot = opened.flow.slot as usize;
+        assert_eq!(turn.expire(slot, secs(1000)), None, "it is its owner's to end");
+        let ended = turn.retire(opened.flow, cause);
+        assert_eq!((turn.find(&original(0, 1)), turn.find(&opened.onward)), (None, None));
+        assert_eq!(ended.map(|ended| (ended.flow, ended.cause)), Some((opened.flow, cause)));
+        for now in [secs(rest) - Tick::LEN, secs(rest)] {
+            assert_eq!(turn.expire(slot, now), None, "that has been told");
+            assert_eq!(table.len(), usize::from(now < secs(rest)), "{cause:?}, {now:?}");
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_has_a_share_of_a_quarter_of_the_ports_for_flows_that_are_half_open() {
+    // A quarter of 160 is 40, and two endpoints share it.
+    let table = table_with(1000, 1, 160);
+    let turn = table.turn(0);
+    let lane =
+        |endpoint, client| NewFlow { lane: LaneId::new(endpoint), ..new_flow(original(endpoint, client)) };
+    let mut out = Vec::new();
+    let answered = life(&turn, 0, &OPEN);
+    for client in 1..=30 {
+        turn.open(&lane(0, client), secs(0), |ended| out.push(ended)).unwrap();
+    }
+    let clients: Vec<u16> = out.iter().map(|ended| ended.original.remote_port).collect();
+    assert_eq!(clients, (1..=10).collect::<Vec<u16>>(), "the oldest go first");
+    assert!(out.iter().all(|ended| ended.cause == Cause::CrowdedOut));
+    turn.open(&lane(1, 1), secs(0), |_| panic!("the other endpoint has its own share")).unwrap();
+    assert_eq!(turn.find(&original(0, 0)), Some(answered), "an established flow never goes");
+}
+
+#[test]
+fn a_full_table_refuses_only_when_every_flow_is_established() {
+    let table = table(8, 1);
+    let turn = table.turn(0);
+    for client in 0..6 {
+        life(&turn, client, &OPEN);
+    }
+    for client in 6..8 {
+        life(&turn, client, &[CALL]);
+    }
+    let mut out = Vec::new();
+    for client in 8..10 {
+        let found = turn.open(&new_flow(original(0, client)), secs(0), |ended| out.push(ended)).unwrap();
+        for (direction, flags, numbers) in OPEN {
+            let key = if direction == Forward { original(0, client) } else { found.onward };
+            turn.observe(&turn.find(&key).unwrap(), &packet(flags, numbers), secs(0));
+        }
+    }
+    assert_eq!(out.iter().map(|ended| ended.original.remote_port).collect::<Vec<_>>(), [6, 7]);
+    assert_eq!(open(&turn, original(0, 10)), Err(Refused::Full));
+    assert_eq!(table.len(), 8);
+}
+
 #[test]
 fn errors_about_a_flow_are_rationed_and_keep_it_no_longer() {
     let table = table(16, 1);
     let turn = table.turn(0);
-    let new = new_flow(&table, original(0, 1));
-    let found = turn.insert(&new, secs(5)).unwrap();
+    let found = turn.open(&new_flow(original(0, 1)), secs(5), |_| ()).unwrap();
     let allowed =
         |millis: u64| (0..100).filter(|_| turn.allows_error(&found, Duration::from_millis(millis))).count();
     assert_eq!(allowed(5_000), 10, "at once");
@@ -216,14 +315,17 @@ fn errors_about_a_flow_are_rationed_and_keep_it_no_longer() {
     assert_eq!(allowed(33_000), 10, "what was not used is not saved up");
     assert!(turn.expire(0, secs(35)).is_some(), "an error is no sign of life");
 
-    let again = turn.insert(&new_flow(&table, original(0, 2)), secs(33)).unwrap();
+    let again = turn.open(&new_flow(original(0, 2)), secs(33), |_| ()).unwrap();
     assert!(turn.allows_error(&again, secs(33)), "another flow has an allowance of its own");
 }
 
+/// Four threads open, find and end flows as fast as they can, over few slots, so that each slot and port is re-used all
+/// the time. Whatever a thread finds must be what it looked for, for as long as its turn lasts, and no port may have
+/// two owners.
 #[test]
 fn threads_never_meet_a_stranger_in_a_slot() {
     const WORKERS: usize = 4;
-    let table = table(64, WORKERS);
+    let table = table(48, WORKERS);
     // Which flow, by a number of its own, holds each port; 0 is nobody.
     let owners: Vec<AtomicU64> = (0..=u16::MAX).map(|_| AtomicU64::new(0)).collect();
     let failed = AtomicBool::new(false);
@@ -237,9 +339,8 @@ fn threads_never_meet_a_stranger_in_a_slot() {
                     turn.recycle(1);
                     let key = original(worker, round % 500);
                     if mine.len() < 12 && turn.find(&key).is_none() {
-                        let new = new_flow(table, key);
-                        let port = new.reply.local_port;
-                        if let Ok(Found { flow, .. }) = turn.insert(&new, secs(0)) {
+                        if let Ok(Found { flow, onward, .. }) = open(&turn, key) {
+                            let port = onward.local_port;
                             let serial = u64::from(round) << 8 | (worker as u64 + 1);
                             let had = owners[usize::from(port)].swap(serial, Ordering::SeqCst);
                             failed.fetch_or(had != 0, Ordering::SeqCst);
@@ -248,7 +349,7 @@ fn threads_never_meet_a_stranger_in_a_slot() {
                     } else if !mine.is_empty() {
                         let (flow, _, port) = mine.swap_remove(round as usize % mine.len());
                         owners[usize::from(port)].store(0, Ordering::SeqCst);
-                        failed.fetch_or(turn.release(flow).is_none(), Ordering::SeqCst);
+                        failed.fetch_or(turn.release(flow, Cause::Released).is_none(), Ordering::SeqCst);
                     }
                     // Everybody's flows, found by anybody, lead back to themselves.
                     let other = original((worker + 1) % WORKERS, round % 500);
@@ -266,17 +367,18 @@ fn threads_never_meet_a_stranger_in_a_slot() {
                 }
                 let turn = table.turn(worker);
                 for (flow, ..) in mine {
-                    turn.release(flow);
+                    turn.release(flow, Cause::Released);
                 }
             });
         }
     });
     assert!(!failed.load(Ordering::SeqCst));
-    for worker in 0..WORKERS {
-        table.turn(worker).recycle(table.capacity());
+    // What was gathered begins to wait, what waited is freed, and the other way round.
+    for worker in (0..WORKERS).cycle().take(4 * WORKERS) {
+        table.turn(worker).recycle(table.slots.len());
     }
     assert!(table.is_quiet());
-    assert_eq!(table.ports().in_use(), 0, "every port came back");
+    assert!(table.lanes.pools().all(|pool| pool.in_use == 0), "every port came back");
     let slots: HashSet<u32> = std::iter::from_fn(|| table.free.take(&table.slots)).collect();
-    assert_eq!(slots.len(), table.capacity(), "and so did every slot");
+    assert_eq!(slots.len(), table.slots.len(), "and so did every slot");
 }

@@ -5,6 +5,7 @@
 mod carrying;
 mod lab;
 mod lowering;
+mod silence;
 
 use device::lab::Permit;
 use lab::{BACKENDS, Backend};
@@ -31,6 +32,7 @@ fn main() {
         };
         BACKENDS.iter().map(of)
     });
-    let once = lowering::TRIALS.iter().map(|(name, run)| trial((*name).into(), Box::new(run)));
+    let once = [lowering::TRIALS, silence::TRIALS].into_iter().flatten();
+    let once = once.map(|(name, run)| trial((*name).into(), Box::new(run)));
     libtest_mimic::run(&Arguments::from_args(), of_each.chain(once).collect()).exit();
 }

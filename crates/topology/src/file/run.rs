@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::names::{MAX_INSTANCE, instance, is_name_character};
 use super::tree::{Bounds, Keys, Table};
 use crate::problem::Read;
-use crate::{DeviceBackend, FlowLimits, IcmpPolicy, Run};
+use crate::{DeviceBackend, Expiry, FlowLimits, IcmpPolicy, Run};
 
 /// Where a topology comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +39,9 @@ const MTU: Bounds<u16> = Bounds {
     why: ": IPv6 needs 1280, and the devices themselves carry 9001",
 };
 const WORKERS: Bounds<usize> = Bounds { what: "a number of workers", range: 1..=64, why: "" };
+const TIME_SCALE: Bounds<u32> = Bounds { what: "a factor for idle time-outs", range: 1..=1000, why: "" };
+const PORTS: Bounds<usize> =
+    Bounds { what: "a number of source ports", range: 1..=55_000, why: ": the real thing has 55000" };
 const CAPACITY: Bounds<usize> = Bounds { what: "a number of flows", range: 1024..=16_777_216, why: "" };
 
 const DEVICES: [(&str, DeviceBackend); 2] =
@@ -52,10 +55,10 @@ const MSS_BELOW_MTU: u16 = 135;
 const TCP_IPV4_HEADERS: u16 = 40;
 
 const RUN_KEYS: Keys = Keys {
-    known: &["name", "workers", "device", "mtu", "mss_ceiling", "icmp"],
-    later: &[("time_scale", "time passes as it does on the clock")],
+    known: &["name", "workers", "pin", "device", "mtu", "mss_ceiling", "icmp", "time_scale"],
+    later: &[],
 };
-const FLOWS_KEYS: Keys = Keys { known: &["capacity"], later: &[] };
+const FLOWS_KEYS: Keys = Keys { known: &["capacity", "ports", "expiry"], later: &[] };
 const TERMINATE_KEYS: Keys =
     Keys { known: &[], later: &[("memory", "terminated connections have buffers of a fixed size")] };
 
@@ -74,6 +77,8 @@ pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
     let icmp = table.optional("icmp", |value| {
         value.word(&[("faithful", IcmpPolicy::Faithful), ("helpful", IcmpPolicy::Helpful)], &[])
     });
+    let time_scale = table.optional("time_scale", |value| value.integer(&TIME_SCALE));
+    let pin = table.optional("pin", |value| value.boolean());
     let mtu = mtu?;
     Ok(Run {
         name: name?.unwrap_or_else(|| origin.default_name()),
@@ -82,6 +87,8 @@ pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
         mtu,
         mss_ceiling: mss_ceiling?.unwrap_or(mtu - MSS_BELOW_MTU),
         icmp: icmp?.unwrap_or(IcmpPolicy::Faithful),
+        time_scale: time_scale?.unwrap_or(1),
+        pin: pin?.unwrap_or(false),
     })
 }
 
@@ -110,8 +117,15 @@ fn mss_ceilings(mtu: u16) -> Bounds<u16> {
 /// `[flows]`, with defaults for what it leaves out.
 pub(super) fn read_flows(root: &Table<'_>) -> Read<FlowLimits> {
     let table = root.section("flows", &FLOWS_KEYS);
-    let capacity = table.optional("capacity", |value| value.integer(&CAPACITY))?;
-    Ok(FlowLimits { capacity: capacity.unwrap_or(DEFAULT_CAPACITY) })
+    let capacity = table.optional("capacity", |value| value.integer(&CAPACITY));
+    let ports = table.optional("ports", |value| value.integer(&PORTS));
+    let expiry = table
+        .optional("expiry", |value| value.word(&[("silent", Expiry::Silent), ("reset", Expiry::Reset)], &[]));
+    Ok(FlowLimits {
+        capacity: capacity?.unwrap_or(DEFAULT_CAPACITY),
+        ports: ports?.unwrap_or(*PORTS.range.end()),
+        expiry: expiry?.unwrap_or(Expiry::Silent),
+    })
 }
 
 /// Refuses what `[terminate]` says: nothing of it is honoured yet.

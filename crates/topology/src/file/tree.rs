@@ -143,6 +143,11 @@ impl<'t> Value<'t> {
         self.as_str().ok_or_else(|| self.mismatch("a string", remedy))
     }
 
+    /// True or false.
+    pub(super) fn boolean(&self) -> Read<bool> {
+        self.node.as_bool().ok_or_else(|| self.mismatch("a boolean", "write true or false"))
+    }
+
     /// A whole number within bounds.
     pub(super) fn integer<T>(&self, bounds: &Bounds<T>) -> Read<T>
     where

@@ -216,7 +216,7 @@ fn on_its_last_hop_nothing_opens() {
                 let said = lab.input(consumer, &with_ttl(packet.clone(), 1));
                 assert_eq!((said.verdicts[0].reason, said.events.len()), (expired, 0));
                 let flows = lab.shared.flows();
-                assert_eq!((flows.len(), flows.ports().in_use()), (0, 0));
+                assert_eq!((flows.len(), flows.lanes().ports_in_use()), (0, 0));
                 lab.carried(consumer, &with_ttl(packet.clone(), 2));
             }
             // A terminated connection goes no hop further.

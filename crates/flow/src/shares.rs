@@ -1,0 +1,153 @@
+//! Who is half-open, oldest first: for each endpoint's share of a pool a ring of the flows that it has opened. Lock-free, and
+//! only as exact as it has to be: an entry is taken by one worker, once.
+
+use crate::sync::{AtomicU32, AtomicU64, Memory, Ordering};
+
+use crate::slab::FlowId;
+
+/// The most that a ring holds: entries of flows that have long been answered take room too.
+const MOST: usize = 16_384;
+
+/// All shares. Their rings are parts of one mapping, which is touched as they fill.
+pub(crate) struct Shares {
+    shares: Vec<Share>,
+    rings: Memory<AtomicU64>,
+}
+
+/// One endpoint's share of a pool.
+struct Share {
+    /// Half-open flows at most.
+    limit: u32,
+    half_open: AtomicU32,
+    ring: usize,
+    len: u64,
+    newest: AtomicU64,
+    oldest: AtomicU64,
+}
+
+impl Shares {
+    /// A share for each limit.
+    pub(crate) fn new(limits: impl Iterator<Item = usize>) -> Self {
+        let mut end = 0;
+        let shares: Vec<Share> = limits
+            .map(|limit| {
+                let ring = end;
+                let len = (limit * 2).next_power_of_two().min(MOST);
+                end += len;
+                Share {
+                    limit: limit as u32,
+                    half_open: AtomicU32::new(0),
+                    ring,
+                    len: len as u64,
+                    newest: AtomicU64::new(0),
+                    oldest: AtomicU64::new(0),
+                }
+            })
+            .collect();
+        Self { shares, rings: Memory::zeroed(end.max(1)) }
+    }
+
+    /// Whether a share has as many half-open flows as it may.
+    pub(crate) fn is_full(&self, share: usize) -> bool {
+        let share = &self.shares[share];
+        share.half_open.load(Ordering::Relaxed) >= share.limit
+    }
+
+    /// The share with the most half-open flows, if any has one.
+    pub(crate) fn fullest(&self) -> Option<usize> {
+        let counts = self.shares.iter().map(|share| share.half_open.load(Ordering::Relaxed));
+        counts
+            .enumerate()
+            .max_by_key(|(_, count)| *count)
+            .filter(|(_, count)| *count > 0)
+            .map(|(share, _)| share)
+    }
+
+    /// Notes a new half-open flow. If the ring is full, its oldest entry goes to the other end, in case that it is still
+    /// half-open: while many are answered at once, one slow answer is not the flood's fault.
+    pub(crate) fn open(&self, share: usize, flow: FlowId, is_half_open: impl Fn(FlowId) -> bool) {
+        self.shares[share].half_open.fetch_add(1, Ordering::Relaxed);
+        if let Some(displaced) = self.push(share, flow)
+            && is_half_open(displaced)
+        {
+            self.push(share, displaced);
+        }
+    }
+
+    /// A half-open flow of this share is that no longer.
+    pub(crate) fn settle(&self, share: usize) {
+        self.shares[share].half_open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Takes out the oldest flow of a share that is still half-open. Entries of flows that are not are passed by, each once in its
+    /// life: that is little work per flow, if much at once after a long calm.
+    pub(crate) fn oldest(&self, share: usize, is_half_open: impl Fn(FlowId) -> bool) -> Option<FlowId> {
+        let at = &self.shares[share];
+        let newest = at.newest.load(Ordering::Relaxed);
+        // What was pushed more than a ring's length ago has been displaced.
+        at.oldest.fetch_max(newest.saturating_sub(at.len), Ordering::Relaxed);
+        loop {
+            let next = |oldest| (oldest < newest).then_some(oldest + 1);
+            let turn = at.oldest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
+            let entry = self.entry(share, turn).swap(0, Ordering::Relaxed);
+            if let Some(flow) = FlowId::from_word(entry).filter(|flow| is_half_open(*flow)) {
+                return Some(flow);
+            }
+        }
+    }
+
+    fn push(&self, share: usize, flow: FlowId) -> Option<FlowId> {
+        let turn = self.shares[share].newest.fetch_add(1, Ordering::Relaxed);
+        FlowId::from_word(self.entry(share, turn).swap(flow.to_word(), Ordering::Relaxed))
+    }
+
+    fn entry(&self, share: usize, turn: u64) -> &AtomicU64 {
+        let share = &self.shares[share];
+        &self.rings[share.ring + (turn % share.len) as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(slot: u32) -> FlowId {
+        FlowId { slot, generation: 7 }
+    }
+
+    #[test]
+    fn the_oldest_that_is_still_half_open_comes_first() {
+        let shares = Shares::new([4].into_iter());
+        for slot in 0..4 {
+            assert!(!shares.is_full(0));
+            shares.open(0, flow(slot), |_| true);
+        }
+        assert!(shares.is_full(0));
+        assert_eq!(shares.oldest(0, |flow| flow.slot != 0), Some(flow(1)), "the first one was answered");
+        assert_eq!(shares.oldest(0, |_| true), Some(flow(2)));
+        shares.settle(0);
+        assert!(!shares.is_full(0));
+    }
+
+    #[test]
+    fn a_slow_one_outlives_many_that_are_answered() {
+        let shares = Shares::new([8].into_iter());
+        shares.open(0, flow(1), |_| true);
+        for slot in 2..1000 {
+            shares.open(0, flow(slot), |flow| flow.slot == 1);
+            shares.settle(0);
+        }
+        let found = std::iter::from_fn(|| shares.oldest(0, |flow| flow.slot == 1)).next();
+        assert_eq!(found, Some(flow(1)));
+    }
+
+    #[test]
+    fn the_fullest_is_who_has_most() {
+        let shares = Shares::new([4, 4, 4].into_iter());
+        assert_eq!(shares.fullest(), None);
+        for (share, count) in [(0, 1), (1, 3), (2, 2)] {
+            (0..count).for_each(|slot| shares.open(share, flow(slot), |_| true));
+        }
+        assert_eq!(shares.fullest(), Some(1));
+    }
+}
