@@ -11,7 +11,7 @@ const MOST: usize = 16_384;
 /// All shares. Their rings are parts of one mapping, which is touched as they fill.
 pub(crate) struct Shares {
     shares: Vec<Share>,
-    rings: Memory<AtomicU64>,
+    rings: Memory<AtomicU32>,
 }
 
 /// One endpoint's share of a pool.
@@ -65,11 +65,12 @@ impl Shares {
 
     /// Notes a new half-open flow. If the ring is full, its oldest entry goes to the other end, in case that it is still
     /// half-open: while many are answered at once, one slow answer is not the flood's fault.
-    pub(crate) fn open(&self, share: usize, flow: FlowId, is_half_open: impl Fn(FlowId) -> bool) {
+    ///
+    /// `half_open` says which flow in a slot is half-open, if one is.
+    pub(crate) fn open(&self, share: usize, flow: FlowId, half_open: impl Fn(u32) -> Option<FlowId>) {
         self.shares[share].half_open.fetch_add(1, Ordering::Relaxed);
-        if let Some(displaced) = self.push(share, flow)
-            && is_half_open(displaced)
-        {
+        let displaced = self.push(share, flow);
+        if let Some(displaced) = recognize(displaced, &half_open) {
             self.push(share, displaced);
         }
     }
@@ -81,7 +82,7 @@ impl Shares {
 
     /// Takes out the oldest flow of a share that is still half-open. Entries of flows that are not are passed by, each once in its
     /// life: that is little work per flow, if much at once after a long calm.
-    pub(crate) fn oldest(&self, share: usize, is_half_open: impl Fn(FlowId) -> bool) -> Option<FlowId> {
+    pub(crate) fn oldest(&self, share: usize, half_open: impl Fn(u32) -> Option<FlowId>) -> Option<FlowId> {
         let at = &self.shares[share];
         let newest = at.newest.load(Ordering::Relaxed);
         // What was pushed more than a ring's length ago has been displaced.
@@ -90,21 +91,36 @@ impl Shares {
             let next = |oldest| (oldest < newest).then_some(oldest + 1);
             let turn = at.oldest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
             let entry = self.entry(share, turn).swap(0, Ordering::Relaxed);
-            if let Some(flow) = FlowId::from_word(entry).filter(|flow| is_half_open(*flow)) {
+            if let Some(flow) = recognize(entry, &half_open) {
                 return Some(flow);
             }
         }
     }
 
-    fn push(&self, share: usize, flow: FlowId) -> Option<FlowId> {
+    fn push(&self, share: usize, flow: FlowId) -> u32 {
         let turn = self.shares[share].newest.fetch_add(1, Ordering::Relaxed);
-        FlowId::from_word(self.entry(share, turn).swap(flow.to_word(), Ordering::Relaxed))
+        self.entry(share, turn).swap(mark(flow), Ordering::Relaxed)
     }
 
-    fn entry(&self, share: usize, turn: u64) -> &AtomicU64 {
+    fn entry(&self, share: usize, turn: u64) -> &AtomicU32 {
         let share = &self.shares[share];
         &self.rings[share.ring + (turn % share.len) as usize]
     }
+}
+
+/// Bits of a mark that tell the slot: enough for the largest table.
+const SLOT_BITS: u32 = 25;
+
+/// A flow as a ring holds it, in half the room of a [`FlowId`]: `generation's lower bits (7) | slot + 1 (25)`; 0 is none. One stranger
+/// in a hundred looks right, which is good enough to choose among strangers.
+fn mark(flow: FlowId) -> u32 {
+    flow.generation << SLOT_BITS | (flow.slot + 1)
+}
+
+/// The flow that an entry tells of, if it is half-open still.
+fn recognize(entry: u32, half_open: impl Fn(u32) -> Option<FlowId>) -> Option<FlowId> {
+    let slot = (entry & ((1 << SLOT_BITS) - 1)).checked_sub(1)?;
+    half_open(slot).filter(|flow| mark(*flow) == entry)
 }
 
 #[cfg(test)]
@@ -115,29 +131,40 @@ mod tests {
         FlowId { slot, generation: 7 }
     }
 
+    fn all(slot: u32) -> Option<FlowId> {
+        Some(flow(slot))
+    }
+
     #[test]
     fn the_oldest_that_is_still_half_open_comes_first() {
         let shares = Shares::new([4].into_iter());
         for slot in 0..4 {
             assert!(!shares.is_full(0));
-            shares.open(0, flow(slot), |_| true);
+            shares.open(0, flow(slot), all);
         }
         assert!(shares.is_full(0));
-        assert_eq!(shares.oldest(0, |flow| flow.slot != 0), Some(flow(1)), "the first one was answered");
-        assert_eq!(shares.oldest(0, |_| true), Some(flow(2)));
+        assert_eq!(
+            shares.oldest(0, |slot| all(slot).filter(|_| slot != 0)),
+            Some(flow(1)),
+            "the first one was answered"
+        );
+        assert_eq!(shares.oldest(0, all), Some(flow(2)));
         shares.settle(0);
         assert!(!shares.is_full(0));
+        let newer = FlowId { generation: 8, ..flow(3) };
+        assert_eq!(shares.oldest(0, |_| Some(newer)), None, "another flow has the slot");
     }
 
     #[test]
     fn a_slow_one_outlives_many_that_are_answered() {
+        let slow = |slot| all(slot).filter(|_| slot == 1);
         let shares = Shares::new([8].into_iter());
-        shares.open(0, flow(1), |_| true);
+        shares.open(0, flow(1), all);
         for slot in 2..1000 {
-            shares.open(0, flow(slot), |flow| flow.slot == 1);
+            shares.open(0, flow(slot), slow);
             shares.settle(0);
         }
-        let found = std::iter::from_fn(|| shares.oldest(0, |flow| flow.slot == 1)).next();
+        let found = std::iter::from_fn(|| shares.oldest(0, slow)).next();
         assert_eq!(found, Some(flow(1)));
     }
 
@@ -146,7 +173,7 @@ mod tests {
         let shares = Shares::new([4, 4, 4].into_iter());
         assert_eq!(shares.fullest(), None);
         for (share, count) in [(0, 1), (1, 3), (2, 2)] {
-            (0..count).for_each(|slot| shares.open(share, flow(slot), |_| true));
+            (0..count).for_each(|slot| shares.open(share, flow(slot), all));
         }
         assert_eq!(shares.fullest(), Some(1));
     }

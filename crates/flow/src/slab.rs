@@ -24,19 +24,6 @@ pub struct FlowId {
     pub(crate) generation: u32,
 }
 
-impl FlowId {
-    /// As one word that is never 0.
-    pub(crate) fn to_word(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.slot + 1)
-    }
-
-    /// What [`FlowId::to_word`] made; 0 is none.
-    pub(crate) fn from_word(word: u64) -> Option<Self> {
-        let slot = (word as u32).checked_sub(1)?;
-        Some(Self { slot, generation: (word >> 32) as u32 })
-    }
-}
-
 /// Errors about one flow that are passed on at once; after that, one a [`Tick`].
 const ERRORS_AT_ONCE: u32 = 10;
 

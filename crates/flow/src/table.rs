@@ -239,12 +239,11 @@ impl Table {
         (self.len() * 100 / self.capacity()).max(self.lanes.pool(lane).used())
     }
 
-    /// Whether this is still that flow, and half-open.
-    pub(crate) fn is_half_open(&self, flow: FlowId) -> bool {
-        let slot = &self.slots[flow.slot as usize];
-        let state = slot.state();
-        let is_opening = state.is_live() && state.track().phase() == Phase::Opening;
-        is_opening && state.generation() == flow.generation
+    /// The flow in a slot, if it is half-open.
+    pub(crate) fn half_open(&self, slot: u32) -> Option<FlowId> {
+        let state = self.slots[slot as usize].state();
+        let is_half_open = state.is_live() && state.track().phase() == Phase::Opening;
+        is_half_open.then(|| FlowId { slot, generation: state.generation() })
     }
 }
 

@@ -271,14 +271,14 @@ impl<'a> Turn<'a> {
     }
 
     fn crowd_out(&self, share: usize) -> Option<Ended> {
-        let oldest = self.table.lanes.shares.oldest(share, |flow| self.table.is_half_open(flow))?;
+        let oldest = self.table.lanes.shares.oldest(share, |slot| self.table.half_open(slot))?;
         self.release(oldest, Cause::CrowdedOut)
     }
 
     fn note_opening(&self, flow: FlowId, lane: LaneId, track: Track) {
         if track.phase() == Phase::Opening {
             let lanes = &self.table.lanes;
-            lanes.shares.open(lanes.share(lane), flow, |flow| self.table.is_half_open(flow));
+            lanes.shares.open(lanes.share(lane), flow, |slot| self.table.half_open(slot));
         }
     }
 
