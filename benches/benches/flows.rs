@@ -282,7 +282,7 @@ fn ours(size: u32, workers: usize) -> Ours {
         },
         idle: Duration::from_secs(350),
     });
-    let lanes = Lanes::new(lanes.collect(), flow::MOST_PORTS);
+    let lanes = Lanes::new(lanes.collect(), flow::MOST_PORTS, workers);
     let ours = Ours(Table::new(last as usize, workers, lanes, [1, 2, 3, 4]));
     fill(&ours, size);
     ours

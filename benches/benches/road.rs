@@ -246,7 +246,7 @@ fn tcp(port: u16, flags: u8, payload: usize) -> Vec<u8> {
 
 fn filled(flows: u32) -> Table {
     let lanes = (0..8).map(lane).collect();
-    let table = Table::new(2 * FLOWS as usize, 1, Lanes::new(lanes, 55_000), [1, 2, 3, 4]);
+    let table = Table::new(2 * FLOWS as usize, 1, Lanes::new(lanes, 55_000, 1), [1, 2, 3, 4]);
     for client in 0..flows {
         table.turn(0).open(&new_flow(client), NOW, |_| ()).unwrap();
     }

@@ -2,16 +2,13 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::thread;
 
-use anyhow::{Context, Result, anyhow, bail};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use tempfile::TempDir;
-
-use crate::process::{Interrupt, Program};
+use anyhow::{Context, Result};
+use benches::namespace::{Namespace, ip, read, words};
+use benches::process::Interrupt;
+use benches::stage::Stage;
 
 /// What every interface carries at most.
 pub(crate) const MTU: u16 = 8500;
@@ -82,8 +79,8 @@ pub(crate) struct Lab {
     pub(crate) middle: Namespace,
     /// Where servers run.
     pub(crate) provider: Namespace,
-    scratch: TempDir,
-    interrupt: Arc<Interrupt>,
+    /// Where programs run and files lie.
+    pub(crate) stage: Stage,
 }
 
 impl Lab {
@@ -99,8 +96,7 @@ impl Lab {
             consumer: namespace("consumer")?,
             middle: namespace("middle")?,
             provider: namespace("provider")?,
-            scratch: tempfile::tempdir()?,
-            interrupt,
+            stage: Stage::new(interrupt)?,
         };
         let allowed = Allowed::on_the_host(congestion)?;
         for namespace in [&lab.consumer, &lab.middle, &lab.provider] {
@@ -111,23 +107,6 @@ impl Lab {
         drop(allowed);
         lab.wire(wiring)?;
         Ok(lab)
-    }
-
-    /// Starts a program inside one of the namespaces.
-    pub(crate) fn start(&self, place: &Namespace, name: &'static str, command: Command) -> Result<Program> {
-        place.inside(|| self.start_on_the_host(name, command))
-    }
-
-    /// Starts a program outside of them.
-    pub(crate) fn start_on_the_host(&self, name: &'static str, command: Command) -> Result<Program> {
-        Program::start(name, command, self.scratch.path(), Arc::clone(&self.interrupt))
-    }
-
-    /// Writes a program's configuration, and says where it is. nginx takes the folder as its own.
-    pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
-        let path = self.scratch.path().join(name);
-        fs::write(&path, text).with_context(|| path.display().to_string())?;
-        Ok(path)
     }
 
     fn wire(&self, wiring: Wiring) -> Result<()> {
@@ -146,61 +125,6 @@ impl Lab {
             }
         }
         Ok(())
-    }
-}
-
-/// A network namespace that lives as long as this does.
-pub(crate) struct Namespace {
-    name: String,
-}
-
-impl Namespace {
-    fn new(name: String) -> Result<Self> {
-        ip(&format!("netns add {name}"))?;
-        Ok(Self { name })
-    }
-
-    /// Its name under `ip netns`.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Moves the calling thread into it, for the rest of the thread's life.
-    pub(crate) fn enter(&self) -> Result<()> {
-        let file = Path::new("/run/netns").join(&self.name);
-        let opened = fs::File::open(&file).with_context(|| file.display().to_string())?;
-        move_into_link_name_space(std::os::fd::AsFd::as_fd(&opened), Some(LinkNameSpaceType::Network))
-            .with_context(|| format!("entering {}", self.name))
-    }
-
-    /// Does something inside, on a thread that exists for this alone.
-    pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        let outcome = thread::scope(|scope| scope.spawn(|| self.enter().and_then(|()| work())).join());
-        outcome.unwrap_or_else(|_| Err(anyhow!("a thread in {} panicked", self.name)))
-    }
-
-    /// Sets one of its own kernel settings.
-    pub(crate) fn set(&self, key: &str, value: &str) -> Result<()> {
-        let path = Path::new("/proc/sys").join(key);
-        self.inside(|| fs::write(&path, value).with_context(|| format!("{} = {value}", path.display())))
-    }
-
-    /// Whether something in it listens on each of these TCP ports.
-    pub(crate) fn listens(&self, ports: &[u16]) -> Result<bool> {
-        let sockets = self.inside(|| read("/proc/thread-self/net/tcp"))?;
-        Ok(ports.iter().all(|port| sockets.lines().any(|line| is_listener(line, *port))))
-    }
-
-    fn ip(&self, arguments: &str) -> Result<()> {
-        ip(&format!("-n {} {arguments}", self.name))
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        if let Err(error) = ip(&format!("netns del {}", self.name)) {
-            eprintln!("namespace {} stays behind: {error:#}", self.name);
-        }
     }
 }
 
@@ -237,7 +161,7 @@ impl Drop for Allowed {
 /// A veth pair between two namespaces, with an address at each end.
 fn cable(one: (&Namespace, &str, &str), other: (&Namespace, &str, &str)) -> Result<()> {
     let end = |(namespace, device, _): (&Namespace, &str, &str)| {
-        format!("name {device} mtu {MTU} netns {}", namespace.name)
+        format!("name {device} mtu {MTU} netns {}", namespace.name())
     };
     ip(&format!("link add {} type veth peer {}", end(one), end(other)))?;
     for (namespace, device, address) in [one, other] {
@@ -245,29 +169,4 @@ fn cable(one: (&Namespace, &str, &str), other: (&Namespace, &str, &str)) -> Resu
         namespace.ip(&format!("link set {device} up"))?;
     }
     Ok(())
-}
-
-/// Whether this line of `/proc/net/tcp` is a listening socket on `port`.
-fn is_listener(line: &str, port: u16) -> bool {
-    const LISTEN: &str = "0A";
-    let mut fields = words(line).skip(1);
-    let local = fields.next().is_some_and(|address| address.ends_with(&format!(":{port:04X}")));
-    local && fields.nth(1) == Some(LISTEN)
-}
-
-/// Runs iproute2's `ip`.
-fn ip(arguments: &str) -> Result<()> {
-    let output = Command::new("ip").args(words(arguments)).output().context("ip (iproute2)")?;
-    if !output.status.success() {
-        bail!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(())
-}
-
-fn read(path: &str) -> Result<String> {
-    fs::read_to_string(path).with_context(|| path.to_owned())
-}
-
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split_whitespace()
 }

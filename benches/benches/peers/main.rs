@@ -8,7 +8,6 @@ mod connect;
 mod events;
 mod lab;
 mod peer;
-mod process;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -17,12 +16,12 @@ use std::time::Duration;
 use std::{env, fs, thread};
 
 use anyhow::{Context, Result, bail};
+use benches::process::Interrupt;
 use benches::report::{Fact, Outcome, Report, Run};
 use clap::Parser;
 
 use crate::lab::{CLIENT_PORTS, CongestionControl, MTU};
 use crate::peer::{Peer, Session, Setting};
-use crate::process::Interrupt;
 use crate::work::Work;
 
 /// Compares sidegate with its peers: interleaved runs in network namespaces of their own, as a Markdown table.

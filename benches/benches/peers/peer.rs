@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use benches::bulk;
+use benches::process::{Interrupt, Program};
 use clap::ValueEnum;
 
 use crate::connect;
 use crate::lab::{CongestionControl, Lab, Wiring};
-use crate::process::{Interrupt, Program};
-use crate::work::{BULK_PORT, REQUESTS_PORT};
+use crate::work::REQUESTS_PORT;
 
 /// Who carries the traffic.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -127,38 +128,38 @@ impl Session {
 }
 
 fn http_server(lab: &Lab) -> Result<Program> {
-    let config = lab.write("nginx-target.conf", include_str!("../../peers/nginx-target.conf"))?;
-    let mut server = lab.start(&lab.provider, "nginx-target", nginx(&config))?;
+    let config = lab.stage.write("nginx-target.conf", include_str!("../../peers/nginx-target.conf"))?;
+    let mut server = lab.stage.start(&lab.provider, "nginx-target", nginx(&config))?;
     server.until(|_| lab.provider.listens(&[REQUESTS_PORT]))?;
     Ok(server)
 }
 
 fn kernel_nat(lab: &Lab) -> Result<()> {
     lab.middle.set("net/ipv4/ip_forward", "1")?;
-    let rules = lab.write("kernel-nat.nft", include_str!("../../peers/kernel-nat.nft"))?;
+    let rules = lab.stage.write("kernel-nat.nft", include_str!("../../peers/kernel-nat.nft"))?;
     let mut nft = Command::new("nft");
     nft.arg("-f").arg(rules);
-    lab.start(&lab.middle, "nft", nft)?.finish(Duration::from_secs(5))?;
+    lab.stage.start(&lab.middle, "nft", nft)?.finish(Duration::from_secs(5))?;
     // Tuned as a busy gateway is: at the default of 120 s, a few runs of new connections fill the conntrack table.
     lab.middle.set("net/netfilter/nf_conntrack_tcp_timeout_time_wait", "10")
 }
 
 fn haproxy(lab: &Lab) -> Result<Program> {
-    let config = lab.write("haproxy.cfg", include_str!("../../peers/haproxy.cfg"))?;
+    let config = lab.stage.write("haproxy.cfg", include_str!("../../peers/haproxy.cfg"))?;
     let mut haproxy = Command::new("haproxy");
     haproxy.args(["-db", "-f"]).arg(config);
     in_the_middle(lab, "haproxy", haproxy)
 }
 
 fn nginx_stream(lab: &Lab) -> Result<Program> {
-    let config = lab.write("nginx-stream.conf", include_str!("../../peers/nginx-stream.conf"))?;
+    let config = lab.stage.write("nginx-stream.conf", include_str!("../../peers/nginx-stream.conf"))?;
     in_the_middle(lab, "nginx-stream", nginx(&config))
 }
 
 /// Starts a proxy, and waits until it listens on every port of the work.
 fn in_the_middle(lab: &Lab, name: &'static str, command: Command) -> Result<Program> {
-    let ports: Vec<u16> = connect::PORTS.into_iter().chain([BULK_PORT, REQUESTS_PORT]).collect();
-    let mut proxy = lab.start(&lab.middle, name, command)?;
+    let ports: Vec<u16> = connect::PORTS.into_iter().chain([bulk::PORT, REQUESTS_PORT]).collect();
+    let mut proxy = lab.stage.start(&lab.middle, name, command)?;
     proxy.until(|_| lab.middle.listens(&ports))?;
     Ok(proxy)
 }
@@ -169,10 +170,10 @@ fn start_sidegate(lab: &Lab, binary: &Path, path: &str) -> Result<Program> {
         .replace("CONSUMER", lab.consumer.name())
         .replace("PROVIDER", lab.provider.name())
         .replace("PATH", path);
-    let config = lab.write("sidegate.toml", &file)?;
+    let config = lab.stage.write("sidegate.toml", &file)?;
     let mut command = Command::new(binary);
     command.args(["run", "--config"]).arg(config);
-    let mut sidegate = lab.start_on_the_host("sidegate", command)?;
+    let mut sidegate = lab.stage.start_on_the_host("sidegate", command)?;
     sidegate.until(|sidegate| Ok(sidegate.printed()?.lines().any(|line| line == "ready")))?;
     Ok(sidegate)
 }

@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
+use benches::bulk::Bulk;
 use benches::readings;
 use benches::report::Unit;
 use clap::ValueEnum;
@@ -12,8 +13,6 @@ use crate::connect::{self, Clients};
 use crate::lab::TARGET;
 use crate::peer::Session;
 
-/// Where iperf3's server listens.
-pub(crate) const BULK_PORT: u16 = 5201;
 /// Where the HTTP server listens.
 pub(crate) const REQUESTS_PORT: u16 = 8080;
 
@@ -80,19 +79,10 @@ impl Work {
 }
 
 fn bulk(session: &Session, length: Duration, how: &[&str]) -> Result<f64> {
-    let port = BULK_PORT.to_string();
-    // A server for each run: one that still clears up after the run before would say that it is busy.
-    let mut server = Command::new("iperf3");
-    server.args(["--server", "--bind", &TARGET.to_string(), "--port", &port]);
-    let mut server = session.lab.start(&session.lab.provider, "iperf3-server", server)?;
-    server.until(|_| session.lab.provider.listens(&[BULK_PORT]))?;
-
-    let mut client = Command::new("iperf3");
-    client.args(["--client", &session.door.to_string(), "--port", &port, "--connect-timeout", "3000"]);
-    client.args(["--time", &length.as_secs().to_string(), "--json"]).args(how);
-    let printed =
-        session.lab.start(&session.lab.consumer, "iperf3-client", client)?.finish(length + GRACE)?;
-    Ok(readings::iperf3(&printed)?)
+    let Session { door, lab, .. } = session;
+    let (consumer, provider) = (&lab.consumer, &lab.provider);
+    let bulk = Bulk { consumer, door: (*door).into(), provider, target: TARGET.into() };
+    bulk.run(&lab.stage, length, how)
 }
 
 fn requests(session: &Session, length: Duration) -> Result<f64> {
@@ -100,6 +90,6 @@ fn requests(session: &Session, length: Duration) -> Result<f64> {
     wrk.args(["--threads", &THREADS.to_string(), "--connections", &CONNECTIONS.to_string()]);
     wrk.args(["--duration", &format!("{}s", length.as_secs())]);
     wrk.arg(format!("http://{}:{REQUESTS_PORT}/", session.door));
-    let printed = session.lab.start(&session.lab.consumer, "wrk", wrk)?.finish(length + GRACE)?;
+    let printed = session.lab.stage.start(&session.lab.consumer, "wrk", wrk)?.finish(length + GRACE)?;
     Ok(readings::wrk(&printed)?)
 }

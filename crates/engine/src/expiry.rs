@@ -1,5 +1,5 @@
-//! The end of a flow that was silent for too long. The real load balancer forgets it without a word, and resets whoever speaks
-//! next; an operator who would rather have both ends told at once says so (`flows.expiry`).
+//! Who is told of a flow's end. Of one that was silent for too long nobody is: the real load balancer forgets it without a word,
+//! and resets whoever speaks next; an operator who would rather have both ends told at once says so (`flows.expiry`).
 
 use flow::{Cause, Ended, Key};
 use topology::Expiry;
@@ -19,15 +19,28 @@ pub(crate) fn tell_both_ends<O: Output>(shared: &Shared, own: &Own, ended: &Ende
     if !is_told {
         return;
     }
-    for (key, expected) in [ended.original, ended.reply].into_iter().zip(ended.expected) {
-        let at = shared.view.locate(key.place);
-        if own.is_attached(at.device) {
-            let mut buffer = [0; ANSWER_CAPACITY];
-            let flags = TcpFlags::new(TcpFlags::RST);
-            let reset = Answer { flags, sequence: expected, acknowledgement: 0, window: 0 };
-            let len = reset.write(&from_end(&key, at.address), &mut buffer);
-            out.emit(&mut Frame::plain(&mut buffer[..len]), Egress::Device(at.device));
-        }
+    let [consumer, target] = ended.expected;
+    reset(shared, own, &ended.original, consumer, out);
+    reset(shared, own, &ended.reply, target, out);
+}
+
+/// Resets the target of a half-open flow that has made room, if it has answered: its port may soon be another flow's, and a target
+/// that still waits on it would take the new SYN for an old one.
+pub(crate) fn tell_target<O: Output>(shared: &Shared, own: &Own, crowded_out: &Ended, out: &mut O) {
+    if crowded_out.returned.packets > 0 {
+        reset(shared, own, &crowded_out.reply, crowded_out.expected[1], out);
+    }
+}
+
+/// Resets the end of a flow that is behind `key` and expects this sequence number.
+fn reset<O: Output>(shared: &Shared, own: &Own, key: &Key, sequence: u32, out: &mut O) {
+    let at = shared.view.locate(key.place);
+    if own.is_attached(at.device) {
+        let mut buffer = [0; ANSWER_CAPACITY];
+        let flags = TcpFlags::new(TcpFlags::RST);
+        let reset = Answer { flags, sequence, acknowledgement: 0, window: 0 };
+        let len = reset.write(&from_end(key, at.address), &mut buffer);
+        out.emit(&mut Frame::plain(&mut buffer[..len]), Egress::Device(at.device));
     }
 }
 

@@ -19,6 +19,7 @@ use wire::{Checksum, Frame, Packet, Protocol, RESET_CAPACITY, Rewrite, Unparsed,
 
 use crate::admit::{Admission, Tuple, check_source};
 use crate::contract::{Egress, Event, Output, WorkerId};
+use crate::expiry::tell_target;
 use crate::shared::Shared;
 use crate::terminate::Opening;
 use crate::verdict::{Reason, Verdict};
@@ -242,8 +243,11 @@ impl<O: Output> Journey<'_, O> {
         let client = (key.remote.to_bits(), key.remote_port, admission.interface, target);
         let preference = self.shared.preference.hash_one(client);
         let new = NewFlow { original: *key, lane, path, preference };
-        let out = &mut *self.out;
-        let opened = self.turn.open(&new, self.now, |crowded_out| close(Some(crowded_out), out));
+        let (own, out) = (&*self.own, &mut *self.out);
+        let opened = self.turn.open(&new, self.now, |crowded_out| {
+            tell_target(self.shared, own, &crowded_out, out);
+            close(Some(crowded_out), out);
+        });
         opened.map_err(|refused| match refused {
             Refused::Full => Reason::TableFull,
             Refused::Ports => Reason::PortsExhausted,

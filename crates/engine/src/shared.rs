@@ -31,7 +31,7 @@ impl Shared {
     /// Makes room for all that the topology allows. `seed` keys every hash that the network could try to flood.
     pub fn new(topology: Arc<Topology>, workers: usize, seed: [u64; 4]) -> Self {
         let (view, lanes) = View::new(&topology);
-        let lanes = Lanes::new(lanes, topology.flows.ports);
+        let lanes = Lanes::new(lanes, topology.flows.ports, workers);
         let [a, b, c, d] = seed;
         Self {
             health: Health::of(&topology),

@@ -85,8 +85,8 @@ struct Known {
 }
 
 impl Lanes {
-    /// These lanes, with so many source ports per pool: [`MOST_PORTS`] at most.
-    pub fn new(lanes: Vec<Lane>, ports: usize) -> Self {
+    /// These lanes, with so many source ports per pool, [`MOST_PORTS`] at most, for so many workers.
+    pub fn new(lanes: Vec<Lane>, ports: usize, workers: usize) -> Self {
         let ports = ports.clamp(1, MOST_PORTS);
         let mut pools = Vec::new();
         let mut by_key = HashMap::new();
@@ -95,8 +95,9 @@ impl Lanes {
         let lanes = lanes
             .into_iter()
             .map(|lane| {
-                let pool =
-                    *by_key.entry(lane.pool).or_insert_with(|| push(&mut pools, Pool::new(lane.pool, ports)));
+                let pool = *by_key
+                    .entry(lane.pool)
+                    .or_insert_with(|| push(&mut pools, Pool::new(lane.pool, ports, workers)));
                 let share =
                     *by_endpoint.entry((pool, lane.endpoint)).or_insert_with(|| push(&mut shares, pool));
                 Known { lane, idle: Tick::of(lane.idle), pool, share }

@@ -74,7 +74,7 @@ impl<'a> Turn<'a> {
             let fullest = table.lanes.shares.fullest().ok_or(Refused::Full)?;
             crowded_out(self.crowd_out(fullest).ok_or(Refused::Full)?);
         }
-        let port = table.lanes.pool(new.lane).take(new.preference).ok_or(Refused::Ports)?;
+        let port = table.lanes.pool(new.lane).take(new.preference, self.worker).ok_or(Refused::Ports)?;
         let Some(slot) = table.free.take(&table.slots) else {
             table.lanes.pool(new.lane).give_back(port);
             return Err(Refused::Full);

@@ -21,7 +21,7 @@ fn table(slots: usize) -> Table {
     };
     let (endpoint, listener, target) = (Id::new(0, 0), Id::new(0, 0), Id::new(0, 0));
     let lane = Lane { endpoint, listener, target, pool, idle: Duration::from_secs(120) };
-    Table::new(slots, 2, Lanes::new(vec![lane], slots), [1, 2, 3, 4])
+    Table::new(slots, 2, Lanes::new(vec![lane], slots, 2), [1, 2, 3, 4])
 }
 
 fn key(client: u16) -> Key {

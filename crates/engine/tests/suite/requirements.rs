@@ -270,11 +270,19 @@ fn when_the_table_is_full_newcomers_are_dropped_and_no_established_flow_changes(
     let consumer = lab.consumers[0];
     let ports: Vec<_> = (0..1023).map(|n| connect(&mut lab, 2000 + n)).collect();
     let half_open = tcp((CLIENT, 60_000), (INTERFACE, 80), SYN, (1, 0), &[]);
-    lab.carried(consumer, &half_open);
-    // The oldest half-open one makes room …
+    let port = lab.carried(consumer, &half_open).1.source_port;
+    let answer = tcp((TARGET, 8080), (NODE, port), SYN | ACK, (7000, 2), &[]);
+    lab.carried(lab.provider, &answer);
+    // The oldest half-open one makes room, and its target need not wait …
     let said = lab.input(consumer, &tcp((CLIENT, 60_001), (INTERFACE, 80), SYN, (1000, 0), &[]));
     assert_eq!(said.verdicts[0].reason, Reason::Forwarded);
     assert!(matches!(said.events[0], Event::FlowClosed { cause: Cause::CrowdedOut, .. }));
+    let (device, reset) = &said.sent[0];
+    let reset = wire::parse(reset).unwrap();
+    assert_eq!(
+        (*device, reset.source_port, reset.flags.bits(), reset.sequence),
+        (lab.provider, port, RST, 2)
+    );
     connect(&mut lab, 60_001);
     // … and where there is none, the newcomer is refused.
     assert_eq!(lab.refused(consumer, &half_open), Reason::TableFull, "and no ICMP tells");

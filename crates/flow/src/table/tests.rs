@@ -21,7 +21,7 @@ fn table_with(capacity: usize, workers: usize, ports: usize) -> Table {
         idle: secs(if protocol == Protocol::Udp { 120 } else { 350 }),
     };
     let lanes = vec![lane(0, Protocol::Tcp), lane(1, Protocol::Tcp), lane(0, Protocol::Udp)];
-    Table::new(capacity, workers, Lanes::new(lanes, ports), [1, 2, 3, 4])
+    Table::new(capacity, workers, Lanes::new(lanes, ports, workers), [1, 2, 3, 4])
 }
 
 fn table(capacity: usize, workers: usize) -> Table {

@@ -1,0 +1,163 @@
+//! The programs that a lab runs: started inside a namespace, awaited without missing a Ctrl-C, ended by their own pid.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// How long a program may take until it serves, and to end when it is asked to.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often a condition is looked at that nothing announces.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// The wish of whoever started the benchmark that it stop. Once it has come it stays.
+pub struct Interrupt(UnixStream);
+
+impl Interrupt {
+    /// Turns SIGINT, SIGTERM and SIGHUP into something to wait for.
+    pub fn install() -> Result<Arc<Self>> {
+        let (ours, signals) = UnixStream::pair()?;
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
+            signal_hook::low_level::pipe::register(signal, signals.try_clone()?)?;
+        }
+        Ok(Arc::new(Self(ours)))
+    }
+
+    /// Fails once the wish has come.
+    pub fn check(&self) -> Result<()> {
+        self.pause(Duration::ZERO)
+    }
+
+    /// Lets time pass; fails once the wish has come.
+    pub fn pause(&self, length: Duration) -> Result<()> {
+        if readable([self.0.as_fd()], length)?[0] { bail!("interrupted") } else { Ok(()) }
+    }
+
+    /// Waits for `fd` to become readable: false when `limit` passes first, an error when interrupted.
+    pub fn wait(&self, fd: BorrowedFd<'_>, limit: Duration) -> Result<bool> {
+        let [interrupted, ready] = readable([self.0.as_fd(), fd], limit)?;
+        if interrupted { bail!("interrupted") } else { Ok(ready) }
+    }
+}
+
+/// A running program. Dropping it ends it.
+pub struct Program {
+    name: &'static str,
+    child: Child,
+    /// Becomes readable when the program ends.
+    end: OwnedFd,
+    stdout: PathBuf,
+    stderr: PathBuf,
+    interrupt: Arc<Interrupt>,
+}
+
+impl Program {
+    /// Starts it in the namespace that the calling thread is in; what it prints goes to files in `scratch`. It gets a
+    /// process group of its own, so that a Ctrl-C reaches only this process, which then ends everything in order.
+    pub fn start(
+        name: &'static str,
+        mut command: Command,
+        scratch: &Path,
+        interrupt: Arc<Interrupt>,
+    ) -> Result<Self> {
+        let (stdout, stderr) = (scratch.join(format!("{name}.out")), scratch.join(format!("{name}.err")));
+        command.stdin(Stdio::null()).stdout(File::create(&stdout)?).stderr(File::create(&stderr)?);
+        let program = command.get_program().to_string_lossy().into_owned();
+        let mut child = command.process_group(0).spawn().map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => {
+                anyhow!("{program} is not there: build it, or install it with scripts/deps")
+            }
+            _ => anyhow!("{program}: {error}"),
+        })?;
+        match pidfd_open(Pid::from_child(&child), PidfdFlags::empty()) {
+            Ok(end) => Ok(Self { name, child, end, stdout, stderr, interrupt }),
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                Err(error).context("pidfd_open")
+            }
+        }
+    }
+
+    /// Waits until it serves, as `ready` finds out.
+    pub fn until(&mut self, ready: impl Fn(&Self) -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !ready(self)? {
+            if self.interrupt.wait(self.end.as_fd(), LOOK_AGAIN)? {
+                let status = self.child.wait()?;
+                bail!("{} ended at once ({status}): {}", self.name, self.last_words());
+            }
+            if Instant::now() > deadline {
+                bail!("{} was not ready within {PATIENCE:?}: {}", self.name, self.last_words());
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for its end, and gives what it printed. It may end with an error, as long as it printed something: the
+    /// tools explain their failures in their output.
+    pub fn finish(mut self, limit: Duration) -> Result<String> {
+        if !self.interrupt.wait(self.end.as_fd(), limit)? {
+            bail!("{} did not end within {limit:?}: {}", self.name, self.last_words());
+        }
+        let status = self.child.wait()?;
+        let printed = self.printed()?;
+        if !status.success() && printed.trim().is_empty() {
+            bail!("{} failed ({status}): {}", self.name, self.last_words());
+        }
+        Ok(printed)
+    }
+
+    /// What it has printed on stdout so far.
+    pub fn printed(&self) -> Result<String> {
+        fs::read_to_string(&self.stdout).with_context(|| self.stdout.display().to_string())
+    }
+
+    /// The last lines that it wrote on stderr.
+    fn last_words(&self) -> String {
+        let said = fs::read_to_string(&self.stderr).unwrap_or_default();
+        let lines: Vec<&str> = said.lines().collect();
+        lines[lines.len().saturating_sub(4)..].join("; ")
+    }
+
+    /// Asks it to end, and makes it end when it does not.
+    fn end(&mut self) -> io::Result<()> {
+        if self.child.try_wait()?.is_some() {
+            return Ok(());
+        }
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM)?;
+        // An interrupt that is already pending must not cut this short: so the end alone is waited for.
+        if !readable([self.end.as_fd()], PATIENCE)?[0] {
+            eprintln!("{} (pid {}) ignores SIGTERM: killed", self.name, self.child.id());
+            kill_process_group(pid, Signal::KILL)?;
+        }
+        self.child.wait().map(drop)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            eprintln!("{} (pid {}) could not be ended: {error}", self.name, self.child.id());
+        }
+    }
+}
+
+/// Waits up to `limit` until one of `fds` is readable, and says which are.
+pub fn readable<const N: usize>(fds: [BorrowedFd<'_>; N], limit: Duration) -> io::Result<[bool; N]> {
+    let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+    let mut polled = fds.each_ref().map(|fd| PollFd::new(fd, PollFlags::IN));
+    rustix::io::retry_on_intr(|| poll(&mut polled, Some(&limit)))?;
+    Ok(polled.each_ref().map(|fd| !fd.revents().is_empty()))
+}
