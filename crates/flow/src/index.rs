@@ -28,15 +28,16 @@ fn entry(hash: u64, direction: Direction, slot: u32) -> u64 {
     (hash & !0x1_ffff_ffff) | direction | (u64::from(slot) + 1)
 }
 
+/// `None` for an empty one.
 #[inline]
-fn place(entry: u64) -> (u32, Direction) {
+fn place(entry: u64) -> Option<(u32, Direction)> {
     let direction = if entry >> 32 & 1 == 0 { Direction::Forward } else { Direction::Reply };
-    (entry as u32 - 1, direction)
+    Some(((entry as u32).checked_sub(1)?, direction))
 }
 
 #[inline]
 fn has_tag(entry: u64, hash: u64) -> bool {
-    (entry ^ hash) >> 33 == 0 && entry != 0
+    (entry ^ hash) >> 33 == 0
 }
 
 impl Index {
@@ -120,16 +121,15 @@ impl Bucket {
     /// stands cannot be predicted, so a branch for each would cost more than the comparisons.
     #[inline]
     fn tagged(&self, hash: u64) -> impl Iterator<Item = (u32, Direction)> {
-        let entries: [u64; ENTRIES] = std::array::from_fn(|n| self.0[n].load(Ordering::Acquire));
-        let mut matches = entries
-            .iter()
-            .enumerate()
-            .fold(0u32, |bits, (n, entry)| bits | u32::from(has_tag(*entry, hash)) << n);
-        std::iter::from_fn(move || {
+        let tagged = |n: usize| has_tag(self.0[n].load(Ordering::Relaxed), hash);
+        let mut matches = (0..ENTRIES).fold(0u32, |bits, n| bits | u32::from(tagged(n)) << n);
+        let next = move || {
             let n = (matches != 0).then(|| matches.trailing_zeros() as usize)?;
             matches &= matches - 1;
-            Some(place(entries[n]))
-        })
+            Some(self.0[n].load(Ordering::Acquire))
+        };
+        // What has changed in between is somebody else's, or nobody's.
+        std::iter::from_fn(next).filter(move |entry| has_tag(*entry, hash)).filter_map(place)
     }
 
     fn entries(&self) -> usize {

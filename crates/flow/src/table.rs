@@ -190,7 +190,8 @@ impl Table {
     /// Whether a flow has this key at the moment. It is a look from outside of any turn: good for a question, not for
     /// sending a packet by it.
     pub fn has(&self, key: &Key) -> bool {
-        self.look_up(key, self.hash(key.to_words())).is_some()
+        let words = key.to_words();
+        self.look_up(words, self.hash(words)).is_some()
     }
 
     /// The flow that had this key until it expired in silence.
@@ -205,8 +206,7 @@ impl Table {
 
     /// The live flow that this key leads to.
     #[inline]
-    pub(crate) fn look_up(&self, key: &Key, hash: u64) -> Option<Found> {
-        let words = key.to_words();
+    pub(crate) fn look_up(&self, words: [u64; 3], hash: u64) -> Option<Found> {
         let (slot, direction) = self
             .index
             .find(hash, |slot, direction| self.slots[slot as usize].side(direction).has_key(words))?;

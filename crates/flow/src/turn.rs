@@ -35,7 +35,8 @@ impl<'a> Turn<'a> {
     /// The flow that a packet with this key belongs to.
     #[inline]
     pub fn find(&self, key: &Key) -> Option<Found> {
-        self.table.look_up(key, self.table.hash(key.to_words()))
+        let words = key.to_words();
+        self.table.look_up(words, self.table.hash(words))
     }
 
     /// Brings near what [`Turn::find`] will ask for: of a batch, each packet's look-up waits while the others' memory comes.
