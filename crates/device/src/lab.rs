@@ -156,6 +156,7 @@ fn prove() -> Result<(), DeviceError> {
         queues: 1,
         mtu: 1500,
         offloads: Offloads::ALL,
+        steering: None,
         routed: Vec::new(),
         local: Vec::new(),
         answers: Vec::new(),

@@ -19,11 +19,13 @@ mod offloads;
 mod opener;
 mod plain;
 pub mod probe;
+mod program;
 mod proxy;
 mod queue;
 mod rootless;
 mod route;
 mod standing;
+mod steering;
 mod tun;
 
 use std::io;
@@ -43,6 +45,7 @@ pub use plain::PlainOpener;
 pub use proxy::{Answer, Answering};
 pub use rootless::{Privilege, gain_privilege};
 pub use standing::{Fallen, Standing};
+pub use steering::{Refusal, Steered, Steering};
 
 /// What a device has to be.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -57,6 +60,8 @@ pub struct DeviceSpec {
     pub mtu: u32,
     /// The most that the kernel may leave undone on it.
     pub offloads: Offloads,
+    /// How packets find their queue; `None` leaves it to the kernel.
+    pub steering: Option<Steering>,
     /// The addresses that are routed to it, each as a /32 or /128.
     pub routed: Vec<IpAddr>,
     /// Addresses that the namespace gets on it, at most one per family: also the preferred source of the routes.
@@ -95,6 +100,8 @@ pub struct Opened {
     pub name: String,
     /// What the kernel leaves undone on it.
     pub offloads: Offloads,
+    /// How packets find their queue.
+    pub steering: Steered,
     /// The namespace that it is in: the one that was there when it was opened.
     pub namespace: NamespaceIdentity,
     /// Tells whether packets still come to it; `None` if there is no kernel to ask.

@@ -10,7 +10,7 @@ use crate::queue::TunQueue;
 use crate::route::{self, Way};
 use crate::{
     Answering, DeviceError, DeviceSpec, Offloads, Opened, Opener, Place, Queue, Standing, namespace,
-    offloads, tun,
+    offloads, steering, tun,
 };
 
 /// Opens multi-queue TUNs whose super-packets pass through whole.
@@ -37,6 +37,7 @@ pub(crate) fn open<Q: Queue + 'static>(
     namespace::visit(&spec.namespace, |namespace| {
         let place = Place::from(spec);
         let mut queues = create(&place)?;
+        let steering = steering::steer(&queues, spec.steering);
         let link = Link::find(&spec.name).map_err(|cause| DeviceError::step(&place, "find it", cause))?;
         let mut setup = Setup { spec, place, link };
         setup.settings()?;
@@ -44,10 +45,10 @@ pub(crate) fn open<Q: Queue + 'static>(
         setup.addresses()?;
         setup.routes()?;
         let answering = setup.answering()?;
-        debug!(device = spec.name, namespace = %namespace::label(&spec.namespace), %offloads, "device is up");
+        debug!(device = spec.name, namespace = %namespace::label(&spec.namespace), %offloads, %steering, "device is up");
         let queues = queues.into_iter().map(|queue| Box::new(queue) as Box<dyn Queue>).collect();
         let standing = Some(Standing::of(setup.link, &spec.routed));
-        Ok(Opened { queues, name: spec.name.clone(), offloads, namespace, standing, answering })
+        Ok(Opened { queues, name: spec.name.clone(), offloads, steering, namespace, standing, answering })
     })?
 }
 

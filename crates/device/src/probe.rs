@@ -80,6 +80,7 @@ fn spec(temporary: &Place, routed: Vec<IpAddr>) -> DeviceSpec {
         queues: 1,
         mtu: 1500,
         offloads: Offloads::ALL,
+        steering: None,
         routed,
         local: Vec::new(),
         answers: Vec::new(),

@@ -4,7 +4,7 @@
 
 use std::ffi::c_int;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -38,6 +38,15 @@ pub(crate) fn create(place: &Place, queues: usize) -> Result<Vec<OwnedFd>, Devic
 pub(crate) fn set_offloads(queue: BorrowedFd<'_>, flags: u32) -> io::Result<()> {
     // SAFETY: TUNSETOFFLOAD takes its flags as a plain integer.
     let request = unsafe { IntegerSetter::<{ libc::TUNSETOFFLOAD as Opcode }>::new_usize(flags as usize) };
+    // SAFETY: the request is well-formed, as said above.
+    unsafe { ioctl(queue, request) }.map_err(io::Error::from)
+}
+
+/// Has the device ask this program for the queue of each packet.
+pub(crate) fn set_steering(queue: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: TUNSETSTEERINGEBPF reads an `int`.
+    let request =
+        unsafe { Setter::<{ libc::TUNSETSTEERINGEBPF as Opcode }, c_int>::new(program.as_raw_fd()) };
     // SAFETY: the request is well-formed, as said above.
     unsafe { ioctl(queue, request) }.map_err(io::Error::from)
 }

@@ -37,12 +37,19 @@ struct Devices {
 struct DeviceRecord {
     state: DeviceState,
     queues: usize,
+    steering: String,
+}
+
+impl DeviceRecord {
+    fn down(state: DeviceState) -> Self {
+        Self { state, queues: 0, steering: String::new() }
+    }
 }
 
 impl Board {
     pub(crate) fn new(topology: Arc<Topology>, shared: Arc<Shared>, workers: usize) -> Self {
         let devices = topology.namespaces.len();
-        let down = DeviceRecord { state: DeviceState::Down("not opened yet".into()), queues: 0 };
+        let down = DeviceRecord::down(DeviceState::Down("not opened yet".into()));
         let records = vec![down; devices];
         Self {
             device_name: device::device_name(&topology.run.name),
@@ -59,14 +66,14 @@ impl Board {
         let mut devices = self.devices();
         let record = &mut devices.records[device.index()];
         let news = record.state != state;
-        *record = DeviceRecord { state, queues: 0 };
+        *record = DeviceRecord::down(state);
         news
     }
 
     /// Notes that a device is up, and the offloads that all of them have.
-    pub(crate) fn set_opened(&self, device: DeviceId, queues: usize, offloads: String) {
+    pub(crate) fn set_opened(&self, device: DeviceId, queues: usize, steering: String, offloads: String) {
         let mut devices = self.devices();
-        devices.records[device.index()] = DeviceRecord { state: DeviceState::Up, queues };
+        devices.records[device.index()] = DeviceRecord { state: DeviceState::Up, queues, steering };
         devices.offloads = offloads;
     }
 
@@ -106,6 +113,7 @@ impl Board {
                     name: self.device_name.clone(),
                     state: record.state.clone(),
                     offloads: if is_up { devices.offloads.clone() } else { String::new() },
+                    steering: record.steering.clone(),
                     queues: record.queues,
                     received: Traffic { frames: sum(|c| &c.received), bytes: sum(|c| &c.received_bytes) },
                     sent: Traffic { frames: sum(|c| &c.sent), bytes: sum(|c| &c.sent_bytes) },

@@ -26,6 +26,20 @@ pub struct Snapshot {
     pub verdicts: Vec<VerdictCount>,
 }
 
+impl Snapshot {
+    /// How packets find their queue, on the devices that are up: each way once.
+    pub fn steering(&self) -> String {
+        let mut ways = Vec::new();
+        for device in self.devices.iter().filter(|device| device.is_up()) {
+            let way = device.steering.as_str();
+            if !ways.contains(&way) {
+                ways.push(way);
+            }
+        }
+        ways.join(", ")
+    }
+}
+
 /// One device.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeviceStatus {
@@ -38,6 +52,8 @@ pub struct DeviceStatus {
     /// The offloads in use, the same on all devices: what the kernel granted on each and has kept to. With a reason, if there
     /// are fewer than there were, or none by choice. Empty while the device is down.
     pub offloads: String,
+    /// How packets find their queue, and why not by flow or by port, if that was wanted. Empty while the device is down.
+    pub steering: String,
     /// How many queues it has.
     pub queues: usize,
     /// What came from the namespace.

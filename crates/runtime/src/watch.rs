@@ -16,10 +16,10 @@ use crossbeam::select;
 use crossbeam::sync::WaitGroup;
 use device::{
     Answer, Answering, DeviceError, DeviceSpec, Fallen, NamespaceIdentity, Offloads, Opened, Opener,
-    Standing, Undone,
+    Standing, Steering, Undone,
 };
 use flow::{Key, Place};
-use topology::{DeviceBackend, DeviceId, Namespace};
+use topology::{DeviceBackend, DeviceId, Namespace, Topology};
 
 use crate::board::Board;
 use crate::command::{Command, Line};
@@ -86,7 +86,8 @@ impl Watch {
     /// Opens every device, or none.
     pub(crate) fn open_all(&mut self) -> Result<(), DeviceError> {
         (0..self.attached.len()).try_for_each(|index| self.open(DeviceId(index as u16), false))?;
-        tracing::info!("{} devices are up, offloads {}", self.attached.len(), self.shown_offloads());
+        let (offloads, steering) = (self.shown_offloads(), self.board.snapshot().steering());
+        tracing::info!("{} devices are up, offloads {offloads}, steering {steering}", self.attached.len());
         Ok(())
     }
 
@@ -245,15 +246,16 @@ impl Watch {
             queues: self.lines.len(),
             mtu: DEVICE_MTU,
             offloads: self.offloads,
+            steering: steering(&self.board.topology, device),
             routed: namespace.routed.clone(),
             local: namespace.local.clone(),
             answers: answers(namespace),
             answers_may_wait,
         })?;
         self.share(device, opened.offloads);
-        let Opened { queues, namespace, standing, answering, .. } = opened;
+        let Opened { queues, steering, namespace, standing, answering, .. } = opened;
         self.attached[device.index()] = Some(Attached { namespace, standing, answering });
-        self.board.set_opened(device, queues.len(), self.shown_offloads());
+        self.board.set_opened(device, queues.len(), steering.to_string(), self.shown_offloads());
         let done = WaitGroup::new();
         for (line, queue) in self.lines.iter().zip(queues) {
             line.tell(Command::Attach(device, queue, done.clone()));
@@ -275,6 +277,17 @@ impl Watch {
             line.tell(command(done.clone()));
         }
         done.wait();
+    }
+}
+
+/// How packets are to find their queue, and so their worker. Where only answers of targets come in, by the port that the
+/// flow's worker has chosen for it; where clients speak, by the flow.
+fn steering(topology: &Topology, device: DeviceId) -> Option<Steering> {
+    let has_clients = || topology.endpoints.iter().any(|(_, endpoint)| endpoint.device == device);
+    match topology.run.steering {
+        topology::Steering::Kernel => None,
+        topology::Steering::Flow if has_clients() => Some(Steering::ByFlow),
+        topology::Steering::Flow => Some(Steering::ByDestinationPort),
     }
 }
 

@@ -103,7 +103,7 @@ impl Tables<'_> {
         if let Some(DeviceStatus { offloads, .. }) =
             self.snapshot.devices.iter().find(|device| device.is_up())
         {
-            writeln!(f, "  offloads: {offloads}")?;
+            writeln!(f, "  offloads: {offloads}\n  steering: {}", self.snapshot.steering())?;
         }
         for DeviceStatus { namespace, state, .. } in &self.snapshot.devices {
             if let DeviceState::Down(why) = state {
@@ -210,6 +210,7 @@ mod tests {
             name: "sg-orders-3fa2b1".into(),
             state,
             offloads: "csum tso4 tso6 ecn (lowered: the kernel refused a UDP super-packet)".into(),
+            steering: "by flow".into(),
             queues: 2,
             received: Traffic { frames: 123_456_789, bytes: 5_000_000_000_000 },
             sent: Traffic { frames: 123_456_789, bytes: 5_000_000_000_000 },
@@ -267,6 +268,7 @@ mod tests {
         for phrase in [
             "instance orders-3fa2b1c4, pid 4711, up 3 min 12 s",
             "\n  offloads: csum tso4 tso6 ecn (lowered: the kernel refused a UDP super-packet)\n",
+            "\n  steering: by flow\n",
             "provider is down: the namespace is gone",
             "12 of 262,144 at most",
             "closed: finished 333",

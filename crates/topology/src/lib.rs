@@ -17,7 +17,7 @@ pub use file::Origin;
 pub use id::{Arena, DeviceId, Id};
 pub use model::{
     Answer, DeviceBackend, Endpoint, EndpointId, Expiry, Family, FlowLimits, IcmpPolicy, Interface,
-    InterfaceId, Listener, ListenerId, Namespace, Node, NodeId, Path, Run, Service, ServiceId, Target,
-    TargetGroup, TargetGroupId, TargetId, Topology, Zone,
+    InterfaceId, Listener, ListenerId, Namespace, Node, NodeId, Path, Run, Service, ServiceId, Steering,
+    Target, TargetGroup, TargetGroupId, TargetId, Topology, Zone,
 };
 pub use problem::{Key, Problem};

@@ -59,6 +59,8 @@ pub struct Run {
     pub workers: Option<usize>,
     /// Which device backend to use.
     pub device: DeviceBackend,
+    /// How packets find their worker.
+    pub steering: Steering,
     /// The largest IP packet that the path carries; larger ones disappear, as in the real thing. Default 8500.
     pub mtu: u16,
     /// The largest MSS that a SYN may carry over IPv4 (over IPv6: 20 less). Default: 135 less than the MTU, which is
@@ -90,6 +92,15 @@ pub enum DeviceBackend {
     Offload,
     /// One queue, one packet a read, no offloads.
     Plain,
+}
+
+/// `run.steering`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Steering {
+    /// Each direction of a flow stays with one worker, where the kernel lets us see to that. The default.
+    Flow,
+    /// As the kernel does it by itself.
+    Kernel,
 }
 
 /// `[flows]`.
@@ -248,6 +259,16 @@ impl DeviceBackend {
         match self {
             Self::Offload => "offload",
             Self::Plain => "plain",
+        }
+    }
+}
+
+impl Steering {
+    /// As the operator writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Flow => "flow",
+            Self::Kernel => "kernel",
         }
     }
 }

@@ -36,6 +36,7 @@ impl Topology {
         writeln!(f, "run {}", run.name)?;
         writeln!(f, "  workers      {workers}{pinned}")?;
         writeln!(f, "  device       {}", run.device.as_str())?;
+        writeln!(f, "  steering     {}", run.steering.as_str())?;
         writeln!(f, "  mtu          {}", run.mtu)?;
         writeln!(f, "  mss ceiling  {} (IPv6: {})", run.mss_ceiling, run.mss_ceiling.saturating_sub(20))?;
         writeln!(f, "  icmp         {}", run.icmp.as_str())?;

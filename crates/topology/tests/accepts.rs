@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use topology::{Answer, DeviceBackend, DeviceId, Family, Namespace, Origin, Path, Topology};
+use topology::{Answer, DeviceBackend, DeviceId, Family, Namespace, Origin, Path, Steering, Topology};
 use wire::Protocol;
 
 const ORDERS: &str = include_str!("orders.toml");
@@ -25,7 +25,7 @@ fn ip(address: &str) -> IpAddr {
 fn the_file_of_the_design_becomes_this_model() {
     let topology = parse(ORDERS);
     assert_eq!(topology.run.workers, None);
-    assert_eq!(topology.run.device, DeviceBackend::Offload);
+    assert_eq!((topology.run.device, topology.run.steering), (DeviceBackend::Offload, Steering::Flow));
     assert_eq!((topology.run.mtu, topology.run.mss_ceiling), (8500, 8365));
     assert_eq!(topology.flows.capacity, 262_144);
 
@@ -97,6 +97,7 @@ fn every_optional_key_is_honoured() {
             name = "lab_1.orders-x"
             workers = 4
             device = "offload"
+            steering = "kernel"
             mtu = 1500
             mss_ceiling = 1400
             [flows]
@@ -105,7 +106,8 @@ fn every_optional_key_is_honoured() {
         "#;
     let topology = parse(&text);
     assert_eq!(topology.run.name, "lab_1.orders-x");
-    assert_eq!(topology.run.workers, Some(4));
+    assert_eq!((topology.run.workers, topology.run.steering), (Some(4), Steering::Kernel));
+    assert!(topology.to_string().contains("  steering     kernel\n"), "{topology}");
     assert_eq!((topology.run.mtu, topology.run.mss_ceiling), (1500, 1400));
     assert_eq!(topology.flows.capacity, 4096);
     assert_eq!(topology.namespaces[1].local, [ip("10.1.9.2"), ip("fd00::2")]);

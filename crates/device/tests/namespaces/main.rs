@@ -7,6 +7,7 @@ mod labs;
 mod packets;
 mod probes;
 mod proxy;
+mod steering;
 mod support;
 
 use std::process::ExitCode;
@@ -32,8 +33,13 @@ fn main() -> ExitCode {
             Trial::test(format!("{}::{name}", backend.name), move || run(backend))
         })
     });
-    let trials = [devices::TRIALS, labs::TRIALS, packets::TRIALS, probes::TRIALS, proxy::TRIALS].concat();
-    let trials = trials.into_iter().map(|(name, run)| Trial::test(name, run)).chain(of_each);
+    let trials =
+        [devices::TRIALS, labs::TRIALS, packets::TRIALS, probes::TRIALS, proxy::TRIALS, steering::TRIALS];
+    let trial = |(name, run)| Trial::test(name, run);
+    let trials = trials.concat().into_iter().map(trial).chain(of_each);
     let trials = trials.map(|trial| trial.with_ignored_flag(skipped));
-    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+    let steered = steering::OF_PROGRAMS.iter().copied().map(trial);
+    let skips_programs = skipped || steering::skips_programs();
+    let steered = steered.map(|trial| trial.with_ignored_flag(skips_programs));
+    libtest_mimic::run(&arguments, trials.chain(steered).collect()).exit_code()
 }

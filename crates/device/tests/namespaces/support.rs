@@ -69,6 +69,7 @@ pub(crate) fn spec(namespace: &Namespace) -> DeviceSpec {
         queues: 2,
         mtu: 9001,
         offloads: Offloads::ALL,
+        steering: None,
         routed: vec![ROUTED.into()],
         local: Vec::new(),
         answers: Vec::new(),
@@ -125,13 +126,18 @@ pub(crate) fn ipv4(protocol: u8, source: Ipv4Addr, destination: Ipv4Addr, transp
     packet[2..4].copy_from_slice(&length.to_be_bytes());
     packet.extend(source.octets());
     packet.extend(destination.octets());
-    let words = packet.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
-    let sum: u32 = words.sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    let checksum = !((folded & 0xffff) + (folded >> 16)) as u16;
+    let checksum = header_checksum(&packet);
     packet[10..12].copy_from_slice(&checksum.to_be_bytes());
     packet.extend(transport);
     packet
+}
+
+/// The checksum of an IPv4 header that has none yet.
+pub(crate) fn header_checksum(header: &[u8]) -> u16 {
+    let words = header.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
+    let sum: u32 = words.sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    !((folded & 0xffff) + (folded >> 16)) as u16
 }
 
 /// A UDP header without a checksum, and its payload.

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use device::{DeviceError, DeviceSpec, NamespaceIdentity, Offloads, Opened, Opener, Queue, Undone};
+use device::{DeviceError, DeviceSpec, NamespaceIdentity, Offloads, Opened, Opener, Queue, Steered, Undone};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read, write};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -132,6 +132,7 @@ impl Opener for Machine {
                 queues,
                 name: spec.name.clone(),
                 offloads: spec.offloads,
+                steering: Steered::Kernel,
                 namespace: NamespaceIdentity::of(&spec.namespace).unwrap(),
                 standing: None,
                 answering: None,

@@ -1,7 +1,7 @@
 //! The command in the hands of a user who is not root, and of a root who lacks something. Root sets the stage: in a mount
 //! namespace of the trial's own, /dev/net/tun is what the trial wants it to be.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -23,6 +23,7 @@ pub(crate) const TRIALS: &[Named] = &[
     ("privilege::forbidden_user_namespaces_are_said_so", forbidden_user_namespaces_are_said_so),
     ("privilege::a_bare_root_is_told_how_to_start_a_container", a_bare_root_is_told_how_to_start_a_container),
     ("privilege::run_and_check_say_the_same", run_and_check_say_the_same),
+    ("privilege::packets_are_steered_unless_that_is_refused", packets_are_steered_unless_that_is_refused),
 ];
 
 /// What /dev/net/tun is like.
@@ -156,4 +157,38 @@ fn run_and_check_say_the_same() -> Result<(), Failed> {
     let elsewhere = ["run", "--config", &config];
     exited(&stage.sidegate(NOBODY, Tun::Mode(0o666), &elsewhere).output()?, 2, &["sudo", "--socket"])?;
     ensure(!lab.has_device()?, || "a device is left".into())
+}
+
+/// In the log and in `status`; in a user namespace the kernel takes programs only where it takes them from everybody.
+fn packets_are_steered_unless_that_is_refused() -> Result<(), Failed> {
+    let lab = Lab::new()?;
+    let file = fs::read_to_string(lab.config())?;
+    for (key, steering) in
+        [("", "by destination port, by flow"), ("steering = \"kernel\"", "the kernel's own")]
+    {
+        fs::write(lab.config(), file.replace("[run]", &format!("[run]\nworkers = 2\n{key}")))?;
+        let log = lab.scratch("log");
+        let mut running = Running::start(lab.sidegate("run").stderr(File::create(&log)?))?;
+        ensure(running.line()? == "ready", || "it is not ready".into())?;
+        ensure(lab.talk()? == "10.2.9.1", || "nothing is forwarded".into())?;
+        exited(&lab.sidegate("status").output()?, 0, &[&format!("  steering: {steering}\n")])?;
+        let said = fs::read_to_string(&log)?;
+        ensure(said.contains(&format!("steering {steering}\n")), || said)?;
+    }
+
+    let stage = Stage::new()?;
+    let demo =
+        Demo::kept(Running::start(&mut stage.sidegate(NOBODY, Tun::Mode(0o666), &["demo", "--keep"]))?)?;
+    let status = format!("{} sh -c '{}'", demo.command("nsenter")?, demo.command("status")?);
+    let output = Command::new("sh").args(["-c", &format!("exec {NOBODY} {status}")]).output()?;
+    let from_everybody = fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled")?.trim() == "0";
+    let steering = if std::thread::available_parallelism()?.get() == 1 {
+        "none (one queue)"
+    } else if from_everybody {
+        "by destination port, by flow"
+    } else {
+        "the kernel's own (bpf was refused: Operation not permitted"
+    };
+    exited(&output, 0, &[&format!("  steering: {steering}")])?;
+    demo.end(Signal::INT, 0)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::names::{MAX_INSTANCE, instance, is_name_character};
 use super::tree::{Bounds, Keys, Table};
 use crate::problem::Read;
-use crate::{DeviceBackend, Expiry, FlowLimits, IcmpPolicy, Run};
+use crate::{DeviceBackend, Expiry, FlowLimits, IcmpPolicy, Run, Steering};
 
 /// Where a topology comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -55,7 +55,7 @@ const MSS_BELOW_MTU: u16 = 135;
 const TCP_IPV4_HEADERS: u16 = 40;
 
 const RUN_KEYS: Keys = Keys {
-    known: &["name", "workers", "pin", "device", "mtu", "mss_ceiling", "icmp", "time_scale"],
+    known: &["name", "workers", "pin", "device", "steering", "mtu", "mss_ceiling", "icmp", "time_scale"],
     later: &[],
 };
 const FLOWS_KEYS: Keys = Keys { known: &["capacity", "ports", "expiry"], later: &[] };
@@ -70,6 +70,9 @@ pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
     let device = device.map(|device| device.unwrap_or(DeviceBackend::Offload));
     // A device that cannot be read is not held against the workers.
     let workers = read_workers(&table, device.unwrap_or(DeviceBackend::Offload));
+    let steering = table.optional("steering", |value| {
+        value.word(&[("flow", Steering::Flow), ("kernel", Steering::Kernel)], &[])
+    });
     let mtu = table.optional("mtu", |value| value.integer(&MTU)).map(|mtu| mtu.unwrap_or(DEFAULT_MTU));
     // An MTU that cannot be read is not held against the ceiling.
     let within = mss_ceilings(mtu.unwrap_or(*MTU.range.end()));
@@ -84,6 +87,7 @@ pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
         name: name?.unwrap_or_else(|| origin.default_name()),
         workers: workers?,
         device: device?,
+        steering: steering?.unwrap_or(Steering::Flow),
         mtu,
         mss_ceiling: mss_ceiling?.unwrap_or(mtu - MSS_BELOW_MTU),
         icmp: icmp?.unwrap_or(IcmpPolicy::Faithful),
