@@ -63,12 +63,16 @@ impl Shares {
             .map(|(share, _)| share)
     }
 
-    /// Notes a new half-open flow. If the ring is full, its oldest entry goes to the other end, in case that it is still
-    /// half-open: while many are answered at once, one slow answer is not the flood's fault.
+    /// Counts a new half-open flow, that [`Shares::settle`] takes back.
+    pub(crate) fn count(&self, share: usize) {
+        self.shares[share].half_open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Adds it to those that can be crowded out. If the ring is full, its oldest entry goes to the other end, in case that it is
+    /// still half-open: while many are answered at once, one slow answer is not the flood's fault.
     ///
     /// `half_open` says which flow in a slot is half-open, if one is.
-    pub(crate) fn open(&self, share: usize, flow: FlowId, half_open: impl Fn(u32) -> Option<FlowId>) {
-        self.shares[share].half_open.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn enlist(&self, share: usize, flow: FlowId, half_open: impl Fn(u32) -> Option<FlowId>) {
         let displaced = self.push(share, flow);
         if let Some(displaced) = recognize(displaced, &half_open) {
             self.push(share, displaced);
@@ -131,6 +135,11 @@ mod tests {
         FlowId { slot, generation: 7 }
     }
 
+    fn open(shares: &Shares, share: usize, flow: FlowId, half_open: impl Fn(u32) -> Option<FlowId>) {
+        shares.count(share);
+        shares.enlist(share, flow, half_open);
+    }
+
     fn all(slot: u32) -> Option<FlowId> {
         Some(flow(slot))
     }
@@ -140,7 +149,7 @@ mod tests {
         let shares = Shares::new([4].into_iter());
         for slot in 0..4 {
             assert!(!shares.is_full(0));
-            shares.open(0, flow(slot), all);
+            open(&shares, 0, flow(slot), all);
         }
         assert!(shares.is_full(0));
         assert_eq!(
@@ -159,9 +168,9 @@ mod tests {
     fn a_slow_one_outlives_many_that_are_answered() {
         let slow = |slot| all(slot).filter(|_| slot == 1);
         let shares = Shares::new([8].into_iter());
-        shares.open(0, flow(1), all);
+        open(&shares, 0, flow(1), all);
         for slot in 2..1000 {
-            shares.open(0, flow(slot), slow);
+            open(&shares, 0, flow(slot), slow);
             shares.settle(0);
         }
         let found = std::iter::from_fn(|| shares.oldest(0, slow)).next();
@@ -173,7 +182,7 @@ mod tests {
         let shares = Shares::new([4, 4, 4].into_iter());
         assert_eq!(shares.fullest(), None);
         for (share, count) in [(0, 1), (1, 3), (2, 2)] {
-            (0..count).for_each(|slot| shares.open(share, flow(slot), all));
+            (0..count).for_each(|slot| open(&shares, share, flow(slot), all));
         }
         assert_eq!(shares.fullest(), Some(1));
     }

@@ -104,10 +104,16 @@ impl<'a> Turn<'a> {
         });
         table.count_live(self.worker, 1);
         let flow = FlowId { slot, generation: state.generation() };
-        self.note_opening(flow, new.lane, track);
+        if new.is_followed() {
+            table.lanes.shares.count(table.lanes.share(new.lane));
+        }
         self.publish(flow, new.original, reply).inspect_err(|_| {
             self.release(flow, Cause::Released);
         })?;
+        // Only now: whoever crowds it out has to find what there is to take out.
+        if new.is_followed() {
+            self.enlist(flow, new.lane);
+        }
         Ok(Found {
             flow,
             direction: Direction::Forward,
@@ -173,9 +179,11 @@ impl<'a> Turn<'a> {
             return None;
         }
         let ended = self.describe(found.flow, slot, state.track().cause());
-        let state = slot.change(state, state.reopened()).ok()?;
+        // First its clock: a sweep must not take the new flow for one that has waited since the old one began.
         slot.begin(Tick::of(now));
-        self.note_opening(found.flow, found.lane, Track::OPENING);
+        let state = slot.change(state, state.reopened()).ok()?;
+        self.table.lanes.shares.count(self.table.lanes.share(found.lane));
+        self.enlist(found.flow, found.lane);
         Some((Found { state, ..*found }, ended))
     }
 
@@ -276,11 +284,10 @@ impl<'a> Turn<'a> {
         self.release(oldest, Cause::CrowdedOut)
     }
 
-    fn note_opening(&self, flow: FlowId, lane: LaneId, track: Track) {
-        if track.phase() == Phase::Opening {
-            let lanes = &self.table.lanes;
-            lanes.shares.open(lanes.share(lane), flow, |slot| self.table.half_open(slot));
-        }
+    /// From now on a half-open flow may be crowded out.
+    fn enlist(&self, flow: FlowId, lane: LaneId) {
+        let lanes = &self.table.lanes;
+        lanes.shares.enlist(lanes.share(lane), flow, |slot| self.table.half_open(slot));
     }
 
     /// Unlinks the flow in `slot` and puts the slot into limbo, if its state is still the one that was judged.
