@@ -1,5 +1,6 @@
 //! One connection: a socket in a set of its own, and what its owner may know and do.
 
+mod dial;
 mod path_mtu;
 
 use std::net::{IpAddr, SocketAddr};
@@ -81,6 +82,7 @@ pub struct Connection {
     failure: Option<Failure>,
     /// Bytes that [`Connection::send`] has taken, modulo 2^32.
     taken: u32,
+    has_dialled_again: bool,
     /// What its path carries, if that is less than the stack's settings say.
     path_mtu: Option<usize>,
     /// When it was first seen in TIME-WAIT with bytes to read.
@@ -96,20 +98,6 @@ impl Connection {
         connection.held = true;
         connection.socket_mut().pause_synack(true);
         if !connection.is_possible() || connection.socket_mut().listen(endpoint).is_err() {
-            connection.failure = Some(Failure::Refused);
-        }
-        connection
-    }
-
-    /// A connection to `to`, from the address and port `from`. Its SYN leaves with the first poll.
-    pub fn dial(stack: &mut Stack, from: SocketAddr, to: SocketAddr, now: Duration) -> Self {
-        let mut connection = Self::new(stack, from, to, now);
-        let (local, remote) = (connection.local, connection.remote);
-        // The socket draws its sequence number from an interface that is made for this one draw.
-        let mut opening = interface(&stack.link, interface_seed(connection.beginning.sequence));
-        if !connection.is_possible()
-            || connection.socket_mut().connect(opening.context(), remote, local).is_err()
-        {
             connection.failure = Some(Failure::Refused);
         }
         connection
@@ -156,6 +144,7 @@ impl Connection {
         if packet.flags.rst() {
             self.notice_reset(before);
         }
+        self.dial_again_if_challenged(stack, &packet);
         self.close_if_open();
         Ok(())
     }
@@ -293,6 +282,7 @@ impl Connection {
             closing: false,
             failure: None,
             taken: 0,
+            has_dialled_again: false,
             path_mtu: None,
             stopped: None,
         }

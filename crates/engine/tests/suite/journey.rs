@@ -225,6 +225,24 @@ fn any_worker_carries_nat_and_its_owner_carries_terminate() {
 }
 
 #[test]
+fn a_target_that_remembers_the_port_is_dialled_again_at_once_and_once() {
+    let mut lab = Lab::new(1);
+    let (consumer, provider) = (lab.consumers[0], lab.provider);
+    let said = lab.input(consumer, &tcp((CLIENT, 40_001), (INTERFACE, 8443), SYN, (1, 0), &[]));
+    let dialled = wire::parse(&said.sent[0].1).unwrap();
+    let says = |flags, numbers| tcp((TARGET, 8080), (NODE, dialled.source_port), flags, numbers, &[]);
+    // In TIME-WAIT from an older connection on the port, it says what it expects there.
+    let challenged = lab.input(provider, &says(ACK, (5000, 77)));
+    let sent: Vec<_> = challenged.sent.iter().map(|(_, bytes)| wire::parse(bytes).unwrap()).collect();
+    let [reset, again] = sent[..] else { panic!("{sent:?}") };
+    assert_eq!((reset.flags.rst(), reset.sequence), (true, 77));
+    assert_eq!((again.flags.bits(), again.source_port), (SYN, dialled.source_port));
+    assert_eq!(lab.input(provider, &says(ACK, (5000, 77))).sent.len(), 1, "a RST, and no SYN any more");
+    let said = lab.input(provider, &says(SYN | ACK, (9, again.sequence.wrapping_add(1))));
+    assert!(said.sent.iter().any(|(device, _)| *device == consumer), "it listens now");
+}
+
+#[test]
 fn a_target_that_refuses_makes_a_terminated_listener_refuse() {
     let mut lab = Lab::new(1);
     let (consumer, provider) = (lab.consumers[0], lab.provider);

@@ -153,6 +153,10 @@ impl World {
         let (landed, flying) = std::mem::take(&mut self.flying).into_iter().partition(|f| f.lands <= now);
         self.flying = flying;
         for Flying { to, mut bytes, offload, .. } in landed {
+            // Whoever has one that has failed has let go of it.
+            if matches!(self.ends[to].state(), State::Failed(_)) && parse(&bytes).unwrap().flags.opens() {
+                continue;
+            }
             let mut sent = Vec::new();
             let emit = &mut |frame: &mut Frame<'_>| sent.push((frame.bytes.to_vec(), frame.offload));
             let frame = Frame { offload, bytes: &mut bytes };
