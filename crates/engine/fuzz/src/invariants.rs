@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use engine::{Event, Outcome, Reason};
-use flow::Table;
+use flow::{Cause, Table};
 use topology::DeviceId;
 use wire::{Checksum, Offload};
 
@@ -124,7 +124,13 @@ impl Invariants {
         {
             self.onward.remove(&from);
         }
-        match (reason, reason.outcome(), &said.sent[..]) {
+        // Targets of flows that had to make room are told first.
+        let made_room = said
+            .events
+            .iter()
+            .filter(|event| matches!(event, Event::FlowClosed { cause: Cause::CrowdedOut, .. }));
+        let told = said.sent.iter().take(made_room.count()).take_while(|sent| sent.built).count();
+        match (reason, reason.outcome(), &said.sent[told..]) {
             (Reason::Forwarded | Reason::StrayForwarded, _, [sent]) => {
                 self.judge_flow(arrived, sent, opened);
                 frames::judge_rewrite(arrived, sent);
