@@ -135,7 +135,9 @@ impl Invariants {
                 self.judge_flow(arrived, sent, opened);
                 frames::judge_rewrite(arrived, sent);
             }
-            (Reason::FragmentForwarded, _, [_, ..]) => self.judge_fragments(arrived, said, opened),
+            (Reason::FragmentForwarded, _, sent @ [_, ..]) => {
+                self.judge_fragments(arrived, sent, said.late(), opened);
+            }
             (Reason::IcmpForwarded, _, [sent]) => self.judge_report(arrived, sent),
             (Reason::FragmentKept, _, []) => self.kept += 1,
             // Its own TCP says what it has to say, be it about another packet than this one.
@@ -177,13 +179,12 @@ impl Invariants {
     }
 
     /// The fragment that tells the ports goes where its flow goes; what is sent with it, to the same place.
-    fn judge_fragments(&mut self, arrived: &Arrived, said: &Said, opened: bool) {
-        let sent = &said.sent;
+    fn judge_fragments(&mut self, arrived: &Arrived, sent: &[Sent], late: usize, opened: bool) {
         let layout = arrived.layout.expect("what is forwarded has a layout");
         let tells = |sent: &&Sent| Layout::of(&sent.bytes).is_some_and(|layout| layout.begins());
         let first = sent.iter().find(tells);
         assert_eq!(first.is_some(), layout.begins(), "the first fragment leaves when it comes");
-        assert_eq!(said.late(), sent.len() - 1, "what had waited is said to be sent");
+        assert_eq!(late, sent.len() - 1, "what had waited is said to be sent");
         if let Some(first) = first {
             self.judge_flow(arrived, first, opened);
         }
