@@ -38,6 +38,8 @@ struct PerWorker {
     limbo: Limbo,
     /// Flows that this worker has opened, less those that it has ended.
     live: AtomicI64,
+    /// Of those, flows that have ended but for their ports.
+    resting: AtomicI64,
 }
 
 /// Slots beyond the capacity: while a flow that has made room is still in limbo, its successor has one already.
@@ -160,10 +162,20 @@ impl Table {
         self.capacity
     }
 
-    /// How many flows there are, and ended ones whose ports are kept quiet, about: the workers' own counts, added up.
+    /// How many places are taken, by flows and by ended ones whose ports are kept quiet, about: the workers' own counts, added
+    /// up.
     pub fn len(&self) -> usize {
+        self.sum(|worker| &worker.live)
+    }
+
+    /// How many flows there are that have not ended, about.
+    pub fn live(&self) -> usize {
+        self.len().saturating_sub(self.sum(|worker| &worker.resting))
+    }
+
+    fn sum(&self, count: impl Fn(&PerWorker) -> &AtomicI64) -> usize {
         // What one worker opens, another may end: a single count may be negative, and a moment's sum too.
-        let sum: i64 = self.workers.iter().map(|worker| worker.live.load(Ordering::Relaxed)).sum();
+        let sum: i64 = self.workers.iter().map(|worker| count(worker).load(Ordering::Relaxed)).sum();
         sum.max(0) as usize
     }
 
@@ -230,8 +242,11 @@ impl Table {
     }
 
     pub(crate) fn count_live(&self, worker: usize, change: i64) {
-        let live = &self.workers[worker].live;
-        live.store(live.load(Ordering::Relaxed) + change, Ordering::Relaxed);
+        add(&self.workers[worker].live, change);
+    }
+
+    pub(crate) fn count_resting(&self, worker: usize, change: i64) {
+        add(&self.workers[worker].resting, change);
     }
 
     /// How full the table is, or this lane's pool if that is fuller, in hundredths.
@@ -245,6 +260,11 @@ impl Table {
         let is_half_open = state.is_live() && state.track().phase() == Phase::Opening;
         is_half_open.then(|| FlowId { slot, generation: state.generation() })
     }
+}
+
+/// One worker writes each count.
+fn add(count: &AtomicI64, change: i64) {
+    count.store(count.load(Ordering::Relaxed) + change, Ordering::Relaxed);
 }
 
 #[cfg(test)]

@@ -227,6 +227,7 @@ impl<'a> Turn<'a> {
     fn rest(&self, flow: FlowId, judged: State, closed: Track) -> Option<Ended> {
         let slot = &self.table.slots[flow.slot as usize];
         slot.change(judged, judged.with_track(closed).parted()).ok()?;
+        self.table.count_resting(self.worker, 1);
         self.unlink(flow.slot, Direction::Forward);
         Some(self.describe(flow, slot, closed.cause()))
     }
@@ -304,6 +305,9 @@ impl<'a> Turn<'a> {
         }
         self.unlink(slot, Direction::Reply);
         table.count_live(self.worker, -1);
+        if judged.is_parted() {
+            table.count_resting(self.worker, -1);
+        }
         table.limbo(self.worker).push(&table.slots, slot);
         Some(ended)
     }

@@ -145,11 +145,10 @@ impl Board {
             .iter()
             .map(|cause| (cause.as_str().to_owned(), self.sum(|worker| worker.closed(*cause))))
             .collect();
-        let opened = self.sum(|worker| &worker.opened);
         FlowsStatus {
-            live: opened.saturating_sub(closed.values().sum()),
+            live: flows.live(),
             capacity: flows.capacity(),
-            opened,
+            opened: self.sum(|worker| &worker.opened),
             closed,
             ports_in_use: flows.lanes().ports_in_use(),
             pools: flows.lanes().pools().map(|pool| self.pool(&pool)).collect(),

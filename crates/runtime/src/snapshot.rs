@@ -120,7 +120,7 @@ pub struct WorkerStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowsStatus {
     /// Flows now.
-    pub live: u64,
+    pub live: usize,
     /// Flows at most.
     pub capacity: usize,
     /// Flows ever opened.

@@ -150,7 +150,7 @@ impl Tables<'_> {
         writeln!(
             f,
             "  flows: {} of {} at most, {} opened so far, {} source ports in use",
-            units::count(flows.live),
+            units::count(flows.live as u64),
             units::count(flows.capacity as u64),
             units::count(flows.opened),
             units::count(flows.ports_in_use as u64),

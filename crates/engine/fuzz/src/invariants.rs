@@ -86,8 +86,7 @@ impl Invariants {
     /// The table has no more than it may, and no other flows than those of which it was said.
     pub(crate) fn hold_for(&self, flows: &Table) {
         assert!(flows.len() <= flows.capacity(), "{} flows in a table for {}", flows.len(), flows.capacity());
-        // Some have ended, but for their ports.
-        assert!(self.opened - self.closed <= flows.len(), "flows opened and closed, and flows there");
+        assert_eq!(self.opened - self.closed, flows.live(), "flows opened and closed, and flows there");
     }
 
     /// Nothing is left of all that has been.

@@ -255,6 +255,7 @@ fn a_terminated_flow_that_its_ends_have_closed_leaves_its_port_quiet() {
         for now in [secs(rest) - Tick::LEN, secs(rest)] {
             assert_eq!(turn.expire(slot, now), None, "that has been told");
             assert_eq!(table.len(), usize::from(now < secs(rest)), "{cause:?}, {now:?}");
+            assert_eq!(table.live(), 0, "its port is no flow");
         }
     }
 }
