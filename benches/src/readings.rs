@@ -51,16 +51,34 @@ pub fn iperf3(output: &str) -> Result<f64, Unreadable> {
     Ok(received.bits_per_second)
 }
 
-/// Requests per second from `wrk`. One socket error or one answer that is not a success spoils the run.
-pub fn wrk(output: &str) -> Result<f64, Unreadable> {
+/// What `wrk --latency` has measured.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Requests {
+    /// Requests per second.
+    pub rate: f64,
+    /// Seconds that 99 of 100 requests stayed below.
+    pub p99: f64,
+}
+
+/// Requests from `wrk --latency`. One socket error or one answer that is not a success spoils the run.
+pub fn wrk(output: &str) -> Result<Requests, Unreadable> {
     let line = |label: &str| output.lines().map(str::trim).find(|line| line.starts_with(label));
     if let Some(said) = line("Socket errors").or_else(|| line("Non-2xx")) {
         return Err(Unreadable::Failed { tool: "wrk", said: said.to_owned() });
     }
-    let field = "Requests/sec:";
-    line(field)
-        .and_then(|line| line[field.len()..].trim().parse().ok())
-        .ok_or(Unreadable::Missing { tool: "wrk", field })
+    let figure = |field: &'static str, read: fn(&str) -> Option<f64>| {
+        line(field)
+            .and_then(|line| read(line[field.len()..].trim()))
+            .ok_or(Unreadable::Missing { tool: "wrk", field })
+    };
+    Ok(Requests { rate: figure("Requests/sec:", |rate| rate.parse().ok())?, p99: figure("99%", seconds)? })
+}
+
+/// A time as wrk prints it, in seconds.
+fn seconds(printed: &str) -> Option<f64> {
+    const UNITS: [(&str, f64); 4] = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0)];
+    let (number, unit) = UNITS.iter().find_map(|(name, unit)| Some((printed.strip_suffix(name)?, unit)))?;
+    Some(number.parse::<f64>().ok()? * unit)
 }
 
 #[cfg(test)]
@@ -69,6 +87,9 @@ mod tests {
 
     const WRK: &str = "Running 1s test @ http://10.1.0.1:8080/
   2 threads and 64 connections
+  Latency Distribution
+     50%  642.00us
+     99%    2.75ms
   97012 requests in 1.00s, 14.2MB read
 Requests/sec:  96911.25
 Transfer/sec:     14.2MB
@@ -90,7 +111,15 @@ Transfer/sec:     14.2MB
 
     #[test]
     fn wrk_counts_requests() {
-        assert_eq!(wrk(WRK).unwrap(), 96911.25);
+        assert_eq!(wrk(WRK).unwrap(), Requests { rate: 96911.25, p99: 2.75e-3 });
+    }
+
+    #[test]
+    fn wrk_times_have_units() {
+        assert_eq!(seconds("250.00us"), Some(250e-6));
+        assert_eq!(seconds("1.20s"), Some(1.2));
+        assert_eq!(seconds("2.00m"), Some(120.0));
+        assert_eq!(seconds("12"), None);
     }
 
     #[test]
@@ -101,6 +130,7 @@ Transfer/sec:     14.2MB
             format!("wrk: {}", errors.trim())
         );
         assert!(wrk(&format!("{WRK}  Non-2xx or 3xx responses: 9\n")).is_err());
-        assert!(matches!(wrk("Requests/sec: fast"), Err(Unreadable::Missing { .. })));
+        assert!(matches!(wrk("Requests/sec: fast"), Err(Unreadable::Missing { field: "Requests/sec:", .. })));
+        assert!(matches!(wrk("Requests/sec: 1"), Err(Unreadable::Missing { field: "99%", .. })));
     }
 }

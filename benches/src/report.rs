@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 /// The peers that every other one is compared with.
-pub const BASELINES: [&str; 2] = ["kernel-nat", "haproxy"];
+pub const BASELINES: [&str; 3] = ["kernel-nat", "haproxy", "nginx-stream"];
 
 /// What a figure counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -18,6 +18,9 @@ pub enum Unit {
     /// Events per second, shown in thousands.
     #[serde(rename = "1/s")]
     PerSecond,
+    /// Seconds, shown as milliseconds. Of these, less is better.
+    #[serde(rename = "s")]
+    Seconds,
 }
 
 impl Unit {
@@ -26,6 +29,7 @@ impl Unit {
         match self {
             Self::BitsPerSecond => format!("{:.1}", value / 1e9),
             Self::PerSecond => format!("{:.1}", value / 1e3),
+            Self::Seconds => format!("{:.2}", value * 1e3),
         }
     }
 }
@@ -35,6 +39,7 @@ impl fmt::Display for Unit {
         f.write_str(match self {
             Self::BitsPerSecond => "Gb/s",
             Self::PerSecond => "k/s",
+            Self::Seconds => "ms",
         })
     }
 }
@@ -164,12 +169,10 @@ impl fmt::Display for Report {
         for Fact { what, is } in &self.facts {
             writeln!(f, "- {what}: {is}")?;
         }
-        writeln!(
-            f,
-            "\n| work | peer | median | min – max | vs {} | vs {} | runs |",
-            BASELINES[0], BASELINES[1]
-        )?;
-        writeln!(f, "|---|---|--:|--:|--:|--:|---|")?;
+        write!(f, "\n| work | peer | median | min – max |")?;
+        BASELINES.iter().try_for_each(|baseline| write!(f, " vs {baseline} |"))?;
+        writeln!(f, " runs |")?;
+        writeln!(f, "|---|---|--:|--:|{}---|", "--:|".repeat(BASELINES.len()))?;
         self.rows.iter().try_for_each(|row| writeln!(f, "{row}"))
     }
 }
@@ -284,10 +287,10 @@ mod tests {
         runs[3].outcome = Outcome::Error("no | answer\nin 5 s".into());
         let report = report(runs);
         assert!(!report.is_clean());
-        assert_eq!(report.rows()[1].ratios, [None, None]);
+        assert_eq!(report.rows()[1].ratios, [None; BASELINES.len()]);
         assert_eq!(
             report.rows()[1].to_string(),
-            r"| connect, k/s | sidegate-nat | 20.0 | 20.0 – 20.0 | – | – | **1 of 2 failed**: no \| answer in 5 s |"
+            r"| connect, k/s | sidegate-nat | 20.0 | 20.0 – 20.0 | – | – | – | **1 of 2 failed**: no \| answer in 5 s |"
         );
     }
 
@@ -298,9 +301,9 @@ mod tests {
         let expected = "\
 - cores: 2
 
-| work | peer | median | min – max | vs kernel-nat | vs haproxy | runs |
-|---|---|--:|--:|--:|--:|---|
-| connect, k/s | kernel-nat | 12.3 | 12.3 – 12.3 | 1.00 (1.00 – 1.00) | – | 1 |
+| work | peer | median | min – max | vs kernel-nat | vs haproxy | vs nginx-stream | runs |
+|---|---|--:|--:|--:|--:|--:|---|
+| connect, k/s | kernel-nat | 12.3 | 12.3 – 12.3 | 1.00 (1.00 – 1.00) | – | – | 1 |
 ";
         assert_eq!(report.to_string(), expected);
     }

@@ -37,9 +37,9 @@ packet() {
     captured "$1" | grep -m 1 -F "Flags [$2]"
 }
 
-# The device that the shared forwarder made in a namespace.
+# The device that a forwarder made in a namespace; the shared one's, unless an address of another's is given.
 device_in() {
-    ip -n "$1" -json route show to "$(door_or_node "$1")" | jq -r '.[0].dev'
+    ip -n "$1" -json route show to "${2:-$(door_or_node "$1")}" | jq -r '.[0].dev'
 }
 
 door_or_node() {

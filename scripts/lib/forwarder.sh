@@ -75,6 +75,9 @@ door() {
         terminate-far) port=91 ;;
         nat-beyond) port=92 ;;
         terminate-beyond) port=93 ;;
+        terminate-streams) port=94 ;;
+        terminate-websocket) port=96 ;;
+        terminate-tls) port=443 ;;
     esac
     echo "$host:$port"
 }
@@ -129,6 +132,9 @@ listeners = [
   { protocol = "tcp", port = 91,   forward = "far-$1", path = "terminate" },
   { protocol = "tcp", port = 92,   forward = "beyond-$1" },
   { protocol = "tcp", port = 93,   forward = "beyond-$1", path = "terminate" },
+  { protocol = "tcp", port = 94,   forward = "streams-$1", path = "terminate" },
+  { protocol = "tcp", port = 96,   forward = "websocket-$1", path = "terminate" },
+  { protocol = "tcp", port = 443,  forward = "tls-$1", path = "terminate" },
   { protocol = "udp", port = 7,    forward = "echo-$1" },
   { protocol = "udp", port = 53,   forward = "dns-$1" },
   { protocol = "udp", port = 82,   forward = "closed-$1" },
@@ -142,6 +148,9 @@ END
     target_group "closed-$1" "$4" 9
     target_group "far-$1" "$5" 8080
     target_group "beyond-$1" "$6" 8080
+    target_group "streams-$1" "$4" 7011
+    target_group "websocket-$1" "$4" 7012
+    target_group "tls-$1" "$4" 8444
     target_group "dns-$1" "$4" 5353
     target_group "echo-beyond-$1" "$6" 7007
     endpoint "a-$1" "orders-$1" "$consumer_a" "$2"

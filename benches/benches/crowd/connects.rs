@@ -13,6 +13,7 @@ use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use rustix::net::{Shutdown, listen, shutdown};
+use topology::Path;
 
 use crate::figures::{Figures, count, milliseconds, times};
 use crate::gate::{BACKLOG, Counters, Family, Gate, OPEN_PORT, Plan, Setting, changes, counters};
@@ -38,7 +39,14 @@ pub(crate) struct Size {
 pub(crate) fn row(setting: &Setting, size: Size) -> Result<Figures> {
     let mut figures = Figures::of("connects".into());
     let family = Family::V4;
-    let plan = Plan { name: "connects", family, consumers: CONSUMERS, capacity: 262_144, backlog: BACKLOG };
+    let plan = Plan {
+        name: "connects",
+        family,
+        path: Path::Nat,
+        consumers: CONSUMERS,
+        capacity: 262_144,
+        backlog: BACKLOG,
+    };
     let gate = Gate::open(setting, plan)?;
     let before = counters(&gate.status()?);
     let start = Instant::now();

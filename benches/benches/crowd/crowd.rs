@@ -1,6 +1,7 @@
-//! The crowd: any number of TCP connections with no kernel's memory behind them. What a member says next follows from
-//! what it hears, so neither end keeps anything but who has been answered.
+//! The crowd: any number of TCP connections with no kernel's memory behind them. What a target says follows from what it
+//! hears, so it keeps nothing at all; a member of the crowd keeps where it stands.
 
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{Sender, channel};
@@ -25,7 +26,6 @@ const TRIES: usize = 6;
 const PORTS: u32 = 1000;
 const FIRST_PORT: u16 = 20_000;
 
-const PUSH: u8 = 0x08;
 const WINDOW_FIELD: u16 = 65_535;
 
 /// What the crowd asks its targets.
@@ -33,7 +33,7 @@ const WINDOW_FIELD: u16 = 65_535;
 pub(crate) enum Question {
     /// May I connect? Answered by a SYN-ACK, and that by an ACK: the connection is established.
     Connect,
-    /// On the connection: are you there? Answered by an ACK.
+    /// On the connection: a byte. Answered by a byte.
     Speak,
 }
 
@@ -48,51 +48,91 @@ pub(crate) struct Heard {
     pub(crate) resets: usize,
 }
 
-/// Lets every one of `size` members ask; the targets answer as long as this goes on.
-pub(crate) fn ask(
-    gate: &Gate,
+/// The members, between their questions.
+pub(crate) struct Crowd {
     family: Family,
-    size: usize,
-    question: Question,
-    interrupt: &Interrupt,
-) -> Result<Heard> {
-    let (stop, stopped) = UnixStream::pair()?;
-    let (ready, is_ready) = channel();
-    thread::scope(|scope| {
-        let provider = &gate.provider;
-        let targets = scope.spawn(move || answer_everyone(provider, family, &stopped, ready));
-        let asked = gate.consumers[0].inside(move || {
-            is_ready.recv().context("no targets")?;
-            Crowd::new(family, size, question)?.ask(interrupt)
-        });
-        drop(stop);
-        targets.join().unwrap_or_else(|_| Err(anyhow!("the responder panicked")))?;
-        asked
-    })
+    members: Vec<Member>,
 }
 
-struct Crowd {
-    family: Family,
-    question: Question,
-    ear: Ear,
-    mouth: Mouth,
-    answered: Vec<bool>,
-    heard: Heard,
+/// Where a member stands.
+#[derive(Clone, Copy)]
+struct Member {
+    /// The number of the next byte that it says.
+    says: u32,
+    /// The number of the next byte that it hears.
+    hears: u32,
+    answered: bool,
 }
 
 impl Crowd {
-    fn new(family: Family, size: usize, question: Question) -> Result<Self> {
+    /// So many members, of whom none is connected.
+    pub(crate) fn new(family: Family, size: usize) -> Self {
+        let member = |number| Member { says: first_number(number), hears: 0, answered: false };
+        Self { family, members: (0..size).map(member).collect() }
+    }
+
+    /// How many members there are.
+    pub(crate) const fn size(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Lets every member ask; the targets answer as long as this goes on.
+    pub(crate) fn ask(&mut self, gate: &Gate, question: Question, interrupt: &Interrupt) -> Result<Heard> {
+        self.ask_some(gate, 0..self.size(), question, interrupt)
+    }
+
+    /// Lets some of them ask.
+    pub(crate) fn ask_some(
+        &mut self,
+        gate: &Gate,
+        asking: Range<usize>,
+        question: Question,
+        interrupt: &Interrupt,
+    ) -> Result<Heard> {
+        let (stop, stopped) = UnixStream::pair()?;
+        let (ready, is_ready) = channel();
+        let family = self.family;
+        thread::scope(|scope| {
+            let provider = &gate.provider;
+            let targets = scope.spawn(move || answer_everyone(provider, family, &stopped, ready));
+            let asked = gate.consumers[0].inside(move || {
+                is_ready.recv().context("no targets")?;
+                Round::new(self, asking, question)?.ask(interrupt)
+            });
+            drop(stop);
+            targets.join().unwrap_or_else(|_| Err(anyhow!("the responder panicked")))?;
+            asked
+        })
+    }
+}
+
+/// One question of everybody's.
+struct Round<'a> {
+    family: Family,
+    question: Question,
+    /// Who asks.
+    asking: Range<usize>,
+    ear: Ear,
+    mouth: Mouth,
+    members: &'a mut [Member],
+    heard: Heard,
+}
+
+impl<'a> Round<'a> {
+    fn new(crowd: &'a mut Crowd, asking: Range<usize>, question: Question) -> Result<Self> {
+        let Crowd { family, ref mut members } = *crowd;
         let (ear, mouth) = (Ear::open(family)?, Mouth::open(family)?);
+        members[asking.clone()].iter_mut().for_each(|member| member.answered = false);
         let heard = Heard { answered: 0, again: 0, resets: 0 };
-        Ok(Self { family, question, ear, mouth, answered: vec![false; size], heard })
+        Ok(Self { family, question, asking, ear, mouth, members, heard })
     }
 
     /// Everyone asks until answered, as fast as answers come back.
     fn ask(mut self, interrupt: &Interrupt) -> Result<Heard> {
         for round in 0..TRIES {
             let mut under_way: usize = 0;
-            for number in 0..self.answered.len() {
-                if self.answered[number] {
+            for number in self.asking.clone() {
+                if self.members[number].answered {
                     continue;
                 }
                 self.say(number)?;
@@ -106,8 +146,8 @@ impl Crowd {
                     under_way = under_way.saturating_sub(answers);
                 }
             }
-            while self.heard.answered < self.answered.len() && self.listen(interrupt)?.is_some() {}
-            if self.heard.answered == self.answered.len() {
+            while self.heard.answered < self.asking.len() && self.listen(interrupt)?.is_some() {}
+            if self.heard.answered == self.asking.len() {
                 break;
             }
         }
@@ -115,16 +155,14 @@ impl Crowd {
     }
 
     fn say(&self, number: usize) -> Result<()> {
-        let first = first_number(number);
-        let (flags, sequence, acknowledgement) = match self.question {
-            Question::Connect => (TcpFlags::SYN, first, 0),
-            Question::Speak => (TcpFlags::ACK | PUSH, first.wrapping_add(1), (!first).wrapping_add(1)),
-        };
-        let flags = TcpFlags::new(flags);
-        let said = Answer { flags, sequence, acknowledgement, window: WINDOW_FIELD };
+        let Member { says, hears, .. } = self.members[number];
         let number = number as u32;
         let member = (self.family.nobody(number / PORTS), FIRST_PORT + (number % PORTS) as u16);
-        self.mouth.answer(&as_if_from((self.family.door(), CROWD_PORT), member), said)
+        let door = as_if_from((self.family.door(), CROWD_PORT), member);
+        match self.question {
+            Question::Connect => self.mouth.answer(&door, segment(TcpFlags::SYN, says, 0)),
+            Question::Speak => self.mouth.answer_with_byte(&door, segment(TcpFlags::ACK, says, hears)),
+        }
     }
 
     /// Waits for answers and takes them all: how many came, or `None` when what is under way is lost.
@@ -145,15 +183,22 @@ impl Crowd {
             self.heard.resets += 1;
             return Ok(());
         }
-        if packet.flags.syn() {
-            self.mouth.answer(packet, acknowledge(packet))?;
+        let is_answer = match self.question {
+            Question::Connect => packet.flags.syn(),
+            Question::Speak => packet.payload < packet.len,
+        };
+        if !is_answer {
+            return Ok(());
         }
-        let is_answer = packet.flags.syn() == (self.question == Question::Connect);
-        if is_answer && !self.answered[number] {
-            self.answered[number] = true;
+        let member = &mut self.members[number];
+        if !member.answered {
+            member.answered = true;
+            // Either question takes one number.
+            member.says = member.says.wrapping_add(1);
+            member.hears = packet.sequence.wrapping_add(packet.sequence_len());
             self.heard.answered += 1;
         }
-        Ok(())
+        self.mouth.answer(packet, segment(TcpFlags::ACK, member.says, member.hears))
     }
 
     /// Whom of the crowd a packet is for.
@@ -161,12 +206,12 @@ impl Crowd {
         let port = u32::from(packet.destination_port.checked_sub(FIRST_PORT)?);
         let host = packet.destination.to_bits() as u32 & 0x7f_ffff;
         let number = (host * PORTS + port) as usize;
-        let is_one = packet.source_port == CROWD_PORT && port < PORTS && number < self.answered.len();
+        let is_one = packet.source_port == CROWD_PORT && port < PORTS && number < self.members.len();
         is_one.then_some(number)
     }
 }
 
-/// The targets: a SYN gets a SYN-ACK, a question gets an ACK. Ends when the other end of `stopped` is closed.
+/// The targets: a SYN gets a SYN-ACK, a byte gets a byte. Ends when the other end of `stopped` is closed.
 fn answer_everyone(
     provider: &Namespace,
     family: Family,
@@ -186,28 +231,23 @@ fn answer_everyone(
             if packet.destination_port != CROWD_PORT {
                 continue;
             }
+            let heard = packet.sequence.wrapping_add(packet.sequence_len());
             if packet.flags.syn() {
-                let acknowledged = acknowledge(&packet);
-                let flags = TcpFlags::new(TcpFlags::SYN | TcpFlags::ACK);
-                mouth.answer(&packet, Answer { flags, sequence: !packet.sequence, ..acknowledged })?;
-            } else if packet.flags.bits() & PUSH != 0 {
-                mouth.answer(&packet, acknowledge(&packet))?;
+                let flags = TcpFlags::SYN | TcpFlags::ACK;
+                mouth.answer(&packet, segment(flags, !packet.sequence, heard))?;
+            } else if packet.payload < packet.len {
+                mouth.answer_with_byte(&packet, segment(TcpFlags::ACK, packet.acknowledgement, heard))?;
             }
         }
     }
 }
 
-/// "I have heard all of this."
-fn acknowledge(packet: &Packet) -> Answer {
-    Answer {
-        flags: TcpFlags::new(TcpFlags::ACK),
-        sequence: packet.acknowledgement,
-        acknowledgement: packet.sequence.wrapping_add(packet.sequence_len()),
-        window: WINDOW_FIELD,
-    }
+const fn segment(flags: u8, sequence: u32, acknowledgement: u32) -> Answer {
+    let flags = TcpFlags::new(flags);
+    Answer { flags, sequence, acknowledgement, window: WINDOW_FIELD, timestamps: None }
 }
 
-/// A member's first sequence number; its target's is the complement.
+/// A member's first sequence number; to its target's, where nothing in between changes it, it is the complement.
 const fn first_number(number: usize) -> u32 {
     (number as u32).wrapping_mul(0x9e37_79b1)
 }

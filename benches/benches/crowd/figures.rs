@@ -92,6 +92,11 @@ pub(crate) fn times() -> Result<Histogram<u64>, CreationError> {
     Histogram::new_with_bounds(1, 60_000_000, 3)
 }
 
+/// Bytes as mebibytes.
+pub(crate) fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
 /// Microseconds as milliseconds.
 pub(crate) fn milliseconds(microseconds: u64) -> String {
     format!("{:.2} ms", microseconds as f64 / 1e3)

@@ -10,6 +10,7 @@ use benches::namespace::Namespace;
 use benches::process::Interrupt;
 use mio::net::TcpListener;
 use rustix::net::{Shutdown, listen, shutdown};
+use topology::Path;
 use wire::{Answer, TcpFlags};
 
 use crate::callers::{Callers, IN_TIME, MOVING, Tally, echo};
@@ -45,7 +46,14 @@ pub(crate) fn row(setting: &Setting, size: Size) -> Result<Figures> {
     let family = Family::V4;
     let gate = Gate::open(
         setting,
-        Plan { name: "flood", family, consumers: 2, capacity: 262_144, backlog: size.backlog },
+        Plan {
+            name: "flood",
+            family,
+            path: Path::Nat,
+            consumers: 2,
+            capacity: 262_144,
+            backlog: size.backlog,
+        },
     )?;
     let listener = gate.provider.inside(|| {
         let listener = std::net::TcpListener::bind((family.target(0), OPEN_PORT))?;
@@ -173,5 +181,11 @@ fn stranger(family: Family, number: u32) -> (IpAddr, u16) {
 
 const fn syn(number: u32) -> Answer {
     let sequence = number.wrapping_mul(0x85eb_ca6b);
-    Answer { flags: TcpFlags::new(TcpFlags::SYN), sequence, acknowledgement: 0, window: 65_535 }
+    Answer {
+        flags: TcpFlags::new(TcpFlags::SYN),
+        sequence,
+        acknowledgement: 0,
+        window: 65_535,
+        timestamps: None,
+    }
 }

@@ -1,6 +1,7 @@
 //! The lab: consumers, a provider with its targets on `lo`, and sidegate between them.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::{self, Command};
@@ -108,6 +109,8 @@ pub(crate) struct Plan {
     pub(crate) name: &'static str,
     /// The family of everything in it.
     pub(crate) family: Family,
+    /// How the crowd's connections are carried.
+    pub(crate) path: topology::Path,
     /// How many consumers, each in a network of its own.
     pub(crate) consumers: usize,
     /// `flows.capacity`.
@@ -159,13 +162,30 @@ impl Gate {
 
     /// Bytes of memory that sidegate's process holds.
     pub(crate) fn memory(&self) -> Result<u64> {
+        self.of_process("VmRSS")
+    }
+
+    /// Bytes that the kernel holds for the process's page tables.
+    pub(crate) fn page_tables(&self) -> Result<u64> {
+        self.of_process("VmPTE")
+    }
+
+    /// How long the process's threads have run on a processor, in the kernel or out of it.
+    pub(crate) fn processor_time(&self) -> Result<Duration> {
+        let mut sum = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.status()?.pid))? {
+            let path = task?.path().join("schedstat");
+            let statistics = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            sum += words(&statistics).next().and_then(|ns| ns.parse::<u64>().ok()).context("schedstat")?;
+        }
+        Ok(Duration::from_nanos(sum))
+    }
+
+    /// What the kernel says under this name about the process, in bytes.
+    fn of_process(&self, name: &str) -> Result<u64> {
         let path = format!("/proc/{}/status", self.status()?.pid);
-        let status = read(&path)?;
-        let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(|rest| {
-            let number = words(rest).next()?;
-            number.parse::<u64>().ok()
-        });
-        Ok(kilobytes.with_context(|| format!("no VmRSS in {path}"))? << 10)
+        let kilobytes = amounts(&read(&path)?).remove(name);
+        Ok(kilobytes.with_context(|| format!("no {name} in {path}"))? << 10)
     }
 
     /// A bulk stream through it, in bits per second.
@@ -204,6 +224,14 @@ pub(crate) fn counters(status: &Snapshot) -> Counters {
     let verdicts = status.verdicts.iter().map(|verdict| (verdict.reason.clone(), verdict.count));
     let closed = status.flows.closed.iter().map(|(cause, count)| (format!("flows {cause}"), *count));
     verdicts.chain(closed).collect()
+}
+
+/// Lines of `NAME: NUMBER`, as the kernel writes them.
+pub(crate) fn amounts(text: &str) -> Counters {
+    let lines = text.lines().filter_map(|line| line.split_once(':'));
+    lines
+        .filter_map(|(name, rest)| Some((name.trim().to_owned(), words(rest).next()?.parse().ok()?)))
+        .collect()
 }
 
 /// What has been counted between two looks.
@@ -256,7 +284,8 @@ const fn without_waiting(family: Family) -> &'static str {
 
 /// The operator's file.
 fn file(plan: &Plan, workers: u16, instance: &str, consumers: &[Namespace], provider: &Namespace) -> String {
-    let Plan { family, capacity, .. } = plan;
+    let Plan { family, capacity, path, .. } = plan;
+    let path = path.as_str();
     let (provider, node, door) = (provider.name(), family.node(), family.door());
     let target = |number, port| format!("{{ address = \"{}\", port = {port} }}", family.target(number));
     let crowd: Vec<String> = (0..TARGETS).map(|number| target(number, CROWD_PORT)).collect();
@@ -276,7 +305,7 @@ name      = "crowd"
 namespace = "{provider}"
 nodes     = [{{ address = "{node}" }}]
 listeners = [
-  {{ protocol = "tcp", port = {CROWD_PORT}, forward = "crowd", idle_timeout = 6000 }},
+  {{ protocol = "tcp", port = {CROWD_PORT}, forward = "crowd", path = "{path}", idle_timeout = 6000 }},
   {{ protocol = "tcp", port = {OPEN_PORT}, forward = "open" }},
   {{ protocol = "tcp", port = {bulk_port}, forward = "bulk" }},
 ]

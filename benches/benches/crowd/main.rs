@@ -1,5 +1,5 @@
-//! sidegate among many: what a million flows cost, what a new connection waits where source ports come round, and who
-//! still gets through while a flood of SYNs comes in.
+//! sidegate among many: what a million flows cost, and ten thousand idle connections that end in our own TCP; what a new
+//! connection waits where source ports come round; and who still gets through while a flood of SYNs comes in.
 //!
 //! Everything happens in network namespaces of its own, which go at the end. Run it with
 //! `cargo bench -p benches --bench crowd`; `-- --help` lists what can be chosen.
@@ -11,6 +11,7 @@ mod crowd;
 mod figures;
 mod flood;
 mod gate;
+mod idle;
 mod memory;
 mod raw;
 
@@ -36,7 +37,7 @@ struct Cli {
     /// What to show.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "ROWS", default_values_t = Row::ALL)]
     rows: Vec<Row>,
-    /// memory: over which families.
+    /// memory, idle: over which families.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Family::V4, Family::V6])]
     family: Vec<Family>,
     /// memory: how many flows.
@@ -51,6 +52,9 @@ struct Cli {
     /// memory: how many seconds each of them lasts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
+    /// idle: how many connections.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    idle: u32,
     /// connects: how many.
     #[arg(long, default_value_t = 100_000)]
     connects: usize,
@@ -81,6 +85,8 @@ struct Cli {
 enum Row {
     /// Bytes per flow, nothing lost, and a bulk stream beside them.
     Memory,
+    /// Memory of idle connections on the terminate path.
+    Idle,
     /// New connections to a target that closes first.
     Connects,
     /// A flood of SYNs.
@@ -88,7 +94,7 @@ enum Row {
 }
 
 impl Row {
-    const ALL: [Self; 3] = [Self::Memory, Self::Connects, Self::Flood];
+    const ALL: [Self; 4] = [Self::Memory, Self::Idle, Self::Connects, Self::Flood];
 }
 
 impl Cli {
@@ -144,6 +150,11 @@ fn measure(cli: &Cli, setting: &Setting) -> Result<Vec<Figures>> {
             Row::Memory => {
                 for &family in &cli.family {
                     rows.push(memory::row(setting, family, cli.memory())?);
+                }
+            }
+            Row::Idle => {
+                for &family in &cli.family {
+                    rows.push(idle::row(setting, family, cli.idle as usize)?);
                 }
             }
             Row::Connects => rows.push(connects::row(setting, cli.connects())?),

@@ -7,9 +7,10 @@ use anyhow::Result;
 use benches::process::Interrupt;
 use benches::report::Spread;
 use runtime::Snapshot;
+use topology::Path;
 
-use crate::crowd::{self, Question};
-use crate::figures::{Figures, count};
+use crate::crowd::{Crowd, Question};
+use crate::figures::{Figures, count, mebibytes};
 use crate::gate::{BACKLOG, Family, Gate, Plan, Setting, TARGETS};
 
 /// Bytes per flow at most.
@@ -36,12 +37,13 @@ pub(crate) fn row(setting: &Setting, family: Family, size: Size) -> Result<Figur
     let flows = size.flows;
     // Room beside the crowd, for the bulk streams and what is left of them.
     let capacity = size.capacity.unwrap_or(flows + 1024);
-    let plan = Plan { name: "full", family, consumers: 1, capacity, backlog: BACKLOG };
+    let plan = Plan { name: "full", family, path: Path::Nat, consumers: 1, capacity, backlog: BACKLOG };
     let full = Gate::open(setting, plan)?;
     let empty = Gate::open(setting, Plan { name: "empty", ..plan })?;
 
     let before = (full.memory()?, full.status()?);
-    let connected = crowd::ask(&full, family, flows, Question::Connect, &setting.interrupt)?;
+    let mut crowd = Crowd::new(family, flows);
+    let connected = crowd.ask(&full, Question::Connect, &setting.interrupt)?;
     let after = (full.memory()?, full.status()?);
     figures.goal(
         format!("flows to {TARGETS} targets, established"),
@@ -59,7 +61,7 @@ pub(crate) fn row(setting: &Setting, family: Family, size: Size) -> Result<Figur
         figures.goal("bulk beside them, of an empty table's", is, goal, median >= BULK_GOAL);
     }
 
-    let spoke = crowd::ask(&full, family, flows, Question::Speak, &setting.interrupt)?;
+    let spoke = crowd.ask(&full, Question::Speak, &setting.interrupt)?;
     figures.goal(
         "flows that carry a packet both ways afterwards",
         count(spoke.answered as u64),
@@ -71,7 +73,7 @@ pub(crate) fn row(setting: &Setting, family: Family, size: Size) -> Result<Figur
 }
 
 fn bytes(figures: &mut Figures, before: u64, after: u64, status: &Snapshot) {
-    let live = status.flows.live;
+    let live = status.flows.live as u64;
     let each = after.saturating_sub(before) as f64 / live.max(1) as f64;
     let goal = format!("at most {GOAL}");
     figures.goal(
@@ -80,7 +82,6 @@ fn bytes(figures: &mut Figures, before: u64, after: u64, status: &Snapshot) {
         goal,
         each <= GOAL,
     );
-    let mebibytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
     figures.note("the process, empty and with them", format!("{}, {}", mebibytes(before), mebibytes(after)));
     let capacity = status.flows.capacity as u64;
     figures.note("live, of at most", format!("{}, {}", count(live), count(capacity)));
@@ -105,7 +106,7 @@ fn streams(full: &Gate, empty: &Gate, size: Size, interrupt: &Interrupt) -> Resu
 }
 
 /// Flows that ended though neither end had closed or reset them, as the bulk streams' ends do.
-fn lost(figures: &mut Figures, status: &Snapshot) {
+pub(crate) fn lost(figures: &mut Figures, status: &Snapshot) {
     const BY_ITS_ENDS: [&str; 2] = ["finished", "reset"];
     let lost = status
         .flows

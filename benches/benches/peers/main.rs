@@ -120,9 +120,10 @@ fn measure(cli: &Cli, setting: &Setting) -> Result<Vec<Run>> {
                 let contestant = &mut contestants[place];
                 let (peer, result) = (contestant.peer, contestant.measure(*work, length, setting));
                 setting.interrupt.check()?;
-                let run = run(round, *work, peer, result);
-                eprintln!("round {}/{rounds}: {}", round + 1, progress(&run));
-                runs.push(run);
+                for run in runs_of(round, *work, peer, result) {
+                    eprintln!("round {}/{rounds}: {}", round + 1, progress(&run));
+                    runs.push(run);
+                }
             }
         }
     }
@@ -141,23 +142,25 @@ impl Contestant {
         Self { peer, session: None }
     }
 
-    fn measure(&mut self, work: Work, length: Duration, setting: &Setting) -> Result<f64> {
+    fn measure(&mut self, work: Work, length: Duration, setting: &Setting) -> Result<Vec<f64>> {
         let session = match self.session.take() {
             Some(session) => session,
             None => self.peer.open(setting)?,
         };
-        let figure = work.run(&session, length)?;
+        let values = work.run(&session, length)?;
         self.session = Some(session);
-        Ok(figure)
+        Ok(values)
     }
 }
 
-fn run(round: usize, work: Work, peer: Peer, result: Result<f64>) -> Run {
-    let outcome = match result {
-        Ok(value) => Outcome::Value(value),
-        Err(error) => Outcome::Error(format!("{error:#}")),
+/// A run for each figure; what has failed, has failed for all of them.
+fn runs_of(round: usize, work: Work, peer: Peer, result: Result<Vec<f64>>) -> Vec<Run> {
+    let outcomes = match result {
+        Ok(values) => values.into_iter().map(Outcome::Value).collect(),
+        Err(error) => vec![Outcome::Error(format!("{error:#}")); work.figures().len()],
     };
-    Run { round, work: work.as_str(), unit: work.unit(), peer: peer.as_str(), outcome }
+    let figures = work.figures().iter().zip(outcomes);
+    figures.map(|(&(work, unit), outcome)| Run { round, work, unit, peer: peer.as_str(), outcome }).collect()
 }
 
 fn progress(Run { work, peer, unit, outcome, .. }: &Run) -> String {

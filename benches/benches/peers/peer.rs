@@ -23,8 +23,10 @@ pub(crate) enum Peer {
     Direct,
     /// nftables in the middle: destination NAT and masquerade.
     KernelNat,
-    /// HAProxy in the middle, in TCP mode.
+    /// HAProxy in the middle, in TCP mode, with larger buffers.
     Haproxy,
+    /// The same with the buffers that it has when nobody says anything.
+    HaproxyDefault,
     /// nginx in the middle, as a TCP proxy.
     NginxStream,
     /// sidegate, on the path that rewrites packets.
@@ -55,10 +57,11 @@ pub(crate) struct Session {
 
 impl Peer {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Direct,
         Self::KernelNat,
         Self::Haproxy,
+        Self::HaproxyDefault,
         Self::NginxStream,
         Self::SidegateNat,
         Self::SidegateTerminate,
@@ -70,6 +73,7 @@ impl Peer {
             Self::Direct => "direct",
             Self::KernelNat => "kernel-nat",
             Self::Haproxy => "haproxy",
+            Self::HaproxyDefault => "haproxy-default",
             Self::NginxStream => "nginx-stream",
             Self::SidegateNat => "sidegate-nat",
             Self::SidegateTerminate => "sidegate-terminate",
@@ -92,7 +96,9 @@ impl Peer {
     const fn wiring(self) -> Wiring {
         match self {
             Self::Direct => Wiring::Direct,
-            Self::KernelNat | Self::Haproxy | Self::NginxStream => Wiring::ThroughTheMiddle,
+            Self::KernelNat | Self::Haproxy | Self::HaproxyDefault | Self::NginxStream => {
+                Wiring::ThroughTheMiddle
+            }
             Self::SidegateNat | Self::SidegateTerminate => Wiring::Apart,
         }
     }
@@ -102,7 +108,8 @@ impl Peer {
         match self {
             Self::Direct => Ok(None),
             Self::KernelNat => kernel_nat(lab).map(|()| None),
-            Self::Haproxy => haproxy(lab).map(Some),
+            Self::Haproxy => haproxy(lab, 65_536).map(Some),
+            Self::HaproxyDefault => haproxy(lab, 16_384).map(Some),
             Self::NginxStream => nginx_stream(lab).map(Some),
             Self::SidegateNat => start_sidegate(lab, sidegate, "nat").map(Some),
             Self::SidegateTerminate => start_sidegate(lab, sidegate, "terminate").map(Some),
@@ -144,8 +151,9 @@ fn kernel_nat(lab: &Lab) -> Result<()> {
     lab.middle.set("net/netfilter/nf_conntrack_tcp_timeout_time_wait", "10")
 }
 
-fn haproxy(lab: &Lab) -> Result<Program> {
-    let config = lab.stage.write("haproxy.cfg", include_str!("../../peers/haproxy.cfg"))?;
+fn haproxy(lab: &Lab, buffer: usize) -> Result<Program> {
+    let file = include_str!("../../peers/haproxy.cfg").replace("BUFFER", &buffer.to_string());
+    let config = lab.stage.write("haproxy.cfg", &file)?;
     let mut haproxy = Command::new("haproxy");
     haproxy.args(["-db", "-f"]).arg(config);
     in_the_middle(lab, "haproxy", haproxy)

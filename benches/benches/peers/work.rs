@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use benches::bulk::Bulk;
-use benches::readings;
+use benches::readings::{self, Requests};
 use benches::report::Unit;
 use clap::ValueEnum;
 
@@ -45,35 +45,28 @@ impl Work {
     pub(crate) const ALL: [Self; 6] =
         [Self::Bulk1, Self::Bulk4, Self::Reverse, Self::Connect, Self::ConnectThreads, Self::Requests];
 
-    /// As it is written on the command line and in the table.
-    pub(crate) const fn as_str(self) -> &'static str {
+    /// What it measures: a row of the table each, by its name there.
+    pub(crate) const fn figures(self) -> &'static [(&'static str, Unit)] {
         match self {
-            Self::Bulk1 => "bulk1",
-            Self::Bulk4 => "bulk4",
-            Self::Reverse => "reverse",
-            Self::Connect => "connect",
-            Self::ConnectThreads => "connect-threads",
-            Self::Requests => "requests",
+            Self::Bulk1 => &[("bulk1", Unit::BitsPerSecond)],
+            Self::Bulk4 => &[("bulk4", Unit::BitsPerSecond)],
+            Self::Reverse => &[("reverse", Unit::BitsPerSecond)],
+            Self::Connect => &[("connect", Unit::PerSecond)],
+            Self::ConnectThreads => &[("connect-threads", Unit::PerSecond)],
+            Self::Requests => &[("requests", Unit::PerSecond), ("requests, p99", Unit::Seconds)],
         }
     }
 
-    /// What its figures count.
-    pub(crate) const fn unit(self) -> Unit {
+    /// Does it once, for as long as `length`; gives a value for each of [`Work::figures`].
+    pub(crate) fn run(self, session: &Session, length: Duration) -> Result<Vec<f64>> {
+        let connect = |clients| connect::rate(&session.lab, session.door, length, clients);
         match self {
-            Self::Bulk1 | Self::Bulk4 | Self::Reverse => Unit::BitsPerSecond,
-            Self::Connect | Self::ConnectThreads | Self::Requests => Unit::PerSecond,
-        }
-    }
-
-    /// Does it once, for as long as `length`.
-    pub(crate) fn run(self, session: &Session, length: Duration) -> Result<f64> {
-        match self {
-            Self::Bulk1 => bulk(session, length, &["--parallel", "1"]),
-            Self::Bulk4 => bulk(session, length, &["--parallel", "4"]),
-            Self::Reverse => bulk(session, length, &["--reverse"]),
-            Self::Connect => connect::rate(&session.lab, session.door, length, Clients::Events),
-            Self::ConnectThreads => connect::rate(&session.lab, session.door, length, Clients::Threads),
-            Self::Requests => requests(session, length),
+            Self::Bulk1 => bulk(session, length, &["--parallel", "1"]).map(|rate| vec![rate]),
+            Self::Bulk4 => bulk(session, length, &["--parallel", "4"]).map(|rate| vec![rate]),
+            Self::Reverse => bulk(session, length, &["--reverse"]).map(|rate| vec![rate]),
+            Self::Connect => connect(Clients::Events).map(|rate| vec![rate]),
+            Self::ConnectThreads => connect(Clients::Threads).map(|rate| vec![rate]),
+            Self::Requests => requests(session, length).map(|Requests { rate, p99 }| vec![rate, p99]),
         }
     }
 }
@@ -85,10 +78,10 @@ fn bulk(session: &Session, length: Duration, how: &[&str]) -> Result<f64> {
     bulk.run(&lab.stage, length, how)
 }
 
-fn requests(session: &Session, length: Duration) -> Result<f64> {
+fn requests(session: &Session, length: Duration) -> Result<Requests> {
     let mut wrk = Command::new("wrk");
     wrk.args(["--threads", &THREADS.to_string(), "--connections", &CONNECTIONS.to_string()]);
-    wrk.args(["--duration", &format!("{}s", length.as_secs())]);
+    wrk.args(["--latency", "--duration", &format!("{}s", length.as_secs())]);
     wrk.arg(format!("http://{}:{REQUESTS_PORT}/", session.door));
     let printed = session.lab.stage.start(&session.lab.consumer, "wrk", wrk)?.finish(length + GRACE)?;
     Ok(readings::wrk(&printed)?)

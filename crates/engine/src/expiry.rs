@@ -38,7 +38,7 @@ fn reset<O: Output>(shared: &Shared, own: &Own, key: &Key, sequence: u32, out: &
     if own.is_attached(at.device) {
         let mut buffer = [0; ANSWER_CAPACITY];
         let flags = TcpFlags::new(TcpFlags::RST);
-        let reset = Answer { flags, sequence, acknowledgement: 0, window: 0 };
+        let reset = Answer { flags, sequence, acknowledgement: 0, window: 0, timestamps: None };
         let len = reset.write(&from_end(key, at.address), &mut buffer);
         out.emit(&mut Frame::plain(&mut buffer[..len]), Egress::Device(at.device));
     }

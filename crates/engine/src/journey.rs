@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use flow::{Direction, FlowId, FlowPath, Found, Key, NewFlow, Phase, Place, Refused, Sign, Turn};
+use flow::{Cause, Direction, FlowId, FlowPath, Found, Key, NewFlow, Phase, Place, Refused, Sign, Turn};
 use topology::{DeviceId, InterfaceId, Path};
 use wire::{Checksum, Frame, Packet, Protocol, RESET_CAPACITY, Rewrite, Unparsed, checksum_is_valid};
 
@@ -21,7 +21,7 @@ use crate::admit::{Admission, Tuple, check_source};
 use crate::contract::{Egress, Event, Output, WorkerId};
 use crate::expiry::tell_target;
 use crate::shared::Shared;
-use crate::terminate::Opening;
+use crate::terminate::{Opening, Over};
 use crate::verdict::{Reason, Verdict};
 use crate::view::Candidate;
 use crate::worker::{Own, close, closed_event};
@@ -257,7 +257,10 @@ impl<O: Output> Journey<'_, O> {
 
     /// As [`Journey::open`], and gives the flow a pair of connections in this worker's own TCP.
     fn open_terminated(&mut self, key: &Key, admission: &Admission<'_>) -> Result<Found, Reason> {
-        let relay = self.own.terminator.vacancy().ok_or(Reason::TerminateFull)?;
+        let endpoint = self.shared.flows.lanes().lane(admission.candidate.lane).endpoint;
+        let turn = &self.turn;
+        let mut over = |over: Over, out: &mut O| close(turn.retire(over.flow, over.cause), out);
+        let relay = self.own.terminator.vacancy(endpoint, self.now, self.out, &mut over)?;
         let path = FlowPath::Terminated { worker: self.own.id.0, relay };
         let found = self.open(key, admission, path)?;
         let opening = Opening {
@@ -266,9 +269,12 @@ impl<O: Output> Journey<'_, O> {
             reply: &found.onward,
             view: &self.shared.view,
             idle_timeout: admission.door.idle_timeout,
+            expiry: self.shared.topology.flows.expiry,
         };
-        self.own.terminator.open(relay, &opening, self.now);
-        Ok(found)
+        let opened = self.own.terminator.open(relay, endpoint, &opening, self.now);
+        opened.map(|()| found).inspect_err(|_| {
+            self.turn.release(found.flow, Cause::Released);
+        })
     }
 
     fn say_opened(&mut self, found: &Found, interface: InterfaceId) {
@@ -288,9 +294,20 @@ impl<O: Output> Journey<'_, O> {
         }
     }
 
-    /// Answers with a RST, within the rate; a RST itself is never answered.
+    /// Answers with a RST, within the rate; a RST itself is never answered. What belonged to a terminated connection that both
+    /// sides have closed is acknowledged instead.
     fn reset(&mut self, packet: &Packet, key: &Key, otherwise: Reason) -> Reason {
         let mut buffer = [0; RESET_CAPACITY];
+        if let Some(parting) = self.own.terminator.parting(key, self.now) {
+            return match parting.answer(packet, self.now, &mut buffer) {
+                None => Reason::TimeWait,
+                Some(_) if !self.own.resets.allow(self.now) => Reason::ResetLimited,
+                Some(len) => {
+                    self.out.emit(&mut Frame::plain(&mut buffer[..len]), Egress::Device(self.device));
+                    Reason::TimeWait
+                }
+            };
+        }
         match wire::write_reset(packet, &mut buffer) {
             None => Reason::NoFlow,
             Some(_) if !self.own.resets.allow(self.now) => Reason::ResetLimited,

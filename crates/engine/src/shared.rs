@@ -5,6 +5,7 @@ use std::sync::Arc;
 use ahash::RandomState;
 use balance::Health;
 use flow::{Lanes, Table};
+use stack::Memory;
 use topology::Topology;
 
 use crate::admit::{Admission, Tuple, admit};
@@ -25,6 +26,8 @@ pub struct Shared {
     /// Keys who follows a datagram that comes in fragments.
     pub(crate) datagram_keys: RandomState,
     pub(crate) idents: Idents,
+    /// What the buffers of all terminated connections take.
+    pub(crate) terminate_memory: Memory,
 }
 
 impl Shared {
@@ -40,6 +43,7 @@ impl Shared {
             preference: RandomState::with_seeds(c, d, a, b),
             datagram_keys: RandomState::with_seeds(d, a, b, c),
             idents: Idents::new(RandomState::with_seeds(b, a, d, c)),
+            terminate_memory: Memory::new(topology.terminate.memory),
             view,
             topology,
         }
@@ -63,6 +67,11 @@ impl Shared {
     /// The flow table.
     pub fn flows(&self) -> &Table {
         &self.flows
+    }
+
+    /// What the buffers of all terminated connections take, and may take.
+    pub fn terminate_memory(&self) -> &Memory {
+        &self.terminate_memory
     }
 
     /// The targets' health.

@@ -1,42 +1,49 @@
 //! The terminate path: the consumer's TCP ends in a connection of our own, and a second one goes on to the target.
 //!
 //! A terminated flow is a [`Relay`]: two connections of `stack`, owned by the worker that met the SYN. The flow table
-//! leads both sides' packets to it. The consumer's SYN is answered only when the target has answered ours, so that a
+//! leads both sides' packets to its place here. The consumer's SYN is answered only when the target has answered ours, so that a
 //! target that refuses makes us refuse.
+
+mod fence;
+mod lists;
+mod openings;
+mod partings;
+mod relay;
+mod wheel;
 
 use std::time::Duration;
 
-use flow::{ANSWER_WITHIN, Cause, Direction, FlowId, Found, Key};
-use stack::{Connection, InputError, Settings, Stack, State};
-use topology::{DeviceId, Topology};
+use flow::{Cause, FlowId, Found, Key};
+use stack::{Parting, Settings, Stack};
+use topology::{DeviceId, EndpointId};
 use wire::Frame;
 
-use crate::contract::{Egress, Output};
+use crate::contract::Output;
+use crate::shared::Shared;
 use crate::verdict::Reason;
-use crate::view::View;
 
-/// Terminated flows of one worker. Each holds up to 1 MiB of buffers while it is busy.
-const CAPACITY: usize = 1024;
-const NEVER: Duration = Duration::MAX;
+pub(crate) use relay::Opening;
+
+use fence::{Gate, fenced};
+use openings::Openings;
+use partings::Partings;
+use relay::{Outlook, Relay};
+use wheel::Wheel;
+
+/// Terminated flows of one worker. Where the kernel refuses the addresses for their buffers, there are fewer.
+const CAPACITY: usize = 16_384;
+/// Relays attended to before frames have their turn again.
+const AT_ONCE: usize = 256;
 
 /// A worker's own TCP: its stack and its relays.
 pub(crate) struct Terminator {
     stack: Stack,
-    relays: Vec<Option<Relay>>,
+    /// By place. There are as many places as there have ever been relays at once.
+    relays: Vec<Option<Box<Relay>>>,
     vacant: Vec<u32>,
-    /// When each relay wants to be looked at next, beside the relays so that a scan for the earliest is short.
-    deadlines: Vec<Duration>,
-    earliest: Duration,
-}
-
-/// What a new relay is made of.
-#[derive(Clone, Copy)]
-pub(crate) struct Opening<'a> {
-    pub(crate) flow: FlowId,
-    pub(crate) original: &'a Key,
-    pub(crate) reply: &'a Key,
-    pub(crate) view: &'a View,
-    pub(crate) idle_timeout: Duration,
+    openings: Openings,
+    wheel: Wheel,
+    partings: Partings,
 }
 
 /// What became of a packet of a terminated flow.
@@ -52,34 +59,20 @@ pub(crate) struct Over {
     pub(crate) cause: Cause,
 }
 
-/// One terminated flow.
-struct Relay {
-    flow: FlowId,
-    consumer: Half,
-    target: Half,
-    opened: Duration,
-    heard: Duration,
-    idle_timeout: Duration,
-    /// Why we have ended it ourselves, if we have.
-    aborted: Option<Cause>,
-}
-
-/// One of a relay's two connections, and the device that it is on.
-struct Half {
-    connection: Connection,
-    device: DeviceId,
-}
-
 impl Terminator {
-    pub(crate) fn new(topology: &Topology, seed: [u64; 2]) -> Self {
+    pub(crate) fn new(shared: &Shared, seed: [u64; 2]) -> Self {
+        let topology = &shared.topology;
         // The MSS that we announce is the ceiling itself: 40 bytes of headers below this.
         let mtu = topology.run.mss_ceiling + 40;
+        let settings = Settings { mtu: mtu.into(), connections: 2 * CAPACITY, ..Settings::new(seed) };
+        let stack = Stack::new(settings, &shared.terminate_memory);
         Self {
-            stack: Stack::new(Settings { mtu: mtu.into(), ..Settings::new(seed) }),
-            relays: (0..CAPACITY).map(|_| None).collect(),
-            vacant: (0..CAPACITY as u32).rev().collect(),
-            deadlines: vec![NEVER; CAPACITY],
-            earliest: NEVER,
+            relays: Vec::new(),
+            vacant: Vec::new(),
+            openings: Openings::new(topology, shared.workers(), stack.places() / 2),
+            stack,
+            wheel: Wheel::new(),
+            partings: Partings::new(seed),
         }
     }
 
@@ -88,32 +81,50 @@ impl Terminator {
         self.stack.set_offload(offload);
     }
 
-    /// A place for one more relay.
-    pub(crate) fn vacancy(&self) -> Option<u32> {
-        self.vacant.last().copied()
+    /// How many relays there are.
+    pub(crate) fn len(&self) -> usize {
+        self.relays.len() - self.vacant.len()
     }
 
-    /// Opens the relay at `place`, which must be the current [`Terminator::vacancy`]: ready for the consumer's SYN, and
-    /// about to dial the target.
-    pub(crate) fn open(&mut self, place: u32, opening: &Opening<'_>, now: Duration) {
-        let Opening { flow, original, reply, view, idle_timeout } = *opening;
-        let (interface, node) = (view.locate(original.place), view.locate(reply.place));
-        let local = (interface.address.ip(), original.local_port).into();
-        let remote = (original.remote.ip(), original.remote_port).into();
-        let consumer = Connection::accept(&mut self.stack, local, remote, now);
-        let from = (node.address.ip(), reply.local_port).into();
-        let to = (reply.remote.ip(), reply.remote_port).into();
-        let target = Connection::dial(&mut self.stack, from, to, now);
-        self.vacant.pop();
-        self.relays[place as usize] = Some(Relay {
-            flow,
-            consumer: Half { connection: consumer, device: interface.device },
-            target: Half { connection: target, device: node.device },
-            opened: now,
-            heard: now,
-            idle_timeout,
-            aborted: None,
-        });
+    /// A place for one more relay, of a newcomer at `endpoint`. Where room is short, a half-open one makes it: `over` is told of each.
+    pub(crate) fn vacancy<O: Output>(
+        &mut self,
+        endpoint: EndpointId,
+        now: Duration,
+        out: &mut O,
+        over: &mut impl FnMut(Over, &mut O),
+    ) -> Result<u32, Reason> {
+        if let Some(oldest) = self.openings.crowded_out_by(endpoint) {
+            self.crowd_out(oldest, now, out).into_iter().for_each(|ended| over(ended, out));
+        }
+        self.place().or_else(|full| {
+            let oldest = self.openings.oldest_of_most().ok_or(full)?;
+            self.crowd_out(oldest, now, out).into_iter().for_each(|ended| over(ended, out));
+            self.place()
+        })
+    }
+
+    /// Opens the relay at `place`, which must be the current [`Terminator::vacancy`].
+    pub(crate) fn open(
+        &mut self,
+        place: u32,
+        endpoint: EndpointId,
+        opening: &Opening<'_>,
+        now: Duration,
+    ) -> Result<(), Reason> {
+        let relay = Relay::open(&mut self.stack, opening, now).ok_or(Reason::TerminateFull)?;
+        let relay = Some(Box::new(relay));
+        match self.vacant.pop() {
+            Some(_) => self.relays[place as usize] = relay,
+            None => {
+                self.relays.push(relay);
+                // So that nothing has to be allocated when it ends.
+                self.vacant.reserve(self.relays.len());
+            }
+        }
+        self.openings.enlist(endpoint, place);
+        self.partings.prepare();
+        Ok(())
     }
 
     /// Takes in a packet of the relay at `place`.
@@ -125,150 +136,127 @@ impl Terminator {
         now: Duration,
         out: &mut O,
     ) -> Taken {
-        let Some(relay) = find(&mut self.relays, place, found.flow) else {
+        if self.relay(place).is_none_or(|relay| relay.flow != found.flow) {
             return Taken { reason: Reason::NoFlow, over: None };
-        };
-        let half = relay.half(found.direction);
-        let device = half.device;
-        let mut emit = |frame: &mut Frame<'_>| out.emit(frame, Egress::Device(device));
-        let reason = match half.connection.input(&mut self.stack, frame, now, &mut emit) {
-            Ok(()) => {
-                relay.heard = now;
-                Reason::Terminated
-            }
-            // No sign of life: whoever sends it may know nothing of this relay.
-            Err(InputError::LateSyn) => Reason::Terminated,
-            Err(InputError::Stray | InputError::Checksum) => Reason::BadChecksum,
-        };
-        Taken { reason, over: self.attend(place, now, out) }
+        }
+        let mut reason = Reason::Terminated;
+        let over = self.attend(place, now, out, |relay, stack, gate| {
+            reason = relay.input(stack, found.direction, frame, now, gate);
+        });
+        Taken { reason, over }
     }
 
     /// Takes note that the path to the peer of one half of the relay at `place` carries no more than `mtu`, as an error about
     /// a segment with this `sequence` number says. `false` if no such segment of that half is under way.
     pub(crate) fn lower_mtu(&mut self, place: u32, found: &Found, mtu: usize, sequence: u32) -> bool {
-        find(&mut self.relays, place, found.flow)
-            .is_some_and(|relay| relay.half(found.direction).connection.lower_mtu(mtu, sequence))
+        self.relay(place)
+            .filter(|relay| relay.flow == found.flow)
+            .is_some_and(|relay| relay.lower_mtu(found.direction, mtu, sequence))
     }
 
-    /// Attends to every relay whose time has come; tells `over` about those that end.
+    /// Attends to relays whose time has come, so many at once; tells `over` about those that end.
     pub(crate) fn expire<O: Output>(
         &mut self,
         now: Duration,
         out: &mut O,
         over: &mut impl FnMut(Over, &mut O),
     ) {
-        if now < self.earliest {
-            return;
-        }
-        for place in 0..CAPACITY as u32 {
-            if self.deadlines[place as usize] <= now
-                && let Some(ended) = self.attend(place, now, out)
-            {
+        self.wheel.advance(now);
+        for _ in 0..AT_ONCE {
+            let Some(place) = self.wheel.take_due() else { return };
+            if let Some(ended) = self.attend(place, now, out, |_, _, _| {}) {
                 over(ended, out);
             }
         }
-        self.earliest = self.deadlines.iter().copied().min().unwrap_or(NEVER);
     }
 
     /// When [`Terminator::expire`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        (self.earliest != NEVER).then_some(self.earliest)
+        self.wheel.next()
     }
 
     /// Ends every relay that has a half on `device`: its other half is told with a RST, at the next [`Terminator::expire`].
-    pub(crate) fn detach(&mut self, device: DeviceId) {
-        for (relay, deadline) in self.relays.iter_mut().zip(&mut self.deadlines) {
-            if let Some(relay) = relay
-                && [&relay.consumer, &relay.target].iter().any(|half| half.device == device)
-            {
+    pub(crate) fn detach(&mut self, device: DeviceId, now: Duration) {
+        for (place, relay) in self.relays.iter_mut().enumerate() {
+            if let Some(relay) = relay.as_mut().filter(|relay| relay.is_on(device)) {
                 relay.abort(Cause::Released);
-                *deadline = Duration::ZERO;
-                self.earliest = Duration::ZERO;
+                self.wheel.set(place as u32, now, now);
             }
         }
     }
 
-    /// Moves a relay on: bytes across, frames out, the next deadline. Tells if that was its end.
-    fn attend<O: Output>(&mut self, place: u32, now: Duration, out: &mut O) -> Option<Over> {
-        let at = place as usize;
-        let relay = self.relays[at].as_mut()?;
-        relay.give_up_if_unanswered(now);
-        stack::relay(&mut relay.consumer.connection, &mut relay.target.connection);
-        for half in [&mut relay.target, &mut relay.consumer] {
-            let device = half.device;
-            half.connection.poll(&mut self.stack, now, &mut |frame: &mut Frame<'_>| {
-                out.emit(frame, Egress::Device(device));
-            });
+    /// What is left of the terminated connection that packets with this key belonged to, if both sides have closed it.
+    pub(crate) fn parting(&self, key: &Key, now: Duration) -> Option<Parting> {
+        self.partings.find(key, now)
+    }
+
+    fn relay(&mut self, place: u32) -> Option<&mut Relay> {
+        self.relays.get_mut(place as usize)?.as_deref_mut()
+    }
+
+    /// The place that the next relay gets.
+    fn place(&self) -> Result<u32, Reason> {
+        let capacity = self.stack.places() / 2;
+        let new = || Some(self.relays.len()).filter(|len| *len < capacity).map(|len| len as u32);
+        let place = self.vacant.last().copied().or_else(new).ok_or(Reason::TerminateFull)?;
+        if self.stack.has_room() { Ok(place) } else { Err(Reason::TerminateMemory) }
+    }
+
+    /// Lets a relay do `work` and moves it on, behind the fence. Tells if that was its end.
+    fn attend<O: Output>(
+        &mut self,
+        place: u32,
+        now: Duration,
+        out: &mut O,
+        work: impl FnOnce(&mut Relay, &mut Stack, &mut Gate<'_, O>),
+    ) -> Option<Over> {
+        let stack = &mut self.stack;
+        let relay = self.relays.get_mut(place as usize)?.as_mut()?;
+        let was_opening = relay.is_opening();
+        let outlook = fenced(out, |gate| {
+            work(relay, stack, gate);
+            relay.attend(stack, now, gate)
+        });
+        match outlook {
+            Some(Outlook::Until(deadline)) => {
+                if was_opening && !relay.is_opening() {
+                    self.openings.settle(place);
+                }
+                self.wheel.set(place, deadline, now);
+                None
+            }
+            Some(Outlook::Over) => self.remove(place, now),
+            None => {
+                // What is left of it may still be able to tell its peers. If not, they will find out.
+                fenced(out, |gate| {
+                    relay.abort(Cause::Panicked);
+                    relay.attend(stack, now, gate)
+                });
+                self.remove(place, now)
+            }
         }
-        if relay.is_over(now) {
-            let over = Over { flow: relay.flow, cause: relay.cause() };
-            self.relays[at] = None;
-            self.deadlines[at] = NEVER;
-            self.vacant.push(place);
-            return Some(over);
+    }
+
+    /// Ends a half-open relay whose place is needed.
+    fn crowd_out<O: Output>(&mut self, place: u32, now: Duration, out: &mut O) -> Option<Over> {
+        let stack = &mut self.stack;
+        let relay = self.relays.get_mut(place as usize)?.as_mut()?;
+        fenced(out, |gate| relay.make_room(stack, now, gate));
+        self.remove(place, now)
+    }
+
+    fn remove(&mut self, place: u32, now: Duration) -> Option<Over> {
+        let relay = self.relays.get_mut(place as usize)?.take()?;
+        self.openings.settle(place);
+        self.wheel.remove(place);
+        self.vacant.push(place);
+        let cause = relay.cause();
+        if cause == Cause::Finished {
+            relay.partings().for_each(|(key, parting)| self.partings.keep(key, parting, now));
         }
-        let deadline = relay.deadline(&mut self.stack, now);
-        self.deadlines[at] = deadline;
-        self.earliest = self.earliest.min(deadline);
-        None
+        Some(Over { flow: relay.flow, cause })
     }
 }
 
-/// The relay at `place`, if it is this flow's.
-fn find(relays: &mut [Option<Relay>], place: u32, flow: FlowId) -> Option<&mut Relay> {
-    relays.get_mut(place as usize)?.as_mut().filter(|relay| relay.flow == flow)
-}
-
-impl Relay {
-    /// The half that packets in this direction come to.
-    fn half(&mut self, direction: Direction) -> &mut Half {
-        match direction {
-            Direction::Forward => &mut self.consumer,
-            Direction::Reply => &mut self.target,
-        }
-    }
-
-    /// When we stop waiting for the target's answer; never, once it has come.
-    fn answer_due(&self) -> Duration {
-        match self.target.connection.state() {
-            State::Opening => self.opened + ANSWER_WITHIN,
-            _ => NEVER,
-        }
-    }
-
-    fn give_up_if_unanswered(&mut self, now: Duration) {
-        if now >= self.answer_due() {
-            self.abort(Cause::Unanswered);
-        }
-    }
-
-    fn abort(&mut self, cause: Cause) {
-        self.aborted = Some(cause);
-        self.target.connection.abort();
-        self.consumer.connection.abort();
-    }
-
-    /// Why it is over.
-    fn cause(&self) -> Cause {
-        let states = [&self.consumer, &self.target].map(|half| half.connection.state());
-        match self.aborted {
-            Some(cause) => cause,
-            None if states.iter().any(|state| matches!(state, State::Failed(_))) => Cause::Reset,
-            None if states == [State::Closed; 2] => Cause::Finished,
-            None => Cause::Idle,
-        }
-    }
-
-    fn is_over(&self, now: Duration) -> bool {
-        let closed = |half: &Half| matches!(half.connection.state(), State::Closed | State::Failed(_));
-        (closed(&self.consumer) && closed(&self.target)) || now >= self.heard + self.idle_timeout
-    }
-
-    fn deadline(&mut self, stack: &mut Stack, now: Duration) -> Duration {
-        let own = [self.heard + self.idle_timeout, self.answer_due()];
-        let halves = [&mut self.consumer, &mut self.target]
-            .into_iter()
-            .filter_map(|half| half.connection.poll_at(stack, now));
-        halves.chain(own).min().unwrap_or(NEVER)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -74,6 +74,8 @@ reasons! {
     FragmentKept = "fragment_kept", Kept, "";
     /// Taken in by a terminated flow's own TCP.
     Terminated = "terminated", Carried, "";
+    /// Of a terminated connection that both sides have closed: acknowledged once more, if that is called for.
+    TimeWait = "time_wait", Carried, "";
     /// TCP to a listener's port that belongs to no flow: answered with a RST, as the real load balancer does.
     NoFlowReset = "no_flow_reset", Answered, "";
     /// TCP from the provider's side that belongs to no flow: answered with a RST.
@@ -149,8 +151,10 @@ reasons! {
     TableFull = "table_full", Dropped, "every flow in it is established: raise `flows.capacity`";
     /// Two workers met the same new flow at the same moment and gave way to each other; the sender tries again.
     Raced = "raced", Dropped, "";
-    /// No more TCP connections can be terminated.
+    /// No more TCP connections can be terminated by this worker.
     TerminateFull = "terminate_full", Dropped, "use path = \"nat\" for this listener, or more workers";
+    /// The buffers of terminated TCP connections have all the memory that they may.
+    TerminateMemory = "terminate_memory", Dropped, "raise `terminate.memory`, or use path = \"nat\" for this listener";
     /// It would have been answered with a RST, but too many were sent just now.
     ResetLimited = "reset_limited", Dropped, "";
     /// The worker that it belongs to cannot keep up.

@@ -52,7 +52,7 @@ impl Worker {
             attached: vec![false; shared.topology.namespaces.len()].into(),
             resets: Answers::new(),
             messages: Answers::new(),
-            terminator: Terminator::new(&shared.topology, seed),
+            terminator: Terminator::new(&shared, seed),
             datagrams: Datagrams::new(shared.view.mtu, shared.datagram_keys.clone()),
         };
         Self { shared, own, sweep: Sweep::default() }
@@ -102,13 +102,18 @@ impl Worker {
             Message::Attach(device) => self.own.attached[device.index()] = true,
             Message::Detach(device) => {
                 self.own.attached[device.index()] = false;
-                self.own.terminator.detach(device);
+                self.own.terminator.detach(device, now);
                 let view = &self.shared.view;
                 self.own.datagrams.detach(|place| view.locate(place).device == device, out);
                 self.expire(now, 0, out);
             }
             Message::Offload(offload) => self.own.terminator.set_offload(offload),
         }
+    }
+
+    /// How many connections are terminated here.
+    pub fn terminated(&self) -> usize {
+        self.own.terminator.len()
     }
 
     /// When [`Worker::expire`] should be called next, if nothing else happens. A worker that sleeps would not learn that

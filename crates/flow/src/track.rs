@@ -46,6 +46,8 @@ pub enum Cause {
     CrowdedOut,
     /// A device of its own is gone.
     Released,
+    /// It was terminated, and the TCP that did so has failed over it.
+    Panicked,
 }
 
 impl Cause {
@@ -58,12 +60,20 @@ impl Cause {
             Self::Idle => "idle",
             Self::CrowdedOut => "crowded_out",
             Self::Released => "released",
+            Self::Panicked => "panicked",
         }
     }
 
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Finished, Self::Reset, Self::Unanswered, Self::Idle, Self::CrowdedOut, Self::Released];
+    pub const ALL: [Self; 7] = [
+        Self::Finished,
+        Self::Reset,
+        Self::Unanswered,
+        Self::Idle,
+        Self::CrowdedOut,
+        Self::Released,
+        Self::Panicked,
+    ];
 }
 
 /// How long the target may take to answer.

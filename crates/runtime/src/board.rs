@@ -10,8 +10,8 @@ use topology::{DeviceId, Topology};
 
 use crate::counters::{Counter, DeviceCounters, WorkerCounters};
 use crate::snapshot::{
-    DeviceState, DeviceStatus, EndpointStatus, FlowsStatus, PoolStatus, Snapshot, Traffic, VerdictCount,
-    WorkerStatus,
+    DeviceState, DeviceStatus, EndpointStatus, FlowsStatus, PoolStatus, Snapshot, TerminateStatus, Traffic,
+    VerdictCount, WorkerStatus,
 };
 
 /// What everybody may look at.
@@ -96,6 +96,7 @@ impl Board {
             endpoints: self.endpoints(&devices.records),
             workers: self.workers.iter().map(|counters| worker_status(counters)).collect(),
             flows: self.flows(),
+            terminate: self.terminate(),
             verdicts: Reason::ALL.iter().map(|reason| self.verdict(*reason)).collect(),
         }
     }
@@ -152,6 +153,15 @@ impl Board {
             closed,
             ports_in_use: flows.lanes().ports_in_use(),
             pools: flows.lanes().pools().map(|pool| self.pool(&pool)).collect(),
+        }
+    }
+
+    fn terminate(&self) -> TerminateStatus {
+        let memory = self.shared.terminate_memory();
+        TerminateStatus {
+            live: self.sum(|worker| &worker.terminated),
+            memory: memory.used(),
+            memory_limit: memory.limit(),
         }
     }
 

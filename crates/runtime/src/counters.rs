@@ -7,7 +7,7 @@ use engine::Reason;
 use flow::Cause;
 use topology::DeviceId;
 
-/// A number that one thread counts up. Plain loads and stores: no locked instruction.
+/// A number that one thread writes. Plain loads and stores: no locked instruction.
 #[derive(Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -15,6 +15,11 @@ impl Counter {
     #[inline]
     pub(crate) fn add(&self, amount: u64) {
         self.0.store(self.0.load(Ordering::Relaxed) + amount, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, number: u64) {
+        self.0.store(number, Ordering::Relaxed);
     }
 
     pub(crate) fn get(&self) -> u64 {
@@ -29,6 +34,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) wakeups: Counter,
     pub(crate) handed_over: Counter,
     pub(crate) opened: Counter,
+    /// How many connections it terminates now.
+    pub(crate) terminated: Counter,
     closed: [Counter; Cause::ALL.len()],
     verdicts: [Counter; Reason::COUNT],
     devices: Box<[CachePadded<DeviceCounters>]>,
@@ -53,6 +60,7 @@ impl WorkerCounters {
             wakeups: Counter::default(),
             handed_over: Counter::default(),
             opened: Counter::default(),
+            terminated: Counter::default(),
             closed: Default::default(),
             verdicts: std::array::from_fn(|_| Counter::default()),
             devices: (0..devices).map(|_| CachePadded::default()).collect(),

@@ -18,7 +18,7 @@ mod watch;
 
 pub use forwarder::{Forwarder, Observer, RunError, Stopper};
 pub use snapshot::{
-    DeviceState, DeviceStatus, EndpointStatus, FlowsStatus, PoolStatus, Snapshot, Traffic, VerdictCount,
-    WorkerStatus,
+    DeviceState, DeviceStatus, EndpointStatus, FlowsStatus, PoolStatus, Snapshot, TerminateStatus, Traffic,
+    VerdictCount, WorkerStatus,
 };
 pub use watch::answers;

@@ -92,6 +92,7 @@ impl Loop {
                 }
             }
             self.expire();
+            self.ties.counters.terminated.set(self.worker.terminated() as u64);
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub workers: Vec<WorkerStatus>,
     /// Its flow table.
     pub flows: FlowsStatus,
+    /// Its own TCP.
+    pub terminate: TerminateStatus,
     /// Frames by what became of them, every reason, also those that never happened.
     pub verdicts: Vec<VerdictCount>,
 }
@@ -131,6 +133,17 @@ pub struct FlowsStatus {
     pub ports_in_use: usize,
     /// The same, by who uses them.
     pub pools: Vec<PoolStatus>,
+}
+
+/// The TCP that ends here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminateStatus {
+    /// Connections that are terminated now: each is one to its consumer, and one to its target.
+    pub live: u64,
+    /// Bytes of memory that their buffers take.
+    pub memory: usize,
+    /// Bytes that they may take.
+    pub memory_limit: usize,
 }
 
 /// One node's source ports towards one target.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use control::{DIRECTORY, Instance, Request, ask, running, socket_of};
-use runtime::{DeviceState, DeviceStatus, Snapshot, Traffic, VerdictCount};
+use runtime::{DeviceState, DeviceStatus, Snapshot, TerminateStatus, Traffic, VerdictCount};
 
 use crate::args::StatusArgs;
 use crate::table::{Side::Left, Side::Right, Table};
@@ -158,7 +158,19 @@ impl Tables<'_> {
         let closed = flows.closed.iter().filter(|(_, number)| self.all || **number > 0);
         let closed: Vec<String> =
             closed.map(|(cause, number)| format!("{cause} {}", units::count(*number))).collect();
-        if closed.is_empty() { Ok(()) } else { writeln!(f, "  closed: {}", closed.join(", ")) }
+        if !closed.is_empty() {
+            writeln!(f, "  closed: {}", closed.join(", "))?;
+        }
+        self.write_terminated(f)
+    }
+
+    fn write_terminated(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let TerminateStatus { live, memory, memory_limit } = self.snapshot.terminate;
+        if !self.all && live == 0 && memory == 0 {
+            return Ok(());
+        }
+        let [memory, limit] = [memory, memory_limit].map(|bytes| units::bytes(bytes as u64));
+        writeln!(f, "  terminated: {}, with buffers of {memory} ({limit} at most)", units::count(live))
     }
 
     /// Source ports: of every pool, or of those that newcomers have found empty.
@@ -248,6 +260,7 @@ mod tests {
                     exhausted: 1_234_567,
                 }],
             },
+            terminate: TerminateStatus { live: 3, memory: 456_000, memory_limit: 1 << 30 },
             verdicts: vec![
                 verdict("forwarded", "carried", 999, ""),
                 verdict("ping", "dropped", 0, "the real service answers no ping; test with TCP or UDP"),
@@ -272,6 +285,7 @@ mod tests {
             "provider is down: the namespace is gone",
             "12 of 262,144 at most",
             "closed: finished 333",
+            "\n  terminated: 3, with buffers of 456 kB (1.1 GB at most)\n",
             "TIMES EXHAUSTED",
             "1,234,567",
             "one_way    dropped      7  the path is one way",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use wire::{Packet, Protocol};
 
 use crate::icmp::Trouble;
-use crate::invariants::{Violation, bytes_in_order};
+use crate::invariants::{Violation, bytes_in_order, keeps_to_what_was_agreed};
 use crate::packet::OwnedFrame;
 use crate::plan::{Behaviour, Plan, Start};
 use crate::rng::Rng;
@@ -31,9 +31,15 @@ pub struct Client {
     pub plan: Plan,
     session: Session,
     read: usize,
+    written: usize,
+    /// When its rest is over, once it has begun.
+    rests: Option<Duration>,
     has_given_up: bool,
     rng: Rng,
 }
+
+/// Longer than any idle time-out of the scenarios.
+const REST: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 enum Session {
@@ -50,7 +56,8 @@ impl Client {
             Start::At(moment) => Some(moment),
             Start::After(..) => None,
         };
-        Self { plan, session: Session::Waiting(begins), read: 0, has_given_up: false, rng }
+        let session = Session::Waiting(begins);
+        Self { plan, session, read: 0, written: 0, rests: None, has_given_up: false, rng }
     }
 
     /// The connection that it follows is over.
@@ -102,7 +109,10 @@ impl Client {
     pub fn deadline(&self) -> Option<Duration> {
         match &self.session {
             Session::Waiting(begins) => *begins,
-            Session::Tcp(tcp) => tcp.deadline(),
+            Session::Tcp(tcp) => {
+                let rests = self.rests.filter(|_| self.written < self.plan.upload && self.ended().is_none());
+                tcp.deadline().into_iter().chain(rests).min()
+            }
             Session::Udp(asker) => asker.deadline().filter(|_| self.ended().is_none()),
         }
     }
@@ -116,6 +126,7 @@ impl Client {
             Session::Udp(asker) => asker.input(&bytes[packet.payload..], now),
             Session::Tcp(tcp) => {
                 tcp.input(packet, bytes, now);
+                keeps_to_what_was_agreed(self.plan.id, tcp)?;
                 let news = tcp.read();
                 let offset = self.read;
                 self.read += news.len();
@@ -146,6 +157,7 @@ impl Client {
             Session::Udp(asker) => asker.poll(now),
             Session::Tcp(tcp) => {
                 if !is_over {
+                    write(&self.plan, &mut self.written, &mut self.rests, tcp, now);
                     follow_plan(&self.plan, self.read, tcp, now);
                 }
                 tcp.poll(now)
@@ -173,15 +185,18 @@ impl Client {
             Session::Udp(Asker::new(plan.id, plan.route, plan.upload, habits, now, rng))
         } else {
             let mut tcp = Tcp::dial(plan.route, plan.client, rng);
-            tcp.write(&piece(plan.id, Way::Up, 0, plan.upload));
+            if let Some(every) = plan.behaviour.keep_alive() {
+                tcp.keep_alive(every);
+            }
             Session::Tcp(Box::new(tcp))
         };
     }
 
     fn is_planned(&self, end: End, tcp: &Tcp) -> bool {
         match self.plan.behaviour {
-            Behaviour::Refused => end == End::Refused,
+            Behaviour::Refused | Behaviour::Silent => end == End::Refused,
             Behaviour::ClientResets => end == End::Aborted,
+            Behaviour::ServerResets | Behaviour::Forgotten => end == End::Reset,
             // Once everything has arrived, a RST that answers our FIN (its receiver has forgotten us) takes nothing away.
             _ => {
                 let complete = self.read == self.plan.download && tcp.delivered() == self.plan.upload;
@@ -196,10 +211,27 @@ fn came_late(start: Start, payload: &[u8]) -> bool {
     matches!((start, tag_in(payload)), (Start::After(before, _), Some(tag)) if tag.connection == before)
 }
 
+/// Writes what the client has to say: all at once, or half of it before and half after a rest.
+fn write(plan: &Plan, written: &mut usize, rests: &mut Option<Duration>, tcp: &mut Tcp, now: Duration) {
+    let first = plan.first_half();
+    if tcp.delivered() == first && first < plan.upload {
+        rests.get_or_insert(now + REST);
+    }
+    let due = if rests.is_some_and(|until| until <= now) { plan.upload } else { first };
+    if *written < due {
+        tcp.write(&piece(plan.id, Way::Up, *written, due - *written));
+        *written = due;
+    }
+}
+
 fn follow_plan(plan: &Plan, read: usize, tcp: &mut Tcp, now: Duration) {
     match plan.behaviour {
-        Behaviour::HalfClose => tcp.finish(),
+        Behaviour::HalfClose | Behaviour::CloseTogether => tcp.finish(),
         Behaviour::ServerClosesFirst if tcp.is_closed_by_peer() => tcp.finish(),
+        Behaviour::ServerHalfCloses if tcp.is_closed_by_peer() && tcp.delivered() == plan.upload => {
+            tcp.finish()
+        }
+        Behaviour::KeptAlive if read == plan.download => tcp.finish(),
         Behaviour::Exchange | Behaviour::Echo if read == plan.download => tcp.finish(),
         Behaviour::ClientResets if tcp.delivered() >= plan.upload / 2 => tcp.abort(now),
         _ => {}

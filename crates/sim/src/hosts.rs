@@ -13,7 +13,7 @@ use crate::icmp::{self, MOST_QUOTED, Message, Trouble};
 use crate::invariants::{Invariant, Violation};
 use crate::ledger::Ledger;
 use crate::packet::{OwnedFrame, Route, Talk, checksums_are_right, route_of};
-use crate::plan::{Behaviour, Plan, Start};
+use crate::plan::{Plan, Start};
 use crate::provider::Provider;
 use crate::rng::Rng;
 use crate::scenario::Scenario;
@@ -108,13 +108,7 @@ impl Hosts {
         for client in &self.clients {
             let Plan { id, behaviour, route, upload, .. } = &client.plan;
             let received = self.provider.received(*id);
-            let is_whole = match behaviour {
-                Behaviour::Exchange
-                | Behaviour::Echo
-                | Behaviour::HalfClose
-                | Behaviour::ServerClosesFirst => received == *upload,
-                _ => true,
-            };
+            let is_whole = !behaviour.is_whole() || received == *upload;
             let ended = client.ended();
             if ended == Some(Ended::Otherwise(End::Reset)) && received == 0 && crowded_out > 0 {
                 crowded_out -= 1;

@@ -2,6 +2,7 @@
 
 mod errors;
 mod fragments;
+mod terminated;
 
 use std::fmt;
 
@@ -12,9 +13,13 @@ use crate::ledger::{Ledger, Side, Sight, Tuple};
 use crate::packet::{OwnedFrame, Talk, checksums_are_right, route_of};
 use crate::recorder::{Batch, Departure};
 use crate::stream::{ConnectionId, Way, piece, tag_in};
+use crate::tcp::Tcp;
 
 pub use errors::{Allowances, error_is_translated};
 pub use fragments::{Fragments, fragment_is_on_its_own_side, payload};
+pub use terminated::{
+    memory_is_bounded, no_connection_is_left, no_memory_is_left, nobody_panics, segments_are_short_enough,
+};
 
 /// Which rule was broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +28,8 @@ pub enum Invariant {
     OwnSideOnly,
     /// Every byte arrives, in order.
     BytesInOrder,
+    /// Whoever speaks to a peer keeps to what the two have agreed upon.
+    AgreementsKept,
     /// Two live flows to one target never share a node's port.
     PortsUnique,
     /// Every frame ends in exactly one verdict.
@@ -45,7 +52,11 @@ pub enum Invariant {
     DeviceThere,
     /// What workers build leaves no work to a device once they know that it takes none.
     NothingUndone,
-    /// When all is over, no flow, no port and no kept fragment is left.
+    /// No connection brings down the stack below it.
+    NobodyPanics,
+    /// Terminated connections keep to their memory.
+    MemoryBounded,
+    /// When all is over, no flow, no port, no kept fragment, no terminated connection and none of its memory is left.
     NothingLeft,
     /// The scenario itself makes sense.
     SoundScenario,
@@ -56,6 +67,7 @@ impl fmt::Display for Invariant {
         f.write_str(match self {
             Self::OwnSideOnly => "no packet crosses to a side that it does not belong to",
             Self::BytesInOrder => "every byte arrives, in order",
+            Self::AgreementsKept => "windows, segments and timestamps are what was agreed upon",
             Self::PortsUnique => "two live flows to one target never share a node's port",
             Self::OneVerdict => "every frame ends in exactly one verdict",
             Self::FaithfulFrames => "what leaves is right, and otherwise what came in",
@@ -67,7 +79,9 @@ impl fmt::Display for Invariant {
             Self::IntrudersKnown => "whoever has no business here is told apart",
             Self::DeviceThere => "nothing is forwarded to a device that is gone",
             Self::NothingUndone => "what workers build leaves no work to a device that takes none",
-            Self::NothingLeft => "when all is over, no flow, no port and no kept fragment is left",
+            Self::NobodyPanics => "no connection brings down the stack below it",
+            Self::MemoryBounded => "terminated connections keep to their memory",
+            Self::NothingLeft => "when all is over, nothing is left",
             Self::SoundScenario => "the scenario makes sense",
         })
     }
@@ -154,6 +168,12 @@ pub fn bytes_in_order(
         expected[at]
     );
     Err(Violation::new(Invariant::BytesInOrder, message))
+}
+
+/// 2b. Nobody sends to a peer what no window of its has had room for, or leaves out the timestamps that were agreed upon.
+pub fn keeps_to_what_was_agreed(connection: ConnectionId, peer: &Tcp) -> Result<(), Violation> {
+    let Some(complaint) = peer.complaint() else { return Ok(()) };
+    Err(Violation::new(Invariant::AgreementsKept, format!("{connection:?}: {complaint}")))
 }
 
 /// 3. A port of a node belongs to one flow at a time, as the target sees it.

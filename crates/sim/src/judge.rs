@@ -50,6 +50,7 @@ impl Judge {
     /// Takes in what a worker has said, and judges it.
     pub fn hear(&mut self, batch: &Batch, now: Duration) -> Result<(), Violation> {
         self.learn(batch);
+        batch.said.events.iter().try_for_each(invariants::nobody_panics)?;
         invariants::one_verdict_each(batch)?;
         for (slot, verdict) in &batch.said.verdicts {
             let frame = batch.frames.get(*slot).filter(|frame| !frame.damaged);
@@ -58,8 +59,15 @@ impl Judge {
         batch.said.departures.iter().try_for_each(|departure| self.check(departure, batch, now))
     }
 
-    /// When all is over.
-    pub fn nothing_is_left(&self) -> Result<(), Violation> {
+    /// What so many terminated connections take.
+    pub fn memory_is_bounded(&self, connections: usize) -> Result<(), Violation> {
+        let memory = self.shared.terminate_memory();
+        invariants::memory_is_bounded(memory.used(), memory.limit(), connections)
+    }
+
+    /// When all is over, and so many connections are still terminated.
+    pub fn nothing_is_left(&self, connections: usize) -> Result<(), Violation> {
+        invariants::no_connection_is_left(connections)?;
         let flows = self.shared.flows();
         let ports = flows.lanes().ports_in_use();
         invariants::nothing_is_left(flows.len(), ports, self.ledger.live_flows())?;
@@ -106,6 +114,7 @@ impl Judge {
         let mss_ceiling = self.shared.topology().run.mss_ceiling;
         invariants::frame_is_on_its_own_side(departure, &packet, came_in, &self.ledger)?;
         invariants::frame_is_faithful(departure, &packet, came_in, mss_ceiling)?;
+        invariants::segments_are_short_enough(departure, &packet, &self.ledger)?;
         self.check_port(departure, batch)
     }
 

@@ -9,11 +9,12 @@ use std::net::{IpAddr, SocketAddr};
 use engine::Event;
 use flow::{Cause, FlowId, FlowPath};
 use topology::{DeviceId, Topology};
-use wire::{Packet, Protocol, parse};
+use wire::{Packet, Protocol, mss_of, parse};
 
 use crate::icmp::{Quote, quote};
 use crate::packet::{OwnedFrame, Route, Talk};
 use crate::stream::{ConnectionId, tag_in};
+use crate::tcp::{DEFAULT_MSS, LEAST_MSS};
 
 use letters::Letters;
 
@@ -68,6 +69,8 @@ pub struct Ledger {
     owners: BTreeMap<ConnectionId, Tuple>,
     /// By device: what its hosts have sent.
     sent: BTreeMap<DeviceId, Sent>,
+    /// The largest MSS that somebody has announced to somebody else.
+    announced: BTreeMap<(DeviceId, Talk), u16>,
     /// Consumers' hosts that have spoken to an interface.
     clients: BTreeSet<Tuple>,
     /// Who may be spoken to on a provider's side: the targets, and whoever spoke first.
@@ -122,6 +125,11 @@ impl Ledger {
             && packet.protocol == Protocol::Tcp
         {
             self.sent.entry(device).or_default().note(&packet);
+            if packet.flags.syn() {
+                let mss = mss_of(&frame.bytes, &packet).filter(|mss| *mss > 0).unwrap_or(DEFAULT_MSS);
+                let largest = self.announced.entry((device, Talk::from(&packet))).or_default();
+                *largest = mss.max(LEAST_MSS).max(*largest);
+            }
         }
         // A later fragment and what is neither TCP nor UDP speak in nobody's name.
         let Some(Quote { talk, .. }) = quote(&frame.bytes) else { return };
@@ -189,6 +197,11 @@ impl Ledger {
     pub fn may_hear(&self, device: DeviceId, acknowledgement: u32) -> bool {
         let has_sent = |sent: &Sent| sent.includes(acknowledgement);
         self.sent.get(&device).is_some_and(has_sent) || !self.sent.values().any(has_sent)
+    }
+
+    /// The largest MSS that the receiver of something that leaves by `device` has announced, if it has said anything.
+    pub fn mss_of(&self, device: DeviceId, talk: &Talk) -> Option<u16> {
+        self.announced.get(&(device, talk.back())).copied()
     }
 
     /// What a target sees of something that leaves by `device`, if it is for a target.

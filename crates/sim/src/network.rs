@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use wire::{Checksum, Packet, Protocol, parse};
+use wire::{Checksum, Packet, Protocol, TcpFlags, parse};
 
 use crate::packet::OwnedFrame;
 use crate::rng::Rng;
@@ -62,12 +62,13 @@ impl Link {
         let at = unchecked + self.rng.index(frame.bytes.len() - unchecked);
         let change = self.rng.between(1, 255) as u8;
         if self.rng.per_mille(self.impairment.corruption) && !frame.damaged && unchecked < frame.bytes.len() {
-            let opened = opens(&frame);
+            let before = flags(&frame);
             frame.bytes[at] ^= change;
             frame.damaged = true;
             // Nat reads no payload and so verifies no checksum. A byte that makes a SYN of another packet would move a
-            // closing flow to another target: accepted, and not to be reported by every thousandth seed.
-            if opens(&frame) && !opened {
+            // closing flow to another target; one that makes a RST, or spoils the numbers that a flow begins with, lets it be
+            // forgotten when it rests: accepted, and not to be reported by every thousandth seed.
+            if is_believed(before, flags(&frame)) {
                 frame.bytes[at] ^= change;
                 frame.damaged = false;
             }
@@ -76,8 +77,14 @@ impl Link {
     }
 }
 
-fn opens(frame: &OwnedFrame) -> bool {
-    parse(&frame.bytes).is_ok_and(|packet| packet.flags.opens())
+/// Whether nat would believe a damaged frame more than is good for a flow, by the flags that it had and has.
+fn is_believed(before: TcpFlags, now: TcpFlags) -> bool {
+    let is_answer = before.syn() && before.ack();
+    is_answer || now.opens() && !before.opens() || now.rst() && !before.rst()
+}
+
+fn flags(frame: &OwnedFrame) -> TcpFlags {
+    parse(&frame.bytes).map_or(TcpFlags::new(0), |packet| packet.flags)
 }
 
 /// How many bytes at a frame's beginning have no checksum that would notice. (Kernels drop a packet whose IPv4 header is

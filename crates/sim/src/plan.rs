@@ -6,7 +6,7 @@ use std::time::Duration;
 use wire::Protocol;
 
 use crate::packet::Route;
-use crate::stream::ConnectionId;
+use crate::stream::{ConnectionId, WORD};
 use crate::tcp::Manner;
 
 /// What happens on a connection.
@@ -20,8 +20,20 @@ pub enum Behaviour {
     HalfClose,
     /// As an exchange, but the server says FIN first.
     ServerClosesFirst,
+    /// The server says everything and FIN at once; the client goes on, and says FIN when it has heard the server's.
+    ServerHalfCloses,
+    /// Both say everything and FIN at once.
+    CloseTogether,
     /// The client resets when half of its bytes are acknowledged.
     ClientResets,
+    /// The server resets when it has half of the client's bytes; the client asks now and then whether it is still there.
+    ServerResets,
+    /// As an exchange, with a rest in the middle that is longer than any idle time-out; the client sends keep-alives.
+    KeptAlive,
+    /// As an exchange with such a rest, and no keep-alives: what comes after the rest must be answered with a RST.
+    Forgotten,
+    /// Nobody answers at the target's address: the client must be refused all the same.
+    Silent,
     /// Nobody listens at the target: the client must be refused.
     Refused,
     /// Questions and answers over UDP; `upload` counts them, and `download` is the longest one's length.
@@ -36,6 +48,40 @@ impl Behaviour {
         match self {
             Self::Datagrams | Self::Unreachable => Protocol::Udp,
             _ => Protocol::Tcp,
+        }
+    }
+
+    /// Whether the target has all of the client's bytes when it is over.
+    pub const fn is_whole(self) -> bool {
+        match self {
+            Self::Exchange
+            | Self::Echo
+            | Self::HalfClose
+            | Self::ServerClosesFirst
+            | Self::ServerHalfCloses
+            | Self::CloseTogether
+            | Self::KeptAlive => true,
+            Self::ClientResets
+            | Self::ServerResets
+            | Self::Forgotten
+            | Self::Silent
+            | Self::Refused
+            | Self::Datagrams
+            | Self::Unreachable => false,
+        }
+    }
+
+    /// Whether the client rests when half of its bytes have arrived.
+    pub const fn has_a_rest(self) -> bool {
+        matches!(self, Self::KeptAlive | Self::Forgotten)
+    }
+
+    /// How often the client asks whether the other side is still there.
+    pub const fn keep_alive(self) -> Option<Duration> {
+        match self {
+            Self::KeptAlive => Some(Duration::from_secs(75)),
+            Self::ServerResets => Some(Duration::from_secs(5)),
+            _ => None,
         }
     }
 }
@@ -75,11 +121,24 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Does without a rest: somebody may be waiting for its place.
+    pub fn hurry(&mut self) {
+        if self.behaviour.has_a_rest() {
+            self.behaviour = Behaviour::Exchange;
+        }
+    }
+
+    /// How much the client writes at first.
+    pub fn first_half(&self) -> usize {
+        if self.behaviour.has_a_rest() { self.upload.div_ceil(2).max(WORD) } else { self.upload }
+    }
+
     /// How much the server should have written when it has read `read` bytes.
     pub fn answer_due(&self, read: usize, client_has_closed: bool) -> usize {
         match self.behaviour {
             Behaviour::Echo => read,
             Behaviour::HalfClose if !client_has_closed => 0,
+            Behaviour::ServerHalfCloses | Behaviour::CloseTogether => self.download,
             _ if read < self.upload => 0,
             _ => self.download,
         }

@@ -8,13 +8,16 @@ use std::time::Duration;
 use wire::{Packet, Protocol};
 
 use crate::icmp::{MOST_QUOTED, Quote, Trouble, error};
-use crate::invariants::{Violation, bytes_in_order};
+use crate::invariants::{Violation, bytes_in_order, keeps_to_what_was_agreed};
 use crate::packet::{OwnedFrame, Route, route_of};
 use crate::plan::{Behaviour, Plan};
 use crate::rng::Rng;
 use crate::stream::{ConnectionId, WORD, Way, piece, tag_in};
 use crate::tcp::{Manner, Tcp, refusal};
 use crate::udp::{self, Habits};
+
+/// What comes to this port is never answered.
+pub const SILENT: u16 = 10;
 
 /// All targets.
 pub struct Provider {
@@ -76,6 +79,7 @@ impl Provider {
                 let quote = &bytes[..bytes.len().min(MOST_QUOTED)];
                 Ok(vec![error(target.ip(), peer.ip(), Trouble::PortUnreachable, quote)])
             }
+            Protocol::Tcp if target.port() == SILENT => Ok(Vec::new()),
             Protocol::Tcp => {
                 let known = self.servers.get(&(target, peer)).filter(|server| !server.tcp.is_forgotten(now));
                 let begins =
@@ -153,11 +157,14 @@ impl Provider {
         server.tcp.input(packet, bytes, now);
         server.read(&self.plans)?;
         if let Some(plan) = &server.plan {
+            keeps_to_what_was_agreed(plan.id, &server.tcp)?;
+        }
+        if let Some(plan) = &server.plan {
             let received = self.received.entry(plan.id).or_default();
             *received = server.read.max(*received);
         }
         if server.tcp.end_of_it().is_none() {
-            server.follow_plan();
+            server.follow_plan(now);
         }
         Ok(server.tcp.poll(now))
     }
@@ -181,7 +188,7 @@ impl Server {
         bytes_in_order(plan.id, Way::Up, offset, &news)
     }
 
-    fn follow_plan(&mut self) {
+    fn follow_plan(&mut self, now: Duration) {
         let client_has_closed = self.tcp.is_closed_by_peer();
         let Some(plan) = &self.plan else {
             if client_has_closed {
@@ -189,13 +196,20 @@ impl Server {
             }
             return;
         };
+        if plan.behaviour == Behaviour::ServerResets && self.read >= plan.upload / 2 {
+            self.tcp.abort(now);
+            return;
+        }
         let due = plan.answer_due(self.read, client_has_closed);
         if due > self.written {
             self.tcp.write(&piece(plan.id, Way::Down, self.written, due - self.written));
             self.written = due;
         }
-        let has_answered = self.written == plan.download;
-        if client_has_closed || has_answered && plan.behaviour == Behaviour::ServerClosesFirst {
+        let closes_first = matches!(
+            plan.behaviour,
+            Behaviour::ServerClosesFirst | Behaviour::ServerHalfCloses | Behaviour::CloseTogether
+        );
+        if client_has_closed || closes_first && self.written == plan.download {
             self.tcp.finish();
         }
     }

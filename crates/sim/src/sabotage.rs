@@ -2,6 +2,7 @@
 //! invariant that is there for it.
 
 mod edges;
+mod squatter;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use crate::recorder::{Batch, Departure};
 use crate::stream::WORD;
 
 use edges::{Copyist, Coward};
+use squatter::Squatter;
 
 /// A planted bug.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,6 +65,14 @@ pub enum Sabotage {
     KeepTheGone,
     /// No worker is told that work may not be left undone any more.
     KeepOffloading,
+    /// What the forwarder builds has no timestamps, whatever was agreed upon.
+    LeaveOutTimestamps,
+    /// What the forwarder builds is cut as if its receiver took segments of any length.
+    IgnoreTheMss,
+    /// A connection ends in a panic.
+    Panic,
+    /// Memory of terminated connections is taken and never given back.
+    LeakMemory,
 }
 
 impl Sabotage {
@@ -75,7 +85,7 @@ impl Sabotage {
             Self::SwallowAVerdict => Invariant::OneVerdict,
             Self::SpoilAChecksum => Invariant::FaithfulFrames,
             Self::SwallowAnswers | Self::EndOnAnError => Invariant::AllEndAsPlanned,
-            Self::LeakAPort | Self::LoseAKeptFragment => Invariant::NothingLeft,
+            Self::LeakAPort | Self::LoseAKeptFragment | Self::LeakMemory => Invariant::NothingLeft,
             Self::LeaveTheRouter | Self::LeaveTheQuote | Self::QuoteTooMuch | Self::HealTheDamaged => {
                 Invariant::ErrorsTranslated
             }
@@ -85,6 +95,8 @@ impl Sabotage {
             Self::LetOverlap => Invariant::NoOverlap,
             Self::ForwardToNowhere | Self::KeepTheGone => Invariant::DeviceThere,
             Self::KeepOffloading => Invariant::NothingUndone,
+            Self::LeaveOutTimestamps | Self::IgnoreTheMss => Invariant::AgreementsKept,
+            Self::Panic => Invariant::NobodyPanics,
         }
     }
 }
@@ -96,6 +108,8 @@ pub struct Saboteur {
     first: Option<Sight>,
     coward: Coward,
     copyist: Copyist,
+    /// It has only to be there.
+    _squatter: Option<Squatter>,
 }
 
 impl Saboteur {
@@ -104,7 +118,9 @@ impl Saboteur {
         if sabotage == Sabotage::LeakAPort {
             leak_a_port(shared);
         }
-        Self { sabotage, first: None, coward: Coward::default(), copyist: Copyist::default() }
+        let _squatter =
+            (sabotage == Sabotage::LeakMemory).then(|| Squatter::settle(shared.terminate_memory())).flatten();
+        Self { sabotage, first: None, coward: Coward::default(), copyist: Copyist::default(), _squatter }
     }
 
     /// Whether the workers do not get a message.
@@ -138,6 +154,16 @@ impl Saboteur {
         match self.sabotage {
             Sabotage::Misdeliver => misdeliver(departure, packet, ledger),
             Sabotage::SwapBytes if departure.slot.is_none() => swap_bytes(departure, packet),
+            Sabotage::IgnoreTheMss => {
+                for cut in
+                    departure.frame.offload.segmentation.iter_mut().filter(|_| departure.slot.is_none())
+                {
+                    cut.size = u16::MAX;
+                }
+            }
+            Sabotage::LeaveOutTimestamps if departure.slot.is_none() => {
+                leave_out_timestamps(departure, packet)
+            }
             Sabotage::ShareAPort => self.share_a_port(departure, packet, ledger),
             Sabotage::SpoilAChecksum => {
                 departure.frame.bytes[packet.transport + packet.protocol.checksum_offset()] ^= 1;
@@ -191,6 +217,14 @@ fn misdeliver(departure: &mut Departure, packet: &Packet, ledger: &Ledger) {
     let mut others = ledger.devices().filter(|device| *device != departure.device);
     if let Some(other) = others.find(|other| ledger.side_of(*other, &Talk::from(packet)).is_some()) {
         departure.device = other;
+    }
+}
+
+/// From every segment but the SYN, in which they were agreed upon.
+fn leave_out_timestamps(departure: &mut Departure, packet: &Packet) {
+    if !packet.flags.syn() {
+        departure.frame.bytes[packet.transport + 20..packet.payload].fill(1);
+        mend_checksum(&mut departure.frame, packet);
     }
 }
 

@@ -11,6 +11,8 @@ pub enum Scarcity {
     Flows(usize),
     /// There are so many source ports towards each target.
     Ports(usize),
+    /// The buffers of all terminated connections may take so many bytes.
+    Memory(usize),
 }
 
 impl Scarcity {
@@ -20,6 +22,7 @@ impl Scarcity {
             Self::None => {}
             Self::Flows(capacity) => topology.flows.capacity = capacity,
             Self::Ports(ports) => topology.flows.ports = ports,
+            Self::Memory(bytes) => topology.terminate.memory = bytes,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! addresses must never depend on luck.
 
 mod file;
+mod manners;
 mod plans;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,8 +66,12 @@ const CONSUMERS: [Consumer; 3] = [
 const WEB: [(IpAddr, u16); 3] = [(v4([10, 2, 0, 2]), 8080), (v4([10, 2, 0, 3]), 8080), (v6(2, 2), 8080)];
 const DNS: [(IpAddr, u16); 2] = [(v4([10, 2, 0, 2]), 5353), (v6(2, 2), 5353)];
 
-const TCP_PORTS: [u16; 2] = [80, 8443];
+/// Carried by nat; terminated; terminated, with targets of one family only.
+const TCP_PORTS: [u16; 4] = [80, 8443, 8446, 8447];
 const REFUSING_PORTS: [u16; 2] = [81, 8444];
+const SILENT_PORT: u16 = 8445;
+/// The first port of those that are terminated.
+const TERMINATED: u16 = 8443;
 const DNS_PORT: u16 = 53;
 const DARK_PORT: u16 = 54;
 /// Devices: two consumers' and the provider's. (The third consumer lives beside the targets.)
@@ -109,8 +114,11 @@ impl Scenario {
         let consumers = CONSUMERS[..rng.between(2, 3) as usize].to_vec();
         let tcp = WEB.map(|target| (Protocol::Tcp, target.into()));
         let udp = DNS.map(|target| (Protocol::Udp, target.into()));
-        let plans = draw_plans(&consumers, rng);
+        let mut plans = draw_plans(&consumers, rng);
         let scarcity = draw_scarcity(&plans, rng);
+        if scarcity != Scarcity::None {
+            plans.iter_mut().for_each(Plan::hurry);
+        }
         let scenario = Self {
             file: operators_file(&consumers, rng),
             workers: rng.between(1, 4) as usize,
@@ -125,7 +133,10 @@ impl Scenario {
             consumers,
             plans,
         };
-        if scarcity == Scarcity::None { scenario } else { scenario.without_losses() }
+        match scarcity {
+            Scarcity::None | Scarcity::Memory(_) => scenario,
+            Scarcity::Flows(_) | Scarcity::Ports(_) => scenario.without_losses(),
+        }
     }
 
     /// Under pressure, a connection that has closed is remembered for no longer than a retransmit may take: where nothing is
@@ -145,11 +156,7 @@ impl Scenario {
 
 /// The path that a plan's packets take.
 pub fn path_of(plan: &Plan) -> Path {
-    if [TCP_PORTS[1], REFUSING_PORTS[1]].contains(&plan.route.destination.port()) {
-        Path::Terminate
-    } else {
-        Path::Nat
-    }
+    if plan.route.destination.port() >= TERMINATED { Path::Terminate } else { Path::Nat }
 }
 
 fn draw_impairment(rng: &mut Rng) -> Impairment {
@@ -194,6 +201,7 @@ fn draw_scarcity(plans: &[Plan], rng: &mut Rng) -> Scarcity {
         // A flow of UDP keeps its place, and its port, for long.
         0 => Scarcity::Flows(udp + rng.between(2, 4) as usize),
         1 => Scarcity::Ports(udp + rng.between(1, 3) as usize),
+        2 => Scarcity::Memory((rng.between(1, 8) as usize) << 17),
         _ => Scarcity::None,
     }
 }

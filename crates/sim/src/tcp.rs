@@ -1,11 +1,18 @@
 //! A virtual TCP peer, as small as a TCP can be that loses nothing: handshake, cumulative acknowledgement, a retransmit
-//! timer that goes back to the first unacknowledged byte, the peer's window and MSS, classic path-MTU discovery, FIN each
-//! way, RST.
+//! timer that goes back to the first unacknowledged byte, the peer's window and MSS, classic path-MTU discovery, keep-alives,
+//! FIN each way, RST. As a receiver it is as awkward as its [`Manner`] says: windows of any size that close, open late or
+//! are taken back, any MSS, any extensions or none.
+//!
+//! It notices when the other side breaks what the two have agreed upon: see [`Tcp::complaint`].
 //!
 //! Numbers are kept relative to the initial one: SYN is 0, data begins at 1, FIN follows the data.
 
+mod hearing;
+mod manner;
+mod options;
 mod receiver;
 mod sender;
+mod speaking;
 
 use std::time::Duration;
 
@@ -14,35 +21,21 @@ use wire::{Packet, TcpFlags};
 use crate::packet::{OwnedFrame, Route, Shape, TcpHeader, tcp};
 use crate::rng::Rng;
 
+pub use manner::{Appetite, Extensions, Manner};
+pub use sender::{DEFAULT_MSS, LEAST_MSS};
+
 use receiver::Receiver;
 use sender::Sender;
 
 const FIRST_TIMEOUT: Duration = Duration::from_millis(250);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(2);
 const MOST_TRIES: u32 = 120;
+/// How many keep-alives go unanswered before an end gives up.
+const MOST_PROBES: u32 = 9;
 /// How long an end that is over goes on answering the other's retransmits.
 const LINGER: Duration = Duration::from_secs(60);
 /// The largest super-packet's payload.
 const LARGEST_SUPER: usize = 60_000;
-
-/// How one end of a connection speaks.
-#[derive(Clone, Copy, Debug)]
-pub struct Manner {
-    /// The MSS that it announces.
-    pub mss: u16,
-    /// The window that it announces: what it receives is read at once, so it never changes.
-    pub window: u16,
-    /// Whether it leaves checksums and segmentation to the device, sometimes.
-    pub offloads: bool,
-}
-
-impl Manner {
-    /// The MTU of a link whose host announces this MSS.
-    pub fn mtu(&self, route: Route) -> usize {
-        let mtu = usize::from(self.mss) + 40;
-        if route.source.is_ipv4() { mtu } else { mtu.max(1280) }
-    }
-}
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +63,15 @@ pub enum End {
     GaveUp,
 }
 
+/// What the two ends' SYNs have agreed upon.
+#[derive(Clone, Copy, Default, Debug)]
+struct Agreed {
+    /// By how many bits our windows are shifted, and theirs.
+    scales: Option<(u8, u8)>,
+    timestamps: bool,
+    sack: bool,
+}
+
 /// One end of a TCP connection.
 #[derive(Debug)]
 pub struct Tcp {
@@ -77,8 +79,20 @@ pub struct Tcp {
     manner: Manner,
     state: State,
     rng: Rng,
+    agreed: Agreed,
     sender: Sender,
     receiver: Receiver,
+    /// When it was last called.
+    now: Duration,
+    /// What its timestamps begin at.
+    epoch: u32,
+    /// The timestamp to be echoed.
+    recent: u32,
+    complaint: Option<String>,
+    keep_alive: Option<Duration>,
+    /// When the other side was last heard, and how many keep-alives it has left unanswered.
+    heard: Duration,
+    probes: u32,
     /// When to send again what is not acknowledged.
     timer: Option<Duration>,
     timeout: Duration,
@@ -97,8 +111,7 @@ impl Tcp {
     /// Answers a SYN.
     pub fn answer(route: Route, manner: Manner, rng: Rng, syn: &Packet, bytes: &[u8]) -> Self {
         let mut tcp = Self::new(route, manner, rng, State::Answering);
-        tcp.receiver.begin(syn);
-        tcp.sender.hear(syn, bytes);
+        tcp.hear_syn(syn, bytes);
         tcp
     }
 
@@ -108,9 +121,17 @@ impl Tcp {
             route,
             manner,
             state,
-            rng,
+            agreed: Agreed::default(),
             sender,
             receiver: Receiver::default(),
+            now: Duration::ZERO,
+            epoch: rng.draw() as u32,
+            recent: 0,
+            rng,
+            complaint: None,
+            keep_alive: None,
+            heard: Duration::ZERO,
+            probes: 0,
             timer: None,
             timeout: FIRST_TIMEOUT,
             tries: 0,
@@ -151,8 +172,19 @@ impl Tcp {
 
     /// Ends it with a RST.
     pub fn abort(&mut self, now: Duration) {
+        self.now = now;
         self.send(TcpFlags::RST | TcpFlags::ACK, self.sender.next, &[]);
         self.end(End::Aborted, now);
+    }
+
+    /// Asks whether the other side is still there, whenever it has been silent for so long.
+    pub fn keep_alive(&mut self, every: Duration) {
+        self.keep_alive = Some(every);
+    }
+
+    /// What the other side has done that it must not: sent beyond every window, left out timestamps or made them up.
+    pub fn complaint(&self) -> Option<&str> {
+        self.complaint.as_deref()
     }
 
     /// How it ended, if it has.
@@ -176,115 +208,49 @@ impl Tcp {
 
     /// When [`Tcp::poll`] has something to do.
     pub fn deadline(&self) -> Option<Duration> {
-        self.timer
-    }
-
-    /// Takes in a packet from the other side; its checksums have been verified.
-    pub fn input(&mut self, packet: &Packet, bytes: &[u8], now: Duration) {
-        match self.state {
-            State::Dialling => self.hear_answer(packet, bytes, now),
-            State::Answering | State::Open => self.hear(packet, bytes, now),
-            State::Over(End::Finished) if packet.flags.rst() => self.forgotten = Some(now),
-            // Bare acknowledgements are never answered: two ends that disagree would go on for ever.
-            State::Over(End::Finished) => self.receiver.owes_ack = packet.sequence_len() > 0,
-            // A connection that is gone answers like a port where there never was one.
-            State::Over(_) => self.out.extend(refusal(self.route, packet)),
-        }
-    }
-
-    /// Hears that one of its segments, which began at `sequence`, is too long for a link on the way. Believed only about
-    /// something that is on its way (RFC 5927); the segments get shorter then, and never longer again.
-    pub fn hear_too_big(&mut self, sequence: u32, mtu: usize) {
-        let at = sequence.wrapping_sub(self.sender.initial);
-        let is_on_its_way = (self.sender.acknowledged..self.sender.highest).contains(&at);
-        let mss = mtu.saturating_sub(self.headers());
-        if is_on_its_way && (1..self.sender.mss).contains(&mss) {
-            self.sender.mss = mss;
-            self.sender.next = self.sender.acknowledged;
-        }
-    }
-
-    fn headers(&self) -> usize {
-        if self.route.source.is_ipv4() { 40 } else { 60 }
+        let open = self.state == State::Open;
+        let probe = self.next_probe().filter(|_| open);
+        [self.timer, self.receiver.bites.filter(|_| open), probe].into_iter().flatten().min()
     }
 
     /// Sends what there is to send now.
     pub fn poll(&mut self, now: Duration) -> Vec<OwnedFrame> {
+        self.now = now;
         if self.timer.is_some_and(|at| at <= now) {
             self.go_back(now);
         }
         if !matches!(self.state, State::Over(_)) {
+            self.receiver.bite(&self.manner, now);
             while self.send_next() {}
             let waits = self.sender.acknowledged < self.sender.highest || self.sender.has_unsent();
             self.timer = if waits { self.timer.or(Some(now + self.timeout)) } else { None };
         }
         if std::mem::take(&mut self.receiver.owes_ack) && self.state != State::Dialling {
-            self.send(TcpFlags::ACK, self.sender.next, &[]);
+            self.send(TcpFlags::ACK, self.sender.highest, &[]);
+        }
+        if self.state == State::Open && self.next_probe().is_some_and(|at| at <= now) {
+            self.probe(now);
         }
         std::mem::take(&mut self.out)
     }
 
-    fn hear_answer(&mut self, packet: &Packet, bytes: &[u8], now: Duration) {
-        let acknowledges =
-            packet.flags.ack() && packet.acknowledgement == self.sender.initial.wrapping_add(1);
-        match (packet.flags.rst(), packet.flags.syn(), acknowledges) {
-            (true, _, true) => self.end(End::Refused, now),
-            (true, _, false) => {}
-            (false, true, true) => {
-                self.receiver.begin(packet);
-                self.receiver.owes_ack = true;
-                self.sender.hear(packet, bytes);
-                self.open();
-            }
-            // An older connection's packet: its sender must hear that there is a new one.
-            _ => self.out.extend(refusal(self.route, packet)),
-        }
+    /// When the next keep-alive is due: never while something is on its way.
+    fn next_probe(&self) -> Option<Duration> {
+        let idle = self.sender.acknowledged == self.sender.highest;
+        self.keep_alive.filter(|_| idle).map(|every| self.heard + every * (self.probes + 1))
     }
 
-    fn hear(&mut self, packet: &Packet, bytes: &[u8], now: Duration) {
-        let flags = packet.flags;
-        let ahead = packet.sequence.wrapping_sub(self.receiver.expected()) as i32;
-        if flags.rst() {
-            match ahead {
-                0 => self.end(End::Reset, now),
-                1.. if ahead < i32::from(self.manner.window) => self.receiver.owes_ack = true,
-                _ => {}
-            }
+    /// Sends a keep-alive: the last byte once more, or nothing in its place.
+    fn probe(&mut self, now: Duration) {
+        self.probes += 1;
+        if self.probes > MOST_PROBES {
+            self.end(End::GaveUp, now);
             return;
         }
-        if flags.syn() {
-            self.hear_syn_again(packet);
-            return;
-        }
-        let acknowledged = packet.acknowledgement.wrapping_sub(self.sender.initial);
-        if !flags.ack() || acknowledged > self.sender.highest {
-            if flags.ack() && self.state == State::Answering {
-                self.out.extend(refusal(self.route, packet));
-            } else {
-                self.receiver.owes_ack = packet.sequence_len() > 0;
-            }
-            return;
-        }
-        if acknowledged > self.sender.acknowledged {
-            self.sender.acknowledged = acknowledged;
-            self.sender.next = self.sender.next.max(acknowledged);
-            self.open();
-        }
-        self.sender.window =
-            u32::from(u16::from_be_bytes([bytes[packet.transport + 14], bytes[packet.transport + 15]]));
-        self.receiver.take(packet, &bytes[packet.payload..], self.manner.window);
-        if self.receiver.closed && self.sender.is_done() {
-            self.end(End::Finished, now);
-        }
-    }
-
-    /// The SYN that began it, once more, or a stranger's: either way the answer says where we are.
-    fn hear_syn_again(&mut self, packet: &Packet) {
-        if self.state == State::Answering && packet.sequence == self.receiver.initial {
-            self.sender.next = 0;
-        } else {
-            self.receiver.owes_ack = true;
-        }
+        let before = self.sender.acknowledged - 1;
+        let last = (before as usize).checked_sub(1).and_then(|at| self.sender.data.get(at)).copied();
+        let byte = last.filter(|_| self.rng.per_mille(500));
+        self.send(TcpFlags::ACK, before, byte.as_slice());
     }
 
     /// Something was acknowledged: the timer starts anew.
@@ -309,69 +275,6 @@ impl Tcp {
         if self.tries > MOST_TRIES {
             self.end(End::GaveUp, now);
         }
-    }
-
-    /// Sends the next segment, if there is one and the other side has room for it.
-    fn send_next(&mut self) -> bool {
-        let (next, finish) = (self.sender.next, self.sender.finish());
-        match self.state {
-            State::Dialling if next == 0 => self.send(TcpFlags::SYN, 0, &[]),
-            State::Answering if next == 0 => self.send(TcpFlags::SYN | TcpFlags::ACK, 0, &[]),
-            State::Open if next < finish => {
-                let room = self.sender.room(self.tries > 0);
-                let wanted = if self.manner.offloads && self.rng.per_mille(500) {
-                    LARGEST_SUPER
-                } else {
-                    self.sender.mss
-                };
-                let len = room.min(wanted).min((finish - next) as usize);
-                if len == 0 {
-                    return false;
-                }
-                let at = next as usize - 1;
-                let data = self.sender.data[at..at + len].to_vec();
-                let last = self.sender.closing && next + len as u32 == finish;
-                let fin = if last { TcpFlags::FIN } else { 0 };
-                self.send(TcpFlags::ACK | fin, next, &data);
-            }
-            State::Open if self.sender.closing && next == finish => {
-                self.send(TcpFlags::ACK | TcpFlags::FIN, next, &[]);
-            }
-            _ => return false,
-        }
-        true
-    }
-
-    /// Sends one segment that begins at `at`.
-    fn send(&mut self, flags: u8, at: u32, data: &[u8]) {
-        let flags_of = TcpFlags::new(flags);
-        let header = TcpHeader {
-            sequence: self.sender.initial.wrapping_add(at),
-            acknowledgement: if flags_of.ack() { self.receiver.expected() } else { 0 },
-            flags,
-            window: self.manner.window,
-            options: if flags_of.syn() { self.mss_option() } else { Vec::new() },
-        };
-        let shape = if data.len() > self.sender.mss {
-            Shape::Super(self.sender.mss as u16)
-        } else if self.manner.offloads && self.rng.per_mille(500) {
-            Shape::Partial
-        } else {
-            Shape::Plain
-        };
-        self.out.push(tcp(self.route, &header, data, shape));
-        let end = at + data.len() as u32 + u32::from(flags_of.syn()) + u32::from(flags_of.fin());
-        self.sender.next = self.sender.next.max(end);
-        self.sender.highest = self.sender.highest.max(end);
-        if flags_of.ack() {
-            self.receiver.owes_ack = false;
-        }
-    }
-
-    /// The MSS option, at an even or an odd place.
-    fn mss_option(&mut self) -> Vec<u8> {
-        let [high, low] = self.manner.mss.to_be_bytes();
-        if self.rng.per_mille(500) { vec![2, 4, high, low] } else { vec![1, 2, 4, high, low, 1, 1, 1] }
     }
 }
 

@@ -26,7 +26,7 @@ use crate::trace::Trace;
 use crate::workers::Workers;
 
 /// Nothing here takes this long: connections that have not ended by then never will.
-const LONGEST: Duration = Duration::from_secs(1200);
+const LONGEST: Duration = Duration::from_secs(3600);
 const MOST_STEPS: u64 = 2_000_000;
 /// It takes so long at most until all workers are told that a device has refused a frame.
 const WORD: Duration = Duration::from_millis(10);
@@ -125,7 +125,9 @@ impl World {
     pub fn run(&mut self) -> Result<(), Violation> {
         while self.steps < MOST_STEPS && self.step()? {}
         self.hosts.all_ended_as_planned(self.judge.crowded_out())?;
-        self.judge.nothing_is_left()
+        self.judge.nothing_is_left(self.workers.terminated())?;
+        self.workers.go_home();
+        invariants::no_memory_is_left(self.shared.terminate_memory().used())
     }
 
     /// The virtual time.
@@ -166,7 +168,8 @@ impl World {
     /// Goes on to the next moment at which something happens, and lets it happen. `false` when nothing ever will.
     fn step(&mut self) -> Result<bool, Violation> {
         let outside = [self.agenda.next(), self.hosts.deadline()].into_iter().flatten().min();
-        if outside.is_none() && self.shared.flows().is_quiet() && self.judge.nothing_is_left().is_ok() {
+        let is_quiet = outside.is_none() && self.shared.flows().is_quiet();
+        if is_quiet && self.judge.nothing_is_left(self.workers.terminated()).is_ok() {
             return Ok(false);
         }
         let next = [outside, self.workers.deadline()].into_iter().flatten().min();
@@ -241,6 +244,7 @@ impl World {
             saboteur.tamper(&mut batch, &self.judge.ledger);
         }
         self.trace.batch(self.now, &batch);
+        self.judge.memory_is_bounded(self.workers.terminated())?;
         let judged = self.judge.hear(&batch, self.now);
         let left: Result<(), Violation> =
             batch.said.departures.iter().try_for_each(|departure| self.leave(departure));

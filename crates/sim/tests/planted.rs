@@ -121,3 +121,23 @@ fn a_device_that_nobody_knows_to_be_gone_is_noticed() {
 fn work_that_is_left_to_a_device_that_takes_none_is_noticed() {
     caught(Sabotage::KeepOffloading);
 }
+
+#[test]
+fn timestamps_that_are_left_out_are_noticed() {
+    caught(Sabotage::LeaveOutTimestamps);
+}
+
+#[test]
+fn a_connection_that_ends_in_a_panic_is_noticed() {
+    caught(Sabotage::Panic);
+}
+
+#[test]
+fn memory_that_was_leaked_is_noticed() {
+    caught(Sabotage::LeakMemory);
+}
+
+#[test]
+fn segments_that_are_too_long_are_noticed() {
+    caught(Sabotage::IgnoreTheMss);
+}

@@ -36,6 +36,8 @@ fn every_invariant_holds_for_every_seed() {
         Reason::FragmentForwarded,
         Reason::FragmentKept,
         Reason::Terminated,
+        Reason::TimeWait,
+        Reason::TerminateMemory,
         Reason::NoFlowReset,
         Reason::OneWayReset,
         Reason::PingAnswered,

@@ -23,9 +23,14 @@ thread_local! {
     static TIMESTAMP: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Sets the timestamp that packets carry from here on: milliseconds, from a beginning of the connection's own.
+/// A timestamp: milliseconds, from a beginning of the connection's own.
+pub(crate) fn milliseconds(now: Duration, offset: u32) -> u32 {
+    (now.as_millis() as u32).wrapping_add(offset)
+}
+
+/// Sets the timestamp that packets carry from here on.
 pub(crate) fn set_timestamp(now: Duration, offset: u32) {
-    TIMESTAMP.set((now.as_millis() as u32).wrapping_add(offset));
+    TIMESTAMP.set(milliseconds(now, offset));
 }
 
 /// The timestamp that [`set_timestamp`] has left.

@@ -1,23 +1,28 @@
 //! One connection: a socket in a set of its own, and what its owner may know and do.
 
+mod admission;
+mod bytes;
 mod dial;
 mod path_mtu;
+mod sending;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use smoltcp::iface::{SocketHandle, SocketSet};
-use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State as Tcp};
+use smoltcp::socket::tcp::{CongestionControl, Socket, State as Tcp};
 use thiserror::Error;
-use wire::{ANSWER_CAPACITY, Addr, Checksum, Frame, Packet, Protocol, checksum_is_valid, parse};
+use wire::{Addr, Checksum, Frame, Packet, Protocol, checksum_is_valid, parse};
 
-use crate::challenge::Challenge;
+use self::bytes::Bytes;
+use self::sending::Sending;
+use crate::buffers::Berth;
+use crate::guard::Pace;
 use crate::isn::{Beginning, interface_seed};
+use crate::loss::Leave;
+use crate::parting::{Parting, Timestamps};
 use crate::phy::Port;
+use crate::standing::Standing;
 use crate::{Stack, clock, interface};
-
-/// How many packets one poll sends at most, so that no connection holds up the others.
-const BURST: usize = 64;
 
 /// How far a connection has come, as its owner needs to know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,27 +66,35 @@ pub enum InputError {
     /// It was damaged on its way.
     #[error("the TCP checksum is wrong")]
     Checksum,
+    /// The process is at the limit of its [`Memory`](crate::Memory): what the packet holds was not taken, and will be sent
+    /// again.
+    #[error("no memory is left for what the packet holds")]
+    NoMemory,
     /// It is a SYN, and the connection is past its own: the peer may have forgotten it. The answer, at most every 500 ms,
     /// is an ACK; the RST that this fetches from a peer that has will end the connection.
     #[error("the connection is past its SYN")]
     LateSyn,
+    /// Its numbers are not what its sender's would be, and the connection is past its SYN: anybody may have sent it. If there is an
+    /// answer, it is the same.
+    #[error("the segment does not fit the connection")]
+    Unacceptable,
 }
 
 /// One TCP connection. See the crate's documentation for how to drive it.
 pub struct Connection {
-    sockets: SocketSet<'static>,
-    socket: SocketHandle,
+    berth: Berth,
     local: SocketAddr,
     remote: SocketAddr,
     beginning: Beginning,
-    challenge: Challenge,
+    standing: Standing,
+    pace: Pace,
     /// Whether the SYN-ACK waits for [`Connection::ready`].
     held: bool,
     /// Whether our FIN is wanted; it waits for the handshake.
     closing: bool,
     failure: Option<Failure>,
-    /// Bytes that [`Connection::send`] has taken, modulo 2^32.
-    taken: u32,
+    bytes: Bytes,
+    sending: Sending,
     has_dialled_again: bool,
     /// What its path carries, if that is less than the stack's settings say.
     path_mtu: Option<usize>,
@@ -91,16 +104,16 @@ pub struct Connection {
 
 impl Connection {
     /// A connection for a SYN from `remote` that was admitted. The SYN itself is its first input; the answer waits for
-    /// [`Connection::ready`].
-    pub fn accept(stack: &mut Stack, local: SocketAddr, remote: SocketAddr, now: Duration) -> Self {
-        let mut connection = Self::new(stack, local, remote, now);
+    /// [`Connection::ready`]. `None` where the stack has no place left.
+    pub fn accept(stack: &mut Stack, local: SocketAddr, remote: SocketAddr, now: Duration) -> Option<Self> {
+        let mut connection = Self::new(stack, local, remote, now)?;
         let endpoint = connection.local;
         connection.held = true;
         connection.socket_mut().pause_synack(true);
         if !connection.is_possible() || connection.socket_mut().listen(endpoint).is_err() {
             connection.failure = Some(Failure::Refused);
         }
-        connection
+        Some(connection)
     }
 
     /// Our end.
@@ -123,67 +136,23 @@ impl Connection {
         emit: &mut impl FnMut(&mut Frame<'_>),
     ) -> Result<(), InputError> {
         let packet = self.own(frame)?;
-        if packet.flags.opens() && self.is_past(&packet) {
-            self.challenge(&packet, now, emit);
-            return Err(InputError::LateSyn);
+        clock::set_timestamp(now, self.beginning.timestamp);
+        if let Some(said) = self.turn_away(&packet, now, emit) {
+            return said;
         }
         let before = self.socket().state();
-        // A listening socket draws its sequence number now: see `dial`.
-        let mut opening =
-            (before == Tcp::Listen).then(|| interface(&stack.link, interface_seed(self.beginning.sequence)));
-        let interface = opening.as_mut().unwrap_or(&mut stack.interface);
-        let mut port = Port {
-            inbound: Some(&*frame.bytes),
-            scratch: &mut stack.scratch,
-            link: &stack.link,
-            challenge: &mut self.challenge,
-            emit,
-        };
-        clock::set_timestamp(now, self.beginning.timestamp);
-        interface.poll_ingress_single(clock::instant(now), &mut port, &mut self.sockets);
+        self.make_room(&packet)?;
+        if !self.sending.is_duplicate(&packet, frame.bytes) {
+            self.process(stack, &packet, frame.bytes, now, emit);
+        }
+        self.note_syn(before, &packet, frame.bytes);
+        self.hear(stack, &packet, frame.bytes, now);
         if packet.flags.rst() {
             self.notice_reset(before);
         }
         self.dial_again_if_challenged(stack, &packet);
         self.close_if_open();
         Ok(())
-    }
-
-    /// Sends what there is to send: data, acknowledgements, whatever a timer demands.
-    pub fn poll(&mut self, stack: &mut Stack, now: Duration, emit: &mut impl FnMut(&mut Frame<'_>)) {
-        let time = clock::instant(self.egress_time(now));
-        clock::set_timestamp(now, self.beginning.timestamp);
-        let mut port = Port {
-            inbound: None,
-            scratch: &mut stack.scratch,
-            link: &stack.link,
-            challenge: &mut self.challenge,
-            emit,
-        };
-        // smoltcp cuts segments to its interface's MTU: a path that carries less gets an interface for as long as it sends.
-        let mut lowered = self.path_mtu.map(|mtu| interface(&stack.link.lowered(mtu), 0));
-        let interface = lowered.as_mut().unwrap_or(&mut stack.interface);
-        for _ in 0..BURST {
-            let sent = interface.poll_egress(time, &mut port, &mut self.sockets);
-            if sent == smoltcp::iface::PollResult::None {
-                break;
-            }
-        }
-    }
-
-    /// When to poll next if nothing happens before; `now` if there is more to send already. `None`: only when something
-    /// happens.
-    pub fn poll_at(&mut self, stack: &mut Stack, now: Duration) -> Option<Duration> {
-        // smoltcp would ask to be polled for a SYN-ACK that it does not send, and for the end of TIME-WAIT.
-        let waits = match self.socket().state() {
-            Tcp::SynReceived => self.held,
-            state => state == Tcp::TimeWait,
-        };
-        if waits {
-            return None;
-        }
-        let at = stack.interface.poll_at(clock::instant(now), &self.sockets)?;
-        Some(clock::duration(at).max(now))
     }
 
     /// Lets the answer to the SYN of an accepted connection go.
@@ -207,47 +176,21 @@ impl Connection {
         }
     }
 
-    /// How many bytes have arrived and wait to be read.
-    pub fn readable(&self) -> usize {
-        self.socket().recv_queue()
-    }
-
-    /// How many bytes [`Connection::send`] would take.
-    pub fn writable(&self) -> usize {
-        let socket = self.socket();
-        if socket.may_send() { socket.send_capacity() - socket.send_queue() } else { 0 }
-    }
-
-    /// How many bytes were sent but are not acknowledged by the peer.
-    pub fn unacknowledged(&self) -> usize {
-        self.socket().send_queue()
-    }
-
-    /// Reads into `buffer`; returns how many bytes. 0 if there are none: [`Connection::state`] knows why.
-    pub fn receive(&mut self, buffer: &mut [u8]) -> usize {
-        self.socket_mut().recv_slice(buffer).unwrap_or(0)
-    }
-
-    /// Hands `take` bytes that have arrived, as many as lie in one piece, and forgets as many as it says it took.
-    pub fn receive_with(&mut self, take: impl FnOnce(&[u8]) -> usize) -> usize {
-        let taken = self.socket_mut().recv(|bytes| {
-            let taken = take(bytes).min(bytes.len());
-            (taken, taken)
-        });
-        taken.unwrap_or(0)
-    }
-
-    /// Takes as many of `bytes` as there is room for, to be sent; returns how many. 0 while opening and after closing.
-    pub fn send(&mut self, bytes: &[u8]) -> usize {
-        let taken = self.socket_mut().send_slice(bytes).unwrap_or(0);
-        self.taken = self.taken.wrapping_add(taken as u32);
-        taken
-    }
-
     /// Says that we send no more: FIN follows what was sent. While opening, it waits for the handshake.
     pub fn close(&mut self) {
         self.closing = true;
         self.close_if_open();
+    }
+
+    /// What to keep of it when it is dropped, once it has been polled: how it would answer in TIME-WAIT, if it is there.
+    pub fn parting(&self) -> Option<Parting> {
+        let sent = self.standing.sent().filter(|_| self.socket().state() == Tcp::TimeWait)?;
+        let echo = self.standing.echo();
+        Some(Parting {
+            sent,
+            next: self.expected(),
+            timestamps: echo.map(|echo| Timestamps { offset: self.beginning.timestamp, echo }),
+        })
     }
 
     /// Ends it at once, with a RST to the peer if there is one. Nothing happens to a connection that is over.
@@ -261,31 +204,31 @@ impl Connection {
 
 /// What only this crate does.
 impl Connection {
-    fn new(stack: &Stack, local: SocketAddr, remote: SocketAddr, now: Duration) -> Self {
-        let buffer = || SocketBuffer::new(vec![0; stack.buffer]);
-        let mut socket = Socket::new(buffer(), buffer());
-        socket.set_congestion_control(CongestionControl::Cubic);
+    fn new(stack: &Stack, local: SocketAddr, remote: SocketAddr, now: Duration) -> Option<Self> {
+        let mut berth = stack.arena.berth()?;
+        let socket = berth.socket_mut();
+        // What may leave is our own decision: see `loss`.
+        socket.set_congestion_control(CongestionControl::None);
         socket.set_tsval_generator(Some(clock::timestamp));
         // Bytes are passed on as they come: small ones do not wait for an acknowledgement.
         socket.set_nagle_enabled(false);
-        let mut sockets = SocketSet::new(Vec::with_capacity(1));
-        let socket = sockets.add(socket);
         let [local, remote] = [local, remote].map(canonical);
-        Self {
-            sockets,
-            socket,
+        Some(Self {
+            berth,
             local,
             remote,
             beginning: stack.numbers.begin(local, remote, now),
-            challenge: Challenge::default(),
+            standing: Standing::default(),
+            pace: Pace::default(),
             held: false,
             closing: false,
             failure: None,
-            taken: 0,
+            bytes: Bytes::new(stack, now),
+            sending: Sending::default(),
             has_dialled_again: false,
             path_mtu: None,
             stopped: None,
-        }
+        })
     }
 
     /// Whether there can be a connection between these two at all.
@@ -295,11 +238,11 @@ impl Connection {
     }
 
     fn socket(&self) -> &Socket<'static> {
-        self.sockets.get(self.socket)
+        self.berth.socket()
     }
 
     fn socket_mut(&mut self) -> &mut Socket<'static> {
-        self.sockets.get_mut(self.socket)
+        self.berth.socket_mut()
     }
 
     /// The packet in `frame`, if it is the peer's and undamaged. smoltcp would answer anybody else's with a RST.
@@ -319,40 +262,33 @@ impl Connection {
         Ok(packet)
     }
 
-    /// Whether the connection is past the point where it has a use for `syn`.
-    fn is_past(&self, syn: &Packet) -> bool {
-        match self.socket().state() {
-            Tcp::Closed | Tcp::Listen | Tcp::SynSent => false,
-            Tcp::SynReceived => !self.challenge.knows(syn),
-            _ => true,
-        }
-    }
-
-    /// Challenges the sender of `syn`, except in TIME-WAIT: there the connection is over, and a SYN that comes again once
-    /// it is dropped finds its way free.
-    fn challenge(&mut self, syn: &Packet, now: Duration, emit: &mut impl FnMut(&mut Frame<'_>)) {
-        let mut buffer = [0; ANSWER_CAPACITY];
-        if self.socket().state() != Tcp::TimeWait
-            && let Some(len) = self.challenge.write(syn, now, &mut buffer)
-        {
-            emit(&mut Frame::plain(&mut buffer[..len]));
-        }
-    }
-
-    /// Judges what a RST has done to a socket that was in the state `before`.
-    fn notice_reset(&mut self, before: Tcp) {
-        match (before, self.socket().state()) {
-            // Both sides had closed: the RST takes nothing away.
-            (Tcp::Closed | Tcp::TimeWait, _) => {}
-            (Tcp::SynSent, Tcp::Closed) => self.failure = Some(Failure::Refused),
-            (_, Tcp::Closed) => self.failure = Some(Failure::Reset),
-            // smoltcp would listen for another SYN; this connection is for one only.
-            (Tcp::SynReceived, Tcp::Listen) => {
-                self.failure = Some(Failure::Reset);
-                self.socket_mut().abort();
-            }
-            _ => {}
-        }
+    /// Shows a packet to smoltcp.
+    fn process(
+        &mut self,
+        stack: &mut Stack,
+        packet: &Packet,
+        bytes: &[u8],
+        now: Duration,
+        emit: &mut impl FnMut(&mut Frame<'_>),
+    ) {
+        let bytes = self.sending.seen(packet, bytes, &mut stack.spare);
+        // A listening socket draws its sequence number now: see `dial`.
+        let time = self.sending.instant(now);
+        let listens = self.socket().state() == Tcp::Listen;
+        let mut opening = listens.then(|| interface(&stack.link, interface_seed(self.beginning.sequence)));
+        let interface = opening.as_mut().unwrap_or(&mut stack.interface);
+        let mut port = Port {
+            inbound: Some(bytes),
+            scratch: &mut stack.scratch,
+            link: &stack.link,
+            standing: &mut self.standing,
+            window: &mut self.bytes.window,
+            sender: self.sending.sender.as_mut(),
+            leave: Leave::Send(u32::MAX),
+            now,
+            emit,
+        };
+        interface.poll_ingress_single(time, &mut port, self.berth.sockets_mut());
     }
 
     fn close_if_open(&mut self) {

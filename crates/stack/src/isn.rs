@@ -87,7 +87,7 @@ mod tests {
     use wire::parse;
 
     use super::*;
-    use crate::{Connection, Settings, Stack};
+    use crate::{Connection, Memory, Settings, Stack};
 
     const HERE: &str = "10.0.0.1:40000";
     const THERE: &str = "10.0.0.2:80";
@@ -117,8 +117,8 @@ mod tests {
         fn smoltcp_deals_out_the_number_we_chose(seed: [u64; 2], millis in 0u64..1 << 40) {
             let now = Duration::from_millis(millis);
             let [here, there] = [HERE, THERE].map(|address| address.parse().unwrap());
-            let mut stack = Stack::new(Settings { buffer: 1, ..Settings::new(seed) });
-            let mut client = Connection::dial(&mut stack, here, there, now);
+            let mut stack = Stack::new(Settings { buffer: 1, connections: 1, ..Settings::new(seed) }, &Memory::new(0));
+            let mut client = Connection::dial(&mut stack, here, there, now).unwrap();
             let mut sent = None;
             client.poll(&mut stack, now, &mut |frame| sent = Some(parse(frame.bytes).unwrap().sequence));
             prop_assert_eq!(sent, Some(sequence(seed, THERE, now)));

@@ -16,41 +16,66 @@
 //! | [`Connection::state`] | after input and poll: whether to go on with it |
 //!
 //! Packets leave through the `emit` closure, before the call returns: nothing is queued, so nothing can be lost in a queue.
-//! Time is a [`Duration`](std::time::Duration) since an origin of the owner's choice; it must not run backwards.
+//! Time is a [`Duration`] since an origin of the owner's choice; it must not run backwards.
 //! **A connection that is over owes one last packet** (the ACK of a FIN, or its RST): poll it once more, then drop it.
 //!
 //! [`Connection::accept`] makes a connection for a SYN that the owner has admitted. It takes the SYN and stays silent
 //! until [`Connection::ready`], so that a proxy can ask its target first: a target that refuses then refuses the client.
-//! [`relay`] joins two connections and carries everything across: the opening, the bytes, each FIN, an RST.
+//! [`Connection::dial`] opens one to somebody else, from any address. Bytes go through [`Connection::send`] and
+//! [`Connection::receive`]; [`relay`] joins two connections and carries everything across: the opening, the bytes, each
+//! FIN, an RST.
 //!
 //! # What goes in and out
 //!
 //! Frames carry their [`Offload`](wire::Offload) state. Super-packets are taken whole. With [`Settings::offload`], frames
-//! leave with a partial checksum, and over IPv4 as super-packets of up to 64 KB. Over IPv6 they leave one segment at a
-//! time, because smoltcp drops larger ones.
+//! leave with a partial checksum, and as super-packets of up to 64 KB.
 //!
-//! After [`Connection::accept`] or [`Connection::dial`], nothing allocates.
+//! After [`Connection::accept`] or [`Connection::dial`], nothing allocates. Buffers are addresses without memory until
+//! bytes lie in them, and the windows that peers are told are held down so that they cannot take more than
+//! [`Memory`] grants.
+//!
+//! # What a peer can do
+//!
+//! Every segment passes a guard before smoltcp sees it.
+//!
+//! | a segment with | is |
+//! |---|---|
+//! | a RST at the next number expected | believed: the connection ends |
+//! | a RST elsewhere in the window, a SYN, an acknowledgement of what was not sent, numbers from far away | answered with an ACK, twice a second at most, and otherwise ignored (RFC 5961): [`InputError::Unacceptable`], [`InputError::LateSyn`] |
+//! | a RST outside the window, or in TIME-WAIT | ignored (RFC 1337) |
+//! | a keep-alive, a FIN once more, a probe of a closed window | answered with an ACK, twice a second at most |
+//! | bytes beyond the window, or after a FIN | refused |
+//! | bytes that overlap others | taken: until they are in order the last win, from then on they stay |
+//! | an urgent pointer, bytes in a SYN | taken without |
+//! | options cut off or contradicting themselves | dropped |
+//! | an MSS below 48, a window scale above 14 | taken for 48, for 14; an MSS of 0 for none |
+//!
+//! Who tells tiny windows gets tiny segments, one for each acknowledgement: it costs both sides the same, and no timer runs
+//! but the probe of a closed window. Who sends slowly, or never reads, keeps a place and what
+//! memory its bytes take, until the owner's idle time-out; how many such there can be is the owner's to bound.
 //!
 //! # What the owner has to bring
 //!
 //! - *ICMP.* A packet-too-big about one of our packets goes to [`Connection::lower_mtu`]; no other error changes anything.
 //! - *Time-outs.* A SYN, a FIN and data are sent again for ever, and a peer that never closes leaves us in FIN-WAIT-2 for
-//!   ever. An idle time-out, or one for the opening, ends with [`Connection::abort`]. A [`InputError::LateSyn`] is no sign of
-//!   life: its sender may know nothing of the connection.
-//! - *TIME-WAIT.* It counts as [`State::Closed`]. The numbers of a later connection between the same addresses do not need
-//!   the wait: its timestamps are later, and its sequence numbers begin higher at up to 15 MB/s.
-//! - *A fence.* smoltcp panics where its sequence arithmetic would underflow. Packets of no shape are known to get there
-//!   (the suite tries arbitrary ones, and buffer sizes are chosen to rule one case out), yet an owner that serves many
-//!   connections does well to contain a panic to the connection that it happens in.
+//!   ever. An idle time-out, or one for the opening, ends with [`Connection::abort`]. A packet that [`Connection::input`] has
+//!   refused is no sign of life, but where [`InputError`] says so.
+//! - *Silence.* [`Connection::rest`] gives back the memory of a connection that has been silent for a while.
+//! - *TIME-WAIT.* It counts as [`State::Closed`]: the owner drops the connection, and keeps its [`Parting`], which answers
+//!   what may still come. A later connection between the same addresses need not wait: its timestamps are later, and its
+//!   sequence numbers begin higher at up to 15 MB/s.
+//! - *A fence.* smoltcp panics where its sequence arithmetic would underflow. The guard keeps away what is known to get
+//!   there, and no other packet has been found to; yet an owner that serves many connections does well to contain a panic to the
+//!   connection that it happens in.
 //!
-//! # Example
+//! # Examples
 //!
 //! A client and an echo server, back to back.
 //!
 //! ```
 //! use std::time::Duration;
 //!
-//! use stack::{Connection, Settings, Stack, State};
+//! use stack::{Connection, Memory, Settings, Stack, State};
 //! use wire::{Frame, Offload};
 //!
 //! /// Lets `from` speak, and `to` hear it.
@@ -62,11 +87,11 @@
 //!     }
 //! }
 //!
-//! let mut stack = Stack::new(Settings::new([1, 2]));
+//! let mut stack = Stack::new(Settings::new([1, 2]), &Memory::new(1 << 20));
 //! let [here, there] = ["10.0.0.1:40000".parse()?, "10.0.0.2:7".parse()?];
 //! let mut now = Duration::ZERO;
-//! let mut client = Connection::dial(&mut stack, here, there, now);
-//! let mut server = Connection::accept(&mut stack, there, here, now);
+//! let mut client = Connection::dial(&mut stack, here, there, now).ok_or("no place is left")?;
+//! let mut server = Connection::accept(&mut stack, there, here, now).ok_or("no place is left")?;
 //!
 //! server.ready();
 //! while client.state() == State::Opening || server.state() == State::Opening {
@@ -94,23 +119,57 @@
 //! assert_eq!(echoed, b"hello");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! A probe of a target that does not answer. Between polls its owner may sleep.
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use stack::{Connection, Failure, Memory, Settings, Stack, State};
+//! let mut stack = Stack::new(Settings::new([1, 2]), &Memory::new(1 << 20));
+//! let [node, target] = ["10.0.0.5:40000".parse()?, "10.0.0.9:80".parse()?];
+//! let mut now = Duration::ZERO;
+//! let mut probe = Connection::dial(&mut stack, node, target, now).ok_or("no place is left")?;
+//!
+//! let deadline = now + Duration::from_secs(3);
+//! let mut syns = 0;
+//! while probe.state() == State::Opening && now < deadline {
+//!     probe.poll(&mut stack, now, &mut |_| syns += 1);
+//!     now = probe.poll_at(&mut stack, now).map_or(deadline, |at| at.min(deadline));
+//! }
+//! probe.abort();
+//! probe.poll(&mut stack, now, &mut |_| {});
+//! assert_eq!((probe.state(), syns), (State::Failed(Failure::Aborted), 2));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
-mod challenge;
+mod buffers;
 mod clock;
 mod connection;
+mod guard;
 mod isn;
+mod loss;
+mod memory;
+mod parting;
 mod phy;
 mod relay;
+mod standing;
+mod window;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use smoltcp::iface::{Config, Interface};
 use smoltcp::wire::HardwareAddress;
 use wire::{FRAME_CAPACITY, Frame};
 
 pub use connection::{Connection, Failure, InputError, State};
+pub use memory::Memory;
+pub use parting::Parting;
 pub use relay::{Moved, relay};
 
-use challenge::Challenge;
+use buffers::Arena;
 use isn::Numbers;
+use loss::Leave;
 use phy::{Link, Port};
 
 /// What all connections of a [`Stack`] have in common.
@@ -122,8 +181,10 @@ pub struct Settings {
     /// ceiling on the MSS is a ceiling on this. Less than [`Settings::MIN_MTU`] counts as that.
     pub mtu: usize,
     /// Bytes of a connection's receive buffer, and of its send buffer. Rounded down to the next 65,535 times a power of
-    /// two, or to 65,535 at most where it is less; the buffers never grow.
+    /// two, or to 65,535 at most where it is less. They are in memory as far as they are used.
     pub buffer: usize,
+    /// How many connections there may be at once. They are given addresses beforehand, but no memory.
+    pub connections: usize,
     /// Whether whoever takes our frames completes checksums and cuts super-packets, as a TUN with offloads does.
     pub offload: bool,
 }
@@ -132,9 +193,9 @@ impl Settings {
     /// What every IPv6 link carries.
     pub const MIN_MTU: usize = 1280;
 
-    /// An MTU of 1500, buffers of 256 KiB, with offloads.
+    /// An MTU of 1500, buffers of 512 KiB, 2048 connections, with offloads.
     pub fn new(seed: [u64; 2]) -> Self {
-        Self { seed, mtu: 1500, buffer: 256 << 10, offload: true }
+        Self { seed, mtu: 1500, buffer: 512 << 10, connections: 2048, offload: true }
     }
 }
 
@@ -143,21 +204,43 @@ pub struct Stack {
     interface: Interface,
     link: Link,
     scratch: Box<[u8]>,
+    /// Room for the rare packet that smoltcp must not see as it came.
+    spare: Box<[u8]>,
     numbers: Numbers,
-    buffer: usize,
+    arena: Arc<Arena>,
 }
 
 impl Stack {
-    /// A stack for connections with these settings.
-    pub fn new(settings: Settings) -> Self {
+    /// What a stack's places that are free keep in memory at most, for the connections that come next.
+    pub const SPARE: usize = buffers::SPARE;
+
+    /// A stack for connections with these settings, whose buffers are paid for out of `memory`.
+    pub fn new(settings: Settings, memory: &Memory) -> Self {
         let link = Link::new(settings.mtu.clamp(Settings::MIN_MTU, usize::from(u16::MAX)), settings.offload);
         Self {
             interface: interface(&link, 0),
             link,
             scratch: vec![0; FRAME_CAPACITY].into_boxed_slice(),
+            spare: vec![0; FRAME_CAPACITY].into_boxed_slice(),
             numbers: Numbers::new(settings.seed),
-            buffer: whole_windows(settings.buffer),
+            arena: Arena::new(whole_windows(settings.buffer), settings.connections, memory),
         }
+    }
+
+    /// How many connections there may be at once: [`Settings::connections`], or fewer where the kernel has refused to set
+    /// aside as many addresses.
+    pub fn places(&self) -> usize {
+        self.arena.slots()
+    }
+
+    /// How many connections there are.
+    pub fn open(&self) -> usize {
+        self.arena.slots() - self.arena.vacant()
+    }
+
+    /// Whether there are places for two more connections, and memory for what they need at least.
+    pub fn has_room(&self) -> bool {
+        self.arena.vacant() >= 2 && self.arena.memory().has(self.arena.least(2))
     }
 
     /// Changes [`Settings::offload`], for what is sent from now on.
@@ -172,9 +255,18 @@ fn interface(link: &Link, seed: u64) -> Interface {
     let mut config = Config::new(HardwareAddress::Ip);
     config.random_seed = seed;
     let mut silent: fn(&mut Frame<'_>) = |_| {};
-    let mut challenge = Challenge::default();
-    let mut port =
-        Port { inbound: None, scratch: &mut [], link, challenge: &mut challenge, emit: &mut silent };
+    let (mut standing, mut window) = Default::default();
+    let mut port = Port {
+        inbound: None,
+        scratch: &mut [],
+        link,
+        standing: &mut standing,
+        window: &mut window,
+        sender: None,
+        leave: Leave::Nothing,
+        now: Duration::ZERO,
+        emit: &mut silent,
+    };
     let mut interface = Interface::new(config, &mut port, clock::ORIGIN);
     interface.set_any_ip(true);
     interface

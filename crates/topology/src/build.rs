@@ -22,6 +22,7 @@ pub(crate) fn build(declared: Declared<'_>) -> Read<Topology> {
     let topology = Topology {
         run: declared.run?,
         flows: declared.flows?,
+        terminate: declared.terminate?,
         namespaces: Vec::new(),
         services: Arena::default(),
         nodes: Arena::default(),

@@ -18,6 +18,6 @@ pub use id::{Arena, DeviceId, Id};
 pub use model::{
     Answer, DeviceBackend, Endpoint, EndpointId, Expiry, Family, FlowLimits, IcmpPolicy, Interface,
     InterfaceId, Listener, ListenerId, Namespace, Node, NodeId, Path, Run, Service, ServiceId, Steering,
-    Target, TargetGroup, TargetGroupId, TargetId, Topology, Zone,
+    Target, TargetGroup, TargetGroupId, TargetId, TerminateLimits, Topology, Zone,
 };
 pub use problem::{Key, Problem};

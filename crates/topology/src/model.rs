@@ -17,6 +17,8 @@ pub struct Topology {
     pub run: Run,
     /// Limits of the flow table.
     pub flows: FlowLimits,
+    /// Limits of what is terminated.
+    pub terminate: TerminateLimits,
     /// The namespaces in use, each with one device; indexed by [`DeviceId`].
     pub namespaces: Vec<Namespace>,
     /// What providers publish.
@@ -112,6 +114,13 @@ pub struct FlowLimits {
     pub ports: usize,
     /// What the two ends of a TCP flow that expires are told.
     pub expiry: Expiry,
+}
+
+/// `[terminate]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TerminateLimits {
+    /// Bytes of memory for the buffers of all terminated connections together. Default 1 GiB.
+    pub memory: usize,
 }
 
 /// `flows.expiry`.

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 use std::net::IpAddr;
 
+use crate::file::Size;
 use crate::{Answer, Endpoint, Namespace, Service, TargetGroup, TargetGroupId, Topology, Zone};
 
 impl Display for Topology {
@@ -42,6 +43,7 @@ impl Topology {
         writeln!(f, "  icmp         {}", run.icmp.as_str())?;
         writeln!(f, "  flows        {} at once", self.flows.capacity)?;
         writeln!(f, "  ports        {} from a node to a target", self.flows.ports)?;
+        writeln!(f, "  terminate    in {} of memory at most", Size(self.terminate.memory))?;
         let scale = if run.time_scale == 1 {
             String::new()
         } else {

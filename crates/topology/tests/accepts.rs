@@ -28,6 +28,7 @@ fn the_file_of_the_design_becomes_this_model() {
     assert_eq!((topology.run.device, topology.run.steering), (DeviceBackend::Offload, Steering::Flow));
     assert_eq!((topology.run.mtu, topology.run.mss_ceiling), (8500, 8365));
     assert_eq!(topology.flows.capacity, 262_144);
+    assert_eq!(topology.terminate.memory, 1 << 30);
 
     let namespace = |name: &str, routed: &str| Namespace {
         name: name.into(),
@@ -103,6 +104,7 @@ fn every_optional_key_is_honoured() {
             [flows]
             capacity = 0x1000
             [terminate]
+            memory = "64 MiB"
         "#;
     let topology = parse(&text);
     assert_eq!(topology.run.name, "lab_1.orders-x");
@@ -110,6 +112,8 @@ fn every_optional_key_is_honoured() {
     assert!(topology.to_string().contains("  steering     kernel\n"), "{topology}");
     assert_eq!((topology.run.mtu, topology.run.mss_ceiling), (1500, 1400));
     assert_eq!(topology.flows.capacity, 4096);
+    assert_eq!(topology.terminate.memory, 64 << 20);
+    assert!(topology.to_string().contains("  terminate    in 64 MiB of memory at most\n"), "{topology}");
     assert_eq!(topology.namespaces[1].local, [ip("10.1.9.2"), ip("fd00::2")]);
     let idle: Vec<_> = topology.listeners.iter().map(|(_, listener)| listener.idle_timeout).collect();
     assert_eq!(idle, [6000, 350, 1].map(Duration::from_secs));

@@ -2,7 +2,7 @@
 //! it, incrementally (RFC 1624): payload bytes are never read, so a 64 KB packet costs what a small one costs.
 
 use crate::checksum::{address_sum, fold};
-use crate::{Addr, Checksum, Frame, Packet, Protocol};
+use crate::{Addr, Checksum, Frame, Packet, Protocol, TcpOption, find_option};
 
 /// A packet's new tuple. Both families must be the packet's own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,24 +101,7 @@ pub fn clamp_mss(frame: &mut Frame<'_>, packet: &Packet, ceiling: u16) -> bool {
 
 /// Where the value of the MSS option stands.
 fn find_mss(bytes: &[u8], packet: &Packet) -> Option<usize> {
-    if packet.protocol != Protocol::Tcp {
-        return None;
-    }
-    let mut at = packet.transport + 20;
-    while at < packet.payload {
-        match bytes[at] {
-            0 => return None,
-            1 => at += 1,
-            kind => {
-                let len = usize::from(*bytes[..packet.payload].get(at + 1)?);
-                if kind == 2 && len == 4 && at + 4 <= packet.payload {
-                    return Some(at + 2);
-                }
-                at += len.max(2);
-            }
-        }
-    }
-    None
+    find_option(bytes, packet, TcpOption::Mss).map(|value| value.start)
 }
 
 /// Adds `delta` to the transport checksum, in the sense that its state asks for.

@@ -140,7 +140,15 @@ impl Invariants {
             (Reason::IcmpForwarded, _, [sent]) => self.judge_report(arrived, sent),
             (Reason::FragmentKept, _, []) => self.kept += 1,
             // Its own TCP says what it has to say, be it about another packet than this one.
-            (Reason::Terminated | Reason::IcmpTerminated | Reason::BadChecksum, _, sent) => {
+            (
+                Reason::Terminated
+                | Reason::TerminateMemory
+                | Reason::TimeWait
+                | Reason::IcmpTerminated
+                | Reason::BadChecksum,
+                _,
+                sent,
+            ) => {
                 assert!(sent.iter().all(|sent| sent.built), "{reason:?} forwards nothing");
             }
             (_, Outcome::Answered, [sent]) => assert_eq!(sent.device, arrived.device, "back to who asked"),

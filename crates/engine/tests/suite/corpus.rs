@@ -21,6 +21,7 @@ fn every_seed_plays_and_together_they_go_everywhere() {
     let beyond = [
         Reason::Raced,
         Reason::TerminateFull,
+        Reason::TerminateMemory,
         Reason::PortsExhausted,
         Reason::ResetLimited,
         Reason::NoTarget,

@@ -7,4 +7,5 @@ mod icmp;
 mod journey;
 mod lab;
 mod requirements;
+mod terminate;
 mod transit;

@@ -33,6 +33,7 @@ const OVERLAPPING: &[Reason] = &[
     Reason::FragmentOverlap,
     Reason::FragmentRefused,
     Reason::TableFull,
+    Reason::PortsExhausted,
 ];
 
 /// A few fragments, and the device that each arrives at.

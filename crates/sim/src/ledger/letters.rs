@@ -58,7 +58,9 @@ fn has_its_checksum(letter: &OwnedFrame, sent: &Quote<'_>, quoted: &Quote<'_>) -
 
 /// A super-packet may be quoted as one, or by its first segment; and a datagram that was sent in fragments as a whole.
 fn has_its_length(letter: &OwnedFrame, sent: &Quote<'_>, quoted: &Quote<'_>) -> bool {
-    let segment = letter.offload.segmentation.map(|of| sent.header.payload + 20 + usize::from(of.size));
+    let headers =
+        sent.header.payload + transport(sent).get(12).map_or(20, |offset| usize::from(offset >> 4) * 4);
+    let segment = letter.offload.segmentation.map(|of| headers + usize::from(of.size));
     quoted.talk.protocol == Protocol::Udp
         || quoted.header.len == sent.header.len
         || Some(quoted.header.len) == segment

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use engine::Reason;
-use flow::FlowId;
+use engine::{Event, Reason};
+use flow::{Cause, FlowId};
 
 use super::Sabotage;
 use crate::fragment::{self, fragment};
@@ -73,6 +73,13 @@ pub(super) fn tamper(sabotage: Sabotage, batch: &mut Batch, ledger: &Ledger) {
             for (_, verdict) in &mut batch.said.verdicts {
                 if verdict.reason == Reason::IcmpNoFlow {
                     verdict.reason = Reason::IcmpForwarded;
+                }
+            }
+        }
+        Sabotage::Panic => {
+            for event in &mut batch.said.events {
+                if let Event::FlowClosed { cause, .. } = event {
+                    *cause = Cause::Panicked;
                 }
             }
         }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::{Consumer, DNS, PROVIDER, WEB};
+use crate::provider::SILENT;
 use crate::rng::Rng;
 
 /// One service, with a listener of every kind, and an endpoint for each consumer.
@@ -14,7 +15,9 @@ pub(super) fn operators_file(consumers: &[Consumer], rng: &mut Rng) -> String {
         targets.iter().map(one).collect::<Vec<_>>().join(", ")
     };
     let (web, dns) = (targets(&WEB), targets(&DNS));
-    let closed = targets(&[WEB[0], WEB[2]].map(|(address, _)| (address, 9)));
+    let [closed, silent] =
+        [9, SILENT].map(|port| targets(&[WEB[0], WEB[2]].map(|(address, _)| (address, port))));
+    let [web4, web6] = [&WEB[..2], &WEB[2..]].map(targets);
     let mut file = format!(
         r#"
 [run]
@@ -34,6 +37,9 @@ listeners = [
   {{ protocol = "tcp", port = 81,   forward = "closed" }},
   {{ protocol = "tcp", port = 8443, forward = "web", path = "terminate" }},
   {{ protocol = "tcp", port = 8444, forward = "closed", path = "terminate" }},
+  {{ protocol = "tcp", port = 8445, forward = "silent", path = "terminate" }},
+  {{ protocol = "tcp", port = 8446, forward = "web4", path = "terminate" }},
+  {{ protocol = "tcp", port = 8447, forward = "web6", path = "terminate" }},
   {{ protocol = "udp", port = 53,   forward = "dns" }},
   {{ protocol = "udp", port = 54,   forward = "closed" }},
 ]
@@ -41,6 +47,18 @@ listeners = [
 [[target_group]]
 name    = "web"
 targets = [{web}]
+
+[[target_group]]
+name    = "web4"
+targets = [{web4}]
+
+[[target_group]]
+name    = "web6"
+targets = [{web6}]
+
+[[target_group]]
+name    = "silent"
+targets = [{silent}]
 
 [[target_group]]
 name    = "closed"

@@ -1,6 +1,13 @@
 //! What one end has to send, and how far it has come.
 
-use wire::{Packet, mss_of};
+use wire::Packet;
+
+use super::options::Options;
+
+/// What a segment carries at most where no MSS is announced.
+pub const DEFAULT_MSS: u16 = 536;
+/// No announcement brings it below this.
+pub const LEAST_MSS: u16 = 48;
 
 #[derive(Debug)]
 pub(super) struct Sender {
@@ -27,14 +34,15 @@ impl Sender {
             next: 0,
             highest: 0,
             window: 1,
-            mss: 536,
+            mss: DEFAULT_MSS.into(),
         }
     }
 
-    /// Reads the other side's SYN.
-    pub(super) fn hear(&mut self, syn: &Packet, bytes: &[u8]) {
-        self.mss = usize::from(mss_of(bytes, syn).unwrap_or(536));
-        self.window = u32::from(u16::from_be_bytes([bytes[syn.transport + 14], bytes[syn.transport + 15]]));
+    /// Reads the other side's SYN, whose window is never shifted.
+    pub(super) fn hear(&mut self, syn: &Packet, bytes: &[u8], options: &Options) {
+        let mss = options.mss.filter(|mss| *mss > 0).unwrap_or(DEFAULT_MSS);
+        self.mss = mss.max(LEAST_MSS).into();
+        self.window = window_field(syn, bytes).into();
         if syn.flags.ack() {
             self.acknowledged = 1;
         }
@@ -59,4 +67,9 @@ impl Sender {
     pub(super) fn is_done(&self) -> bool {
         self.closing && self.acknowledged > self.finish()
     }
+}
+
+/// The window that a packet announces, not shifted.
+pub(super) fn window_field(packet: &Packet, bytes: &[u8]) -> u16 {
+    u16::from_be_bytes([bytes[packet.transport + 14], bytes[packet.transport + 15]])
 }

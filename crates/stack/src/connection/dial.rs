@@ -11,11 +11,12 @@ use crate::isn::interface_seed;
 use crate::{Stack, interface};
 
 impl Connection {
-    /// A connection to `to`, from the address and port `from`. Its SYN leaves with the first poll.
-    pub fn dial(stack: &mut Stack, from: SocketAddr, to: SocketAddr, now: Duration) -> Self {
-        let mut connection = Self::new(stack, from, to, now);
+    /// A connection to `to`, from the address and port `from`. Its SYN leaves with the first poll. `None` where the stack has no
+    /// place left.
+    pub fn dial(stack: &mut Stack, from: SocketAddr, to: SocketAddr, now: Duration) -> Option<Self> {
+        let mut connection = Self::new(stack, from, to, now)?;
         connection.connect(stack);
-        connection
+        Some(connection)
     }
 
     /// Takes note of a packet in answer to our SYN. A peer in TIME-WAIT from an older connection on our port answers with an ACK;

@@ -6,7 +6,7 @@ use super::Connection;
 
 impl Connection {
     /// Takes note that the path carries no more than `mtu`, as an ICMP error says that quotes a packet with this `sequence`
-    /// number. From here on no segment is larger; what is under way is sent again when its time comes.
+    /// number. From here on no segment is larger, and what is under way is sent again.
     ///
     /// Believed, and `true`, only if that packet holds data that is under way (RFC 5927): nobody else can know its number.
     /// What every path carries is not gone below.
@@ -18,14 +18,5 @@ impl Connection {
         let known = self.path_mtu.unwrap_or(usize::MAX);
         self.path_mtu = Some(mtu.clamp(least, known));
         true
-    }
-
-    /// Whether a byte with this number has been sent and is not acknowledged. smoltcp does not tell; it follows from where
-    /// the numbers began, what we have given it and what it still keeps.
-    fn is_under_way(&self, sequence: u32) -> bool {
-        let acknowledged = self.taken.wrapping_sub(self.socket().send_queue() as u32);
-        let first = self.beginning.sequence.wrapping_add(1).wrapping_add(acknowledged);
-        let sent = self.challenge.sent().map_or(0, |end| end.wrapping_sub(first) as i32);
-        i64::from(sequence.wrapping_sub(first)) < i64::from(sent)
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use stack::{Connection, Failure, InputError, Settings, Stack, State, relay};
 use wire::{FRAME_CAPACITY, Frame, Offload};
 
-use crate::world::{V4, V6};
+use crate::world::{V4, V6, plenty};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -65,14 +65,15 @@ struct Chain {
 impl Chain {
     fn new(addresses: [&str; 4]) -> Self {
         let [client, near, far, server] = addresses.map(|address| address.parse().unwrap());
-        let mut stack = Stack::new(Settings::new([1, 2]));
+        let mut stack = Stack::new(Settings::new([1, 2]), &plenty());
         let now = Duration::ZERO;
         let ends = [
             Connection::dial(&mut stack, client, near, now),
             Connection::accept(&mut stack, near, client, now),
             Connection::dial(&mut stack, far, server, now),
             Connection::accept(&mut stack, server, far, now),
-        ];
+        ]
+        .map(Option::unwrap);
         Self { stack, ends, lanes: std::array::from_fn(|_| Lane::new()), now }
     }
 
@@ -159,7 +160,7 @@ fn a_challenge_does_not_allocate() {
             chain.turn();
         }
         let [client, near] = [&chain.ends[0], &chain.ends[1]].map(Connection::local);
-        chain.ends[0] = Connection::dial(&mut chain.stack, client, near, chain.now);
+        chain.ends[0] = Connection::dial(&mut chain.stack, client, near, chain.now).unwrap();
         let before = ALLOCATIONS.get();
         while !chain.ends[3].state().is_over() {
             chain.turn();

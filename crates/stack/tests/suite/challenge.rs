@@ -7,7 +7,7 @@ use stack::{Connection, Failure, InputError, Settings, Stack, State, relay};
 use wire::{Checksum, Frame, Packet, TcpFlags, checksum_is_valid, parse};
 
 use crate::opening::{opened, settings};
-use crate::world::{V4, V6, World};
+use crate::world::{V4, V6, World, plenty};
 
 const RESET: State = State::Failed(Failure::Reset);
 const LATE: Result<(), InputError> = Err(InputError::LateSyn);
@@ -24,22 +24,22 @@ fn talk(world: &mut World) {
 /// The client forgets its connection, and dials again from the same port.
 fn forget(world: &mut World) {
     let (local, remote) = (world.ends[0].local(), world.ends[0].remote());
-    world.ends[0] = Connection::dial(&mut world.stacks[0], local, remote, world.now);
+    world.ends[0] = Connection::dial(&mut world.stacks[0], local, remote, world.now).unwrap();
 }
 
 /// The server takes the next SYN for a new connection.
 fn accept_anew(world: &mut World) {
     let (local, remote) = (world.ends[1].local(), world.ends[1].remote());
-    world.ends[1] = Connection::accept(&mut world.stacks[1], local, remote, world.now);
+    world.ends[1] = Connection::accept(&mut world.stacks[1], local, remote, world.now).unwrap();
     world.ends[1].ready();
     world.run(|ends| ends.iter().all(|end| end.state() == State::Open));
 }
 
 /// A SYN from the client's address that is not its own.
 fn another_syn(world: &World) -> Vec<u8> {
-    let mut stack = Stack::new(Settings { offload: false, ..Settings::new([8, 8]) });
+    let mut stack = Stack::new(Settings { offload: false, ..Settings::new([8, 8]) }, &plenty());
     let (local, remote) = (world.ends[0].local(), world.ends[0].remote());
-    let mut dialer = Connection::dial(&mut stack, local, remote, world.now);
+    let mut dialer = Connection::dial(&mut stack, local, remote, world.now).unwrap();
     let mut syn = Vec::new();
     dialer.poll(&mut stack, world.now, &mut |frame| syn = frame.bytes.to_vec());
     syn
@@ -162,7 +162,7 @@ fn what_was_sent_stays_sent_when_it_is_sent_again() {
     for lost in [0, 1000] {
         world.run_for(Duration::from_millis(500));
         world.weather.lost = lost;
-        world.ends[1].send(&[7; 100_000]);
+        world.ends[1].send(&[7; 30_000]);
     }
     world.run_for(Duration::from_millis(10));
     let (furthest, _) = read(&world.last[1]);
@@ -231,7 +231,7 @@ fn a_peer_that_forgets_while_opening_gets_another_connection() {
 fn accept_and_lose(world: &mut World) {
     forget(world);
     let (local, remote) = (world.ends[1].local(), world.ends[1].remote());
-    world.ends[1] = Connection::accept(&mut world.stacks[1], local, remote, world.now);
+    world.ends[1] = Connection::accept(&mut world.stacks[1], local, remote, world.now).unwrap();
     world.run_for(Duration::from_millis(100));
     world.weather.lost = 1000;
     world.ends[1].ready();
@@ -255,4 +255,23 @@ fn time_wait_lets_a_syn_go_unanswered() {
     forget(&mut world);
     accept_anew(&mut world);
     talk(&mut world);
+}
+
+#[test]
+fn two_ends_that_contradict_each_other_do_not_talk_for_ever() {
+    let mut world = plain(V4);
+    let mut other = World::pair(V4, Settings { offload: false, ..Settings::new([8, 8]) });
+    other.ends[1].ready();
+    other.run(|ends| ends.iter().all(|end| end.state() == State::Open));
+    std::mem::swap(&mut world.ends[1], &mut other.ends[1]);
+    std::mem::swap(&mut world.stacks[1], &mut other.stacks[1]);
+    let before = world.count;
+    for end in &mut world.ends {
+        end.send(b"to somebody else");
+    }
+    world.run_for(Duration::from_secs(60));
+    assert!(
+        !world.rejected.is_empty() && world.rejected.iter().all(|error| *error == InputError::Unacceptable)
+    );
+    assert!(world.count - before < 2 * 2 * 60 + 40, "challenges, and retransmits: {}", world.count - before);
 }

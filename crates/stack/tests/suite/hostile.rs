@@ -1,16 +1,18 @@
-//! Arbitrary segments from the right peer, in any state: never a panic, and memory and time stay bounded.
+//! Arbitrary segments from the right peer, in any state: never a panic, and memory and time stay bounded. Of all RSTs, one ends
+//! the connection.
 
 use std::time::Duration;
 
 use proptest::prelude::*;
-use stack::{Connection, Settings, Stack};
+use stack::{Connection, Failure, Settings, Stack, State};
 use wire::{Checksum, Frame, Offload, TcpFlags, parse};
 
-use crate::world::V6;
+use crate::segment::Segment;
+use crate::world::{V6, plenty};
 
 #[derive(Clone, Debug)]
 enum Step {
-    Segment(Segment),
+    Segment(Near),
     Send(usize),
     Receive(usize),
     Ready,
@@ -20,8 +22,8 @@ enum Step {
 }
 
 /// A segment, with its numbers relative to where the conversation is.
-#[derive(Clone, Debug)]
-struct Segment {
+#[derive(Clone, Debug, Default)]
+struct Near {
     flags: u8,
     sequence: i32,
     acknowledgement: i32,
@@ -36,6 +38,7 @@ fn distance() -> impl Strategy<Value = i32> {
         6 => -2..3i32,
         2 => -70_000..300_000i32,
         1 => any::<i32>(),
+        1 => prop::sample::select(vec![i32::MIN, i32::MIN + 1, i32::MAX - 1, i32::MAX, 1 << 30]),
     ]
 }
 
@@ -51,7 +54,7 @@ fn segment() -> impl Strategy<Value = Step> {
     let payload = prop_oneof![3 => Just(0usize), 2 => 1..2000usize, 1 => 30_000..65_000usize];
     (flags, distance(), distance(), window, options, payload).prop_map(
         |(flags, sequence, acknowledgement, window, options, payload)| {
-            Step::Segment(Segment { flags, sequence, acknowledgement, window, options, payload })
+            Step::Segment(Near { flags, sequence, acknowledgement, window, options, payload })
         },
     )
 }
@@ -75,34 +78,22 @@ struct Peer {
 }
 
 impl Peer {
-    fn packet(&mut self, segment: &Segment) -> Vec<u8> {
-        let addresses = V6.map(|address| address.parse().unwrap());
-        let [std::net::SocketAddr::V6(peer), std::net::SocketAddr::V6(own), ..] = addresses else {
-            panic!("these are IPv6")
+    fn packet(&mut self, near: &Near) -> Vec<u8> {
+        let [peer, own] = [V6[0], V6[1]].map(|address| address.parse().unwrap());
+        let segment = Segment {
+            flags: near.flags,
+            sequence: self.next.wrapping_add_signed(near.sequence),
+            acknowledgement: self.heard.wrapping_add_signed(near.acknowledgement),
+            window: near.window,
+            options: near.options.clone(),
+            payload: vec![7; near.payload],
         };
-        let mut options = segment.options.clone();
-        options.resize(segment.options.len().next_multiple_of(4), 0);
-        let header = 20 + options.len();
-        let sequence = self.next.wrapping_add_signed(segment.sequence);
-        let mut bytes = vec![0x60, 0, 0, 0, 0, 0, 6, 64];
-        bytes[4..6].copy_from_slice(&((header + segment.payload).min(65_535) as u16).to_be_bytes());
-        bytes.extend(peer.ip().octets());
-        bytes.extend(own.ip().octets());
-        bytes.extend(peer.port().to_be_bytes());
-        bytes.extend(own.port().to_be_bytes());
-        bytes.extend(sequence.to_be_bytes());
-        bytes.extend(self.heard.wrapping_add_signed(segment.acknowledgement).to_be_bytes());
-        bytes.extend([((header / 4) << 4) as u8, segment.flags]);
-        bytes.extend(segment.window.to_be_bytes());
-        bytes.extend([0; 4]);
-        bytes.extend(options);
-        bytes.resize(40 + header + segment.payload, 7);
-        if segment.sequence == 0 {
-            let flags = TcpFlags::new(segment.flags);
+        if near.sequence == 0 {
+            let flags = TcpFlags::new(near.flags);
             let controls = u32::from(flags.syn()) + u32::from(flags.fin());
-            self.next = self.next.wrapping_add(segment.payload as u32 + controls);
+            self.next = self.next.wrapping_add(near.payload as u32 + controls);
         }
-        bytes
+        segment.packet(peer, own)
     }
 
     fn hear(&mut self, frame: &Frame<'_>) {
@@ -111,29 +102,56 @@ impl Peer {
     }
 }
 
-fn survive(mut connection: Connection, stack: &mut Stack, steps: Vec<Step>) {
-    let mut peer = Peer { next: u32::MAX - 100_000, heard: 0 };
-    let mut now = Duration::ZERO;
-    let mut bytes = vec![0; 200_000];
-    for step in steps {
+/// One connection, and the peer that torments it.
+struct Torment {
+    stack: Stack,
+    connection: Connection,
+    peer: Peer,
+    now: Duration,
+}
+
+impl Torment {
+    fn new(dialled: bool) -> Self {
+        let mut stack = Stack::new(Settings::new([1, 2]), &plenty());
+        let [peer, own] = [V6[0], V6[1]].map(|address| address.parse().unwrap());
+        let now = Duration::ZERO;
+        let open = if dialled { Connection::dial } else { Connection::accept };
+        let connection = open(&mut stack, own, peer, now).unwrap();
+        Self { stack, connection, peer: Peer { next: u32::MAX - 100_000, heard: 0 }, now }
+    }
+
+    /// After a handshake.
+    fn opened() -> Self {
+        let mut torment = Self::new(false);
+        let options = vec![2, 4, 5, 160, 4, 2, 3, 3, 7, 0];
+        torment.step(Step::Segment(Near { flags: TcpFlags::SYN, options, ..Near::default() }));
+        torment.step(Step::Ready);
+        torment.step(Step::Segment(Near { flags: TcpFlags::ACK, window: 100, ..Near::default() }));
+        assert_eq!(torment.connection.state(), State::Open);
+        torment
+    }
+
+    fn step(&mut self, step: Step) {
+        let Self { stack, connection, peer, now } = self;
+        let mut bytes = vec![0; 200_000];
         match step {
             Step::Segment(segment) => {
                 let mut packet = peer.packet(&segment);
                 let offload = Offload { checksum: Checksum::Partial, segmentation: None };
                 let frame = Frame { offload, bytes: &mut packet };
-                let _ = connection.input(stack, &frame, now, &mut |frame| peer.hear(frame));
+                let _ = connection.input(stack, &frame, *now, &mut |frame| peer.hear(frame));
             }
             Step::Send(len) => _ = connection.send(&bytes[..len]),
             Step::Receive(len) => _ = connection.receive(&mut bytes[..len]),
             Step::Ready => connection.ready(),
             Step::Close => connection.close(),
             Step::Abort => connection.abort(),
-            Step::Wait(millis) => now += Duration::from_millis(millis),
+            Step::Wait(millis) => *now += Duration::from_millis(millis),
         }
         // A connection that has sent all that it may must not ask for attention again at once.
         let mut polls = 0;
-        while polls == 0 || connection.poll_at(stack, now).is_some_and(|at| at <= now) {
-            connection.poll(stack, now, &mut |frame| peer.hear(frame));
+        while polls == 0 || connection.poll_at(stack, *now).is_some_and(|at| at <= *now) {
+            connection.poll(stack, *now, &mut |frame| peer.hear(frame));
             polls += 1;
             assert!(polls < 10_000, "it spins in {:?}", connection.state());
         }
@@ -145,13 +163,23 @@ proptest! {
 
     #[test]
     fn no_segment_brings_a_connection_down(dialled: bool, steps in prop::collection::vec(step(), 1..60)) {
-        let mut stack = Stack::new(Settings::new([1, 2]));
-        let [peer, own] = [V6[0], V6[1]].map(|address| address.parse().unwrap());
-        let connection = if dialled {
-            Connection::dial(&mut stack, own, peer, Duration::ZERO)
-        } else {
-            Connection::accept(&mut stack, own, peer, Duration::ZERO)
-        };
-        survive(connection, &mut stack, steps);
+        let mut torment = Torment::new(dialled);
+        steps.into_iter().for_each(|step| torment.step(step));
+    }
+
+    #[test]
+    fn no_segment_brings_an_open_connection_down(steps in prop::collection::vec(step(), 1..60)) {
+        let mut torment = Torment::opened();
+        steps.into_iter().for_each(|step| torment.step(step));
+    }
+
+    #[test]
+    fn one_reset_ends_a_connection(sequence in distance(), flags: u8, taken in 0..3000usize, payload in 0..2usize) {
+        let mut torment = Torment::opened();
+        torment.step(Step::Segment(Near { flags: TcpFlags::ACK, payload: taken, ..Near::default() }));
+        let flags = flags & !(TcpFlags::SYN | TcpFlags::FIN) | TcpFlags::RST;
+        torment.step(Step::Segment(Near { flags, sequence, payload, ..Near::default() }));
+        let ended = torment.connection.state() == State::Failed(Failure::Reset);
+        prop_assert_eq!(ended, sequence == 0);
     }
 }

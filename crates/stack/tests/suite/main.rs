@@ -5,8 +5,17 @@
 mod allocation;
 mod bytes;
 mod challenge;
+mod corpus;
+mod endings;
 mod hostile;
+mod loss;
+mod memory;
+mod oddities;
 mod opening;
+mod path;
 mod path_mtu;
 mod relaying;
+mod rules;
+mod script;
+mod segment;
 mod world;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stack::{Connection, Failure, InputError, Settings, Stack, State};
 use wire::{Frame, Offload, mss_of, parse};
 
-use crate::world::{Stream, V4, V6, World};
+use crate::world::{Stream, V4, V6, World, plenty};
 
 pub(crate) fn settings() -> Settings {
     Settings::new([3, 5])
@@ -64,10 +64,10 @@ fn a_client_that_gives_up_resets_what_waits_for_it() {
 
 #[test]
 fn impossible_addresses_are_refused_at_once() {
-    let mut stack = Stack::new(settings());
+    let mut stack = Stack::new(settings(), &plenty());
     let mut dial = |from: &str, to: &str| {
         let (from, to) = (from.parse().unwrap(), to.parse().unwrap());
-        let mut connection = Connection::dial(&mut stack, from, to, Duration::ZERO);
+        let mut connection = Connection::dial(&mut stack, from, to, Duration::ZERO).unwrap();
         connection.poll(&mut stack, Duration::ZERO, &mut |_| ());
         connection.state()
     };
@@ -84,13 +84,13 @@ fn impossible_addresses_are_refused_at_once() {
 
 #[test]
 fn frames_of_others_and_damaged_ones_are_rejected() {
-    let mut stack = Stack::new(Settings { offload: false, ..settings() });
+    let mut stack = Stack::new(Settings { offload: false, ..settings() }, &plenty());
     let [client, server, other] = [V4[0], V4[1], V4[2]].map(|address| address.parse().unwrap());
     let mut syn = Vec::new();
-    let mut dialer = Connection::dial(&mut stack, client, server, Duration::ZERO);
+    let mut dialer = Connection::dial(&mut stack, client, server, Duration::ZERO).unwrap();
     dialer.poll(&mut stack, Duration::ZERO, &mut |frame| syn = frame.bytes.to_vec());
     let mut input = |local, remote, bytes: &[u8], offload| {
-        let mut connection = Connection::accept(&mut stack, local, remote, Duration::ZERO);
+        let mut connection = Connection::accept(&mut stack, local, remote, Duration::ZERO).unwrap();
         let frame = Frame { offload, bytes: &mut bytes.to_vec() };
         connection.input(&mut stack, &frame, Duration::ZERO, &mut |_| panic!("there is nothing to say"))
     };
@@ -107,9 +107,9 @@ fn frames_of_others_and_damaged_ones_are_rejected() {
 #[test]
 fn the_mss_follows_from_the_mtu() {
     for (addresses, mtu, mss) in [(V4, 1500, 1460), (V6, 1500, 1440), (V4, 8405, 8365), (V4, 0, 1240)] {
-        let mut stack = Stack::new(Settings { mtu, ..settings() });
+        let mut stack = Stack::new(Settings { mtu, ..settings() }, &plenty());
         let [client, server] = [addresses[0], addresses[1]].map(|address| address.parse().unwrap());
-        let mut dialer = Connection::dial(&mut stack, client, server, Duration::ZERO);
+        let mut dialer = Connection::dial(&mut stack, client, server, Duration::ZERO).unwrap();
         let mut announced = None;
         dialer.poll(&mut stack, Duration::ZERO, &mut |frame| {
             announced = mss_of(frame.bytes, &parse(frame.bytes).unwrap());

@@ -10,6 +10,7 @@ mod links;
 mod names;
 mod run;
 mod service;
+mod size;
 mod tree;
 
 use toml::de::DeTable;
@@ -21,9 +22,10 @@ pub(crate) use links::DeclaredLink;
 pub(crate) use names::NamespaceRef;
 pub use run::Origin;
 pub(crate) use service::{DeclaredListener, DeclaredService};
+pub(crate) use size::Size;
 
 use crate::problem::{Place, Problem, Problems, Read};
-use crate::{Endpoint, FlowLimits, Run, Topology, build, check};
+use crate::{Endpoint, FlowLimits, Run, TerminateLimits, Topology, build, check};
 use names::Names;
 use tree::{Keys, Table};
 
@@ -57,6 +59,7 @@ impl Topology {
 pub(crate) struct Declared<'t> {
     pub(crate) run: Read<Run>,
     pub(crate) flows: Read<FlowLimits>,
+    pub(crate) terminate: Read<TerminateLimits>,
     pub(crate) services: Vec<Read<DeclaredService<'t>>>,
     pub(crate) groups: Vec<Read<DeclaredGroup<'t>>>,
     pub(crate) endpoints: Vec<Read<DeclaredEndpoint<'t>>>,
@@ -67,7 +70,6 @@ impl<'t> Declared<'t> {
         if root.get("service").is_none() {
             root.report_missing("service", "declare one under [[service]]");
         }
-        run::refuse_terminate(root);
         let services = root.tables("service", &DeclaredService::KEYS);
         let groups = root.tables("target_group", &DeclaredGroup::KEYS);
         let endpoints = root.tables("endpoint", &DeclaredEndpoint::KEYS);
@@ -81,6 +83,7 @@ impl<'t> Declared<'t> {
         Self {
             run: run::read_run(root, origin),
             flows: run::read_flows(root),
+            terminate: run::read_terminate(root),
             services: services.into_iter().map(service).collect(),
             groups: groups.into_iter().map(group).collect(),
             endpoints: endpoints.into_iter().map(endpoint).collect(),

@@ -1,11 +1,12 @@
-//! `[run]` and `[flows]`: how the instance runs, and its name where the file gives none.
+//! `[run]`, `[flows]` and `[terminate]`: how the instance runs, and its name where the file gives none.
 
 use std::path::PathBuf;
 
 use super::names::{MAX_INSTANCE, instance, is_name_character};
+use super::size::Size;
 use super::tree::{Bounds, Keys, Table};
 use crate::problem::Read;
-use crate::{DeviceBackend, Expiry, FlowLimits, IcmpPolicy, Run, Steering};
+use crate::{DeviceBackend, Expiry, FlowLimits, IcmpPolicy, Run, Steering, TerminateLimits};
 
 /// Where a topology comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,12 +44,15 @@ const TIME_SCALE: Bounds<u32> = Bounds { what: "a factor for idle time-outs", ra
 const PORTS: Bounds<usize> =
     Bounds { what: "a number of source ports", range: 1..=55_000, why: ": the real thing has 55000" };
 const CAPACITY: Bounds<usize> = Bounds { what: "a number of flows", range: 1024..=16_777_216, why: "" };
+const MEMORY: Bounds<Size> =
+    Bounds { what: "an amount of memory", range: Size::mib(16)..=Size::mib(1 << 20), why: "" };
 
 const DEVICES: [(&str, DeviceBackend); 2] =
     [("offload", DeviceBackend::Offload), ("plain", DeviceBackend::Plain)];
 
 const DEFAULT_MTU: u16 = 8500;
 const DEFAULT_CAPACITY: usize = 262_144;
+const DEFAULT_MEMORY: Size = Size::mib(1024);
 /// How far the real thing's MSS ceiling (8365) lies below its MTU (8500).
 const MSS_BELOW_MTU: u16 = 135;
 /// The least that a segment takes of the MTU for itself, over IPv4: its two headers.
@@ -59,8 +63,7 @@ const RUN_KEYS: Keys = Keys {
     later: &[],
 };
 const FLOWS_KEYS: Keys = Keys { known: &["capacity", "ports", "expiry"], later: &[] };
-const TERMINATE_KEYS: Keys =
-    Keys { known: &[], later: &[("memory", "terminated connections have buffers of a fixed size")] };
+const TERMINATE_KEYS: Keys = Keys { known: &["memory"], later: &[] };
 
 /// `[run]`, with defaults for what it leaves out.
 pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
@@ -132,9 +135,11 @@ pub(super) fn read_flows(root: &Table<'_>) -> Read<FlowLimits> {
     })
 }
 
-/// Refuses what `[terminate]` says: nothing of it is honoured yet.
-pub(super) fn refuse_terminate(root: &Table<'_>) {
-    root.section("terminate", &TERMINATE_KEYS);
+/// `[terminate]`, with defaults for what it leaves out.
+pub(super) fn read_terminate(root: &Table<'_>) -> Read<TerminateLimits> {
+    let table = root.section("terminate", &TERMINATE_KEYS);
+    let memory = table.optional("memory", |value| value.size(&MEMORY));
+    Ok(TerminateLimits { memory: memory?.unwrap_or(DEFAULT_MEMORY).0 })
 }
 
 /// FNV-1a in 64 bits: short, and the same in every version of sidegate.

@@ -10,6 +10,7 @@ use std::ops::RangeInclusive;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::size::Size;
 use crate::problem::{Key, Place, Problems, Read, Reported, nearest, suggest};
 
 /// The keys that a table may hold.
@@ -162,6 +163,15 @@ impl<'t> Value<'t> {
             .and_then(|number| T::try_from(number).ok())
             .filter(|number| range.contains(number))
             .ok_or_else(|| self.refuse(format!("{number} is not {what}"), format!("write one {limits}")))
+    }
+
+    /// A number of bytes within bounds.
+    pub(super) fn size(&self, bounds: &Bounds<Size>) -> Read<Size> {
+        let Bounds { what, range, why } = bounds;
+        let remedy = format!("write {what} from \"{}\" to \"{}\"{why}", range.start(), range.end());
+        let written = self.text(&remedy)?;
+        let size = Size::parse(written).filter(|size| range.contains(size));
+        size.ok_or_else(|| self.refuse(format!("{written:?} is not {what}"), remedy))
     }
 
     /// One of `words`; those in `later` will mean something one day.

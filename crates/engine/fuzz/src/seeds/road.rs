@@ -73,11 +73,15 @@ pub(super) fn terminated(asker: Asker) -> Vec<Story> {
         answer(0, says(FIN | ACK, 0)),
         answer(0, says(ACK, 0)),
     ];
+    // The last FIN comes once more, when all is over.
+    let closing = [(0, SYN | ACK), (0, ACK), (0, FIN | ACK), (1, FIN | ACK), (0, ACK), (1, FIN | ACK)]
+        .map(|(back, flags)| answer(back, says(flags, 0)));
     let across = [(SYN | ACK, 0), (ACK, 100), (ACK, 1000), (ACK, 0)]
         .map(|(flags, payload)| treated(answering(0, says(flags, payload)), other_worker()));
     let elsewhere = [&[ask(asker, TERMINATE, says(SYN, 0))], &across[..]].concat();
     vec![
         ("terminate", PLAIN, talk.clone()),
+        ("terminate-fin-again", PLAIN, [&[ask(asker, TERMINATE, says(SYN, 0))], &closing[..]].concat()),
         ("terminate-plain-devices", Setting { plain_devices: true, ..PLAIN }, talk),
         ("terminate-other-worker", TWO_WORKERS, elsewhere.clone()),
         ("terminate-full-rings", Setting { full_rings: true, ..TWO_WORKERS }, elsewhere),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use engine::Message;
+
 use super::*;
 
 /// A TCP packet with the largest window.
@@ -26,6 +28,10 @@ struct Terminated {
 impl Terminated {
     fn open(ends: Ends, workers: usize) -> Self {
         let mut lab = Lab::new(workers);
+        for worker in &mut lab.workers {
+            // Each segment is a packet then, and its size can be seen.
+            worker.message(Message::Offload(false), Duration::ZERO, &mut Said::default());
+        }
         let (provider, [consumer, _]) = (lab.provider, lab.consumers);
         let (client, interface) = ((ends.client, 40_001), (ends.interface, 8443));
         let said = lab.input(consumer, &wide(tcp(client, interface, SYN, (1, 0), &[])));

@@ -1,6 +1,8 @@
-//! What each step of a packet's road costs: parse, table, tracking, rewrite, counters, and the whole.
+//! What each step of a packet's road costs: parse, table, tracking, rewrite, counters, and the whole, on either path.
 
 #![allow(clippy::unwrap_used, missing_docs)] // a benchmark that cannot be set up may end at once
+
+mod terminate;
 
 use std::hint::black_box;
 use std::path::Path;
@@ -36,7 +38,7 @@ const CONSUMER: DeviceId = DeviceId(1);
 const NOW: Duration = Duration::from_secs(1);
 const FLOWS: u32 = 64 * 1024;
 
-criterion_group!(benches, steps, table, whole);
+criterion_group!(benches, steps, table, whole, terminate::among_many);
 criterion_main!(benches);
 
 fn steps(criterion: &mut Criterion) {
@@ -203,7 +205,8 @@ fn known_among_many(group: &mut BenchmarkGroup<'_, WallTime>) {
             b.iter_batched_ref(
                 || (0..size).map(|_| udp(next() as u16 + 1)).collect::<Vec<_>>(),
                 |packets| {
-                    let mut frames: ArrayVec<Frame<'_>, 8> = packets.iter_mut().map(partial).collect();
+                    let mut frames: ArrayVec<Frame<'_>, 8> =
+                        packets.iter_mut().map(|bytes| partial(bytes)).collect();
                     worker.input(CONSUMER, &mut frames, NOW, &mut sink);
                 },
                 BatchSize::SmallInput,
@@ -226,7 +229,7 @@ fn udp(port: u16) -> Vec<u8> {
     bytes
 }
 
-fn partial(bytes: &mut Vec<u8>) -> Frame<'_> {
+fn partial(bytes: &mut [u8]) -> Frame<'_> {
     Frame { offload: Offload { checksum: Checksum::Partial, segmentation: None }, bytes }
 }
 

@@ -1,0 +1,177 @@
+//! What a packet costs that ends in our own TCP, of one flow among few and among many: their peers are made of packets, and
+//! say what a kernel would say.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use criterion::{Criterion, Throughput};
+use engine::{Egress, Event, HandOverFull, Message, Output, Shared, Verdict, Worker, WorkerId};
+use topology::{DeviceId, Origin, Topology};
+use wire::{ANSWER_CAPACITY, Addr, Answer, Frame, Packet, TcpFlags, parse};
+
+use crate::{CONSUMER, NOW, PROVIDER, partial, steps_through};
+
+/// A table of its size: the sweep for idle flows costs each exchange the same among few and among many.
+const FILE: &str = r#"
+[flows]
+capacity = 16384
+[[service]]
+name = "s"
+namespace = "p"
+nodes = [{ address = "10.2.9.1" }]
+listeners = [{ protocol = "tcp", port = 80, forward = "g", path = "terminate" }]
+[[target_group]]
+name = "g"
+targets = [{ address = "10.2.0.2", port = 8080 }]
+[[endpoint]]
+name = "e"
+service = "s"
+namespace = "c"
+interfaces = [{ address = "10.1.9.50" }]
+"#;
+const DOOR: [u8; 4] = [10, 1, 9, 50];
+const CLIENT: [u8; 4] = [10, 1, 0, 2];
+const PAYLOAD: usize = 100;
+/// From one exchange of a flow to its next, on average: long enough for its timers, among few as among many.
+const BETWEEN: Duration = Duration::from_millis(20);
+/// Of a sweep, as the runtime gives it.
+const BUDGET: usize = 4096;
+
+/// Requests of 100 bytes, passed on to the target, and the target's acknowledgements: two packets in for each, and what they
+/// cause.
+pub(crate) fn among_many(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("terminate");
+    for (flows, batch) in [(10, 1), (10_000, 1), (10, 8), (10_000, 8)] {
+        let mut crowd = Crowd::connected(flows);
+        let mut next = steps_through(flows);
+        group.throughput(Throughput::Elements(2 * batch));
+        let name = format!("segments and their acknowledgements, {flows} flows, {batch} at a time");
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let chosen: ArrayVec<usize, 8> = (0..batch).map(|_| next() as usize).collect();
+                crowd.exchange(&chosen);
+            });
+        });
+    }
+}
+
+/// A worker with open flows, and where their peers stand.
+struct Crowd {
+    worker: Worker,
+    now: Duration,
+    /// From one exchange to the next, of whichever flow.
+    pace: Duration,
+    heard: Heard,
+    flows: Vec<Flow>,
+}
+
+/// The last segments that both peers of a flow have said.
+struct Flow {
+    consumer: Answer,
+    target: Answer,
+    /// Where the target's packets come from and go to.
+    node: Ends,
+}
+
+type Ends = ((Addr, u16), (Addr, u16));
+
+/// What the worker says: the last packet to each side.
+#[derive(Default)]
+struct Heard {
+    last: [Option<Packet>; 2],
+}
+
+impl Output for Heard {
+    fn forward(&mut self, _: &mut Frame<'_>, _: Egress) {}
+    fn emit(&mut self, frame: &mut Frame<'_>, Egress::Device(device): Egress) {
+        self.last[device.index()] = parse(frame.bytes).ok();
+    }
+    fn hand_over(&mut self, _: WorkerId, _: DeviceId, _: &Frame<'_>) -> Result<(), HandOverFull> {
+        Err(HandOverFull)
+    }
+    fn verdict(&mut self, _: usize, _: Verdict) {}
+    fn event(&mut self, _: Event) {}
+}
+
+impl Crowd {
+    fn connected(flows: u32) -> Self {
+        let topology = Topology::parse(FILE, &Origin::new(Path::new("/bench.toml"))).unwrap();
+        let shared = Arc::new(Shared::new(Arc::new(topology), 1, [1, 2, 3, 4]));
+        let mut worker = Worker::new(shared, WorkerId(0), [5, 6]);
+        let mut heard = Heard::default();
+        for device in [PROVIDER, CONSUMER] {
+            worker.message(Message::Attach(device), NOW, &mut heard);
+        }
+        let mut crowd = Self { worker, now: NOW, pace: BETWEEN / flows, heard, flows: Vec::new() };
+        for number in 0..flows {
+            let flow = crowd.connect(number as u16 + 1);
+            crowd.flows.push(flow);
+            crowd.exchange(&[number as usize]);
+        }
+        crowd
+    }
+
+    /// The handshake of one flow, on either side.
+    fn connect(&mut self, port: u16) -> Flow {
+        let client = ends_of_consumer(port);
+        let syn = segment(TcpFlags::SYN, 1000, 0);
+        self.input(CONSUMER, &mut [said(client, syn, 0)]);
+        let to_target = self.heard.last[PROVIDER.index()].unwrap();
+        let node =
+            ((to_target.destination, to_target.destination_port), (to_target.source, to_target.source_port));
+        let answer = segment(TcpFlags::SYN | TcpFlags::ACK, 2000, to_target.sequence.wrapping_add(1));
+        self.input(PROVIDER, &mut [said(node, answer, 0)]);
+        let to_consumer = self.heard.last[CONSUMER.index()].unwrap();
+        let consumer = segment(TcpFlags::ACK, 1001, to_consumer.sequence.wrapping_add(1));
+        self.input(CONSUMER, &mut [said(client, consumer, 0)]);
+        let target = segment(TcpFlags::ACK, 2001, to_target.sequence.wrapping_add(1));
+        Flow { consumer, target, node }
+    }
+
+    /// One exchange of each of these flows.
+    fn exchange(&mut self, numbers: &[usize]) {
+        self.now += self.pace * numbers.len() as u32;
+        let (mut requests, mut acknowledgements) = (ArrayVec::<_, 8>::new(), ArrayVec::<_, 8>::new());
+        for &number in numbers {
+            let Flow { consumer, target, node } = &mut self.flows[number];
+            requests.push(said(ends_of_consumer(number as u16 + 1), *consumer, PAYLOAD));
+            consumer.sequence = consumer.sequence.wrapping_add(PAYLOAD as u32);
+            target.acknowledgement = target.acknowledgement.wrapping_add(PAYLOAD as u32);
+            acknowledgements.push(said(*node, *target, 0));
+        }
+        self.input(CONSUMER, &mut requests);
+        self.input(PROVIDER, &mut acknowledgements);
+        if self.worker.next_deadline() <= self.now {
+            self.worker.expire(self.now, BUDGET, &mut self.heard);
+        }
+    }
+
+    fn input(&mut self, device: DeviceId, packets: &mut [Said]) {
+        let mut frames: ArrayVec<Frame<'_>, 8> =
+            packets.iter_mut().map(|(bytes, len)| partial(&mut bytes[..*len])).collect();
+        self.worker.input(device, &mut frames, self.now, &mut self.heard);
+    }
+}
+
+/// A packet, and its length.
+type Said = ([u8; ANSWER_CAPACITY + PAYLOAD], usize);
+
+/// What one end says to the other, with so many zeros.
+fn said((from, to): Ends, segment: Answer, payload: usize) -> Said {
+    let (mut header, mut bytes) = ([0; ANSWER_CAPACITY], [0; ANSWER_CAPACITY + PAYLOAD]);
+    let headers = segment.write_between(from, to, &mut header);
+    let len = headers + payload;
+    bytes[..headers].copy_from_slice(&header[..headers]);
+    bytes[2..4].copy_from_slice(&(len as u16).to_be_bytes());
+    (bytes, len)
+}
+
+fn ends_of_consumer(port: u16) -> Ends {
+    ((Addr::v4(CLIENT), port), (Addr::v4(DOOR), 80))
+}
+
+const fn segment(flags: u8, sequence: u32, acknowledgement: u32) -> Answer {
+    Answer { flags: TcpFlags::new(flags), sequence, acknowledgement, window: u16::MAX, timestamps: None }
+}

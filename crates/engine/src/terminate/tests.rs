@@ -1,0 +1,104 @@
+//! A panic within one flow's TCP, among others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flow::Cause;
+use topology::{DeviceId, Origin, Topology};
+use wire::{ANSWER_CAPACITY, Answer, Frame, TcpFlags};
+
+use super::fence::tests::plant;
+use crate::contract::{Egress, Event, HandOverFull, Message, Output, WorkerId};
+use crate::verdict::Verdict;
+use crate::{Shared, Worker};
+
+const FILE: &str = r#"
+[[service]]
+name = "s"
+namespace = "p"
+nodes = [{ address = "10.2.9.1" }]
+listeners = [{ protocol = "tcp", port = 80, forward = "g", path = "terminate" }]
+[[target_group]]
+name = "g"
+targets = [{ address = "10.2.0.2", port = 8080 }]
+[[endpoint]]
+name = "e"
+service = "s"
+namespace = "c"
+interfaces = [{ address = "10.1.9.50" }]
+"#;
+const CONSUMER: DeviceId = DeviceId(1);
+
+#[derive(Default)]
+struct Said {
+    /// The devices that a RST went to.
+    resets: Vec<DeviceId>,
+    frames: usize,
+    causes: Vec<Cause>,
+}
+
+impl Output for Said {
+    fn forward(&mut self, _: &mut Frame<'_>, _: Egress) {}
+
+    fn emit(&mut self, frame: &mut Frame<'_>, Egress::Device(device): Egress) {
+        self.frames += 1;
+        if wire::parse(frame.bytes).unwrap().flags.rst() {
+            self.resets.push(device);
+        }
+    }
+
+    fn hand_over(&mut self, _: WorkerId, _: DeviceId, _: &Frame<'_>) -> Result<(), HandOverFull> {
+        Ok(())
+    }
+
+    fn verdict(&mut self, _: usize, _: Verdict) {}
+
+    fn event(&mut self, event: Event) {
+        if let Event::FlowClosed { cause, .. } = event {
+            self.causes.push(cause);
+        }
+    }
+}
+
+/// A consumer's SYN from this port, at this second.
+fn syn(worker: &mut Worker, port: u16, second: u64) -> Said {
+    let syn = Answer {
+        flags: TcpFlags::new(TcpFlags::SYN),
+        sequence: 1000,
+        acknowledgement: 0,
+        window: 1000,
+        timestamps: None,
+    };
+    let mut buffer = [0; ANSWER_CAPACITY];
+    let [client, interface] =
+        ["10.1.0.2", "10.1.9.50"].map(|ip| ip.parse::<std::net::IpAddr>().unwrap().into());
+    let len = syn.write_between((client, port), (interface, 80), &mut buffer);
+    let mut said = Said::default();
+    let now = Duration::from_secs(second);
+    worker.input(CONSUMER, &mut [Frame::plain(&mut buffer[..len])], now, &mut said);
+    said
+}
+
+#[test]
+fn a_panic_ends_one_flow_tells_its_peers_and_leaves_the_others_alone() {
+    let topology = Topology::parse(FILE, &Origin::new("/s.toml")).unwrap();
+    let shared = Arc::new(Shared::new(Arc::new(topology), 1, [1, 2, 3, 4]));
+    let mut worker = Worker::new(Arc::clone(&shared), WorkerId(0), [5, 6]);
+    for device in [DeviceId(0), CONSUMER] {
+        worker.message(Message::Attach(device), Duration::ZERO, &mut Said::default());
+    }
+    for port in [1, 2] {
+        assert_eq!(syn(&mut worker, port, 0).frames, 1, "it is dialled");
+    }
+    plant();
+    let said = syn(&mut worker, 1, 0);
+    assert_eq!((said.causes, said.resets), (vec![Cause::Panicked], vec![DeviceId(0), CONSUMER]));
+    assert_eq!((worker.terminated(), shared.flows().live()), (1, 1));
+    let mut said = Said::default();
+    worker.expire(Duration::from_secs(2), 100, &mut said);
+    assert_eq!((said.frames, said.resets.len()), (1, 0), "the other one dials again");
+    plant();
+    worker.expire(Duration::from_secs(10), 100, &mut said);
+    assert_eq!((said.causes, worker.terminated()), (vec![Cause::Panicked], 0));
+    assert_eq!(syn(&mut worker, 3, 10).frames, 1, "and newcomers come in");
+}

@@ -1,0 +1,120 @@
+//! How terminated connections end, what is remembered of them, and who is told.
+
+use super::*;
+
+#[test]
+fn a_fin_that_comes_once_more_is_acknowledged_once_more() {
+    for first in [Who::Near, Who::Far] {
+        let mut lab = Lab::new(1);
+        let mut talk = Talk::open(&mut lab, 0, 1000, Duration::ZERO);
+        let last = if first == Who::Near { Who::Far } else { Who::Near };
+        let end = talk.close(&mut lab, first, Duration::ZERO);
+        assert_eq!((closed(&end), lab.workers[0].terminated()), (vec![Cause::Finished], 0));
+        let end = talk.end(last);
+        let fin = tcp(end.own, end.other, FIN | ACK, (end.next.wrapping_sub(1), end.expected), &[]);
+        let said = lab.input_at(0, end.device, &fin, seconds(59));
+        assert_eq!(reason(&said), Reason::TimeWait);
+        let [answer] = end.heard(&said)[..] else { panic!("{:?}", said.sent) };
+        assert_eq!(
+            (answer.flags.bits(), answer.acknowledgement, answer.sequence),
+            (ACK, end.next, end.expected)
+        );
+        // What asks for nothing gets nothing.
+        for quiet in [end.packet(ACK, &[]), end.packet(RST, &[])] {
+            let said = lab.input_at(0, end.device, &quiet, seconds(59));
+            assert_eq!((reason(&said), said.sent.len()), (Reason::TimeWait, 0));
+        }
+        let said = lab.input_at(0, end.device, &fin, seconds(60));
+        assert_eq!(said.verdicts[0].reason.outcome(), engine::Outcome::Answered, "it is forgotten");
+        assert!(end.heard(&said)[0].flags.rst());
+    }
+}
+
+#[test]
+fn on_the_tuple_of_a_closed_connection_a_new_one_opens_at_once() {
+    for first in [Who::Near, Who::Far] {
+        let mut lab = Lab::new(1);
+        Talk::open(&mut lab, 0, 1000, Duration::ZERO).close(&mut lab, first, Duration::ZERO);
+        let mut again = Talk::open(&mut lab, 0, 1000, seconds(1));
+        let said = again.say(&mut lab, Who::Near, ACK, b"hello", seconds(1));
+        assert_eq!(again.far.heard(&said)[0].payload_len(), 5);
+    }
+}
+
+#[test]
+fn a_consumer_that_does_not_complete_its_handshake_has_thirty_seconds() {
+    let mut lab = Lab::new(1);
+    let (mut talk, _) = Talk::begin(&mut lab, 0, 1000, Duration::ZERO);
+    talk.say(&mut lab, Who::Far, SYN | ACK, &[], Duration::ZERO);
+    assert_eq!(closed(&talk.pass(&mut lab, Duration::from_millis(29_999))), []);
+    let said = talk.pass(&mut lab, seconds(31));
+    assert_eq!(closed(&said), [Cause::Unanswered]);
+    assert!(talk.far.heard(&said).last().unwrap().flags.rst(), "its target need not wait");
+}
+
+#[test]
+fn what_is_silent_for_too_long_ends_in_silence_and_is_told_when_it_speaks() {
+    for who in [Who::Near, Who::Far] {
+        let mut lab = Lab::new(1);
+        let mut talk = Talk::open(&mut lab, 0, 1000, Duration::ZERO);
+        assert_eq!(closed(&talk.pass(&mut lab, Duration::from_millis(349_999))), []);
+        let said = talk.pass(&mut lab, seconds(351));
+        assert_eq!((closed(&said), said.sent.len()), (vec![Cause::Idle], 0));
+        let said = talk.say(&mut lab, who, ACK, b"hello", seconds(352));
+        assert_eq!(reason(&said), Reason::ExpiredFlowHit);
+        assert!(talk.end(who).heard(&said)[0].flags.rst());
+    }
+}
+
+#[test]
+fn both_ends_are_told_at_once_where_that_is_wanted() {
+    let file = FILE.replacen("capacity = 4096", "capacity = 4096\nexpiry = \"reset\"", 1);
+    let mut lab = Lab::of(&file, 1);
+    let mut talk = Talk::open(&mut lab, 0, 1000, Duration::ZERO);
+    let said = talk.pass(&mut lab, seconds(351));
+    assert_eq!(closed(&said), [Cause::Idle]);
+    for end in [&talk.near, &talk.far] {
+        let [reset] = end.heard(&said)[..] else { panic!("{:?}", said.sent) };
+        assert!(reset.flags.rst());
+    }
+}
+
+#[test]
+fn a_keep_alive_keeps_a_connection_alive() {
+    for who in [Who::Near, Who::Far] {
+        let mut lab = Lab::new(1);
+        let mut talk = Talk::open(&mut lab, 0, 1000, Duration::ZERO);
+        for now in [300, 600, 900].map(seconds) {
+            let end = talk.end(who);
+            let probe = tcp(end.own, end.other, ACK, (end.next.wrapping_sub(1), end.expected), &[]);
+            let said = lab.input_at(0, end.device, &probe, now);
+            assert_eq!(end.heard(&said)[0].acknowledgement, end.next, "and is answered");
+            assert_eq!(closed(&talk.pass(&mut lab, now + seconds(300))), []);
+        }
+        assert_eq!(closed(&talk.pass(&mut lab, seconds(1260))), [Cause::Idle]);
+    }
+}
+
+#[test]
+fn a_half_closed_connection_may_be_silent_for_as_long_as_any() {
+    let mut lab = Lab::new(1);
+    let mut talk = Talk::open(&mut lab, 0, 1000, Duration::ZERO);
+    talk.say(&mut lab, Who::Near, FIN | ACK, &[], Duration::ZERO);
+    talk.say(&mut lab, Who::Far, ACK, &[], Duration::ZERO);
+    assert_eq!(closed(&talk.pass(&mut lab, seconds(349))), []);
+    assert_eq!(closed(&talk.pass(&mut lab, seconds(351))), [Cause::Idle]);
+}
+
+/// A consumer that keeps its side alive does not keep a relay whose target is gone.
+#[test]
+fn who_acknowledges_nothing_for_too_long_is_gone() {
+    let mut lab = Lab::new(1);
+    let mut talk = Talk::open(&mut lab, 0, 1000, Duration::ZERO);
+    let said = talk.say(&mut lab, Who::Near, ACK, b"hello", Duration::ZERO);
+    assert_eq!(talk.far.heard(&said)[0].payload_len(), 5);
+    for now in (10..340).step_by(10).map(seconds) {
+        assert_eq!(closed(&talk.pass(&mut lab, now)), []);
+        talk.say(&mut lab, Who::Near, ACK, &[], now);
+    }
+    assert_eq!(closed(&talk.pass(&mut lab, seconds(351))), [Cause::Idle]);
+}

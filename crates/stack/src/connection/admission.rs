@@ -1,0 +1,90 @@
+//! What is let in, what is said to what is not, and what a SYN and a RST have done once they are in.
+
+use std::time::Duration;
+
+use smoltcp::socket::tcp::State as Tcp;
+use wire::{ANSWER_CAPACITY, Frame, Packet};
+
+use super::{Connection, Failure, InputError};
+use crate::clock;
+use crate::guard::{Judgement, has_ended, judge};
+
+impl Connection {
+    /// Turns away a packet that the guard does not let pass, and answers it as it should be. `None`: it passes.
+    pub(super) fn turn_away(
+        &mut self,
+        packet: &Packet,
+        now: Duration,
+        emit: &mut impl FnMut(&mut Frame<'_>),
+    ) -> Option<Result<(), InputError>> {
+        let tcp = self.socket().state();
+        // Both sides have closed, and the owner still keeps it: smoltcp would answer with a RST.
+        if tcp == Tcp::Closed && self.failure.is_none() {
+            return Some(Err(if packet.flags.syn() {
+                InputError::LateSyn
+            } else {
+                InputError::Unacceptable
+            }));
+        }
+        match judge(packet, tcp, self.expected(), &self.standing, self.bytes.window.offered()) {
+            Judgement::Pass => None,
+            Judgement::Ignore(why) => Some(Err(why)),
+            Judgement::Challenge(why) => {
+                self.acknowledge(packet, now, emit);
+                Some(Err(why))
+            }
+            Judgement::Acknowledge => {
+                self.acknowledge(packet, now, emit);
+                Some(Ok(()))
+            }
+        }
+    }
+
+    /// Takes note of a SYN that a socket in the state `before` has made its peer's.
+    pub(super) fn note_syn(&mut self, before: Tcp, packet: &Packet, bytes: &[u8]) {
+        let after = self.socket().state();
+        if matches!(before, Tcp::Listen | Tcp::SynSent)
+            && matches!(after, Tcp::SynReceived | Tcp::Established)
+        {
+            self.bytes.window.begin(packet.sequence.wrapping_add(1));
+            self.standing.note_syn(packet, bytes);
+            self.sending.note_syn(packet, bytes);
+        }
+    }
+
+    /// The number that is expected next from the peer; any, before its SYN.
+    pub(super) fn expected(&self) -> u32 {
+        let socket = self.socket();
+        let waiting = socket.recv_queue() as u32 + u32::from(has_ended(socket.state()));
+        self.bytes.window.next().unwrap_or(0).wrapping_add(waiting)
+    }
+
+    /// Tells the sender of `packet` where the connection stands, if it was not told just now.
+    fn acknowledge(&mut self, packet: &Packet, now: Duration, emit: &mut impl FnMut(&mut Frame<'_>)) {
+        let next = self.expected();
+        if self.standing.sent().is_some()
+            && self.pace.step(now)
+            && let Some(answer) = self.standing.acknowledge(next, 0, clock::timestamp())
+        {
+            let mut buffer = [0; ANSWER_CAPACITY];
+            let len = answer.write(packet, &mut buffer);
+            emit(&mut Frame::plain(&mut buffer[..len]));
+        }
+    }
+
+    /// Judges what a RST has done to a socket that was in the state `before`.
+    pub(super) fn notice_reset(&mut self, before: Tcp) {
+        match (before, self.socket().state()) {
+            // It was over before.
+            (Tcp::Closed, _) => {}
+            (Tcp::SynSent, Tcp::Closed) => self.failure = Some(Failure::Refused),
+            (_, Tcp::Closed) => self.failure = Some(Failure::Reset),
+            // smoltcp would listen for another SYN; this connection is for one only.
+            (Tcp::SynReceived, Tcp::Listen) => {
+                self.failure = Some(Failure::Reset);
+                self.socket_mut().abort();
+            }
+            _ => {}
+        }
+    }
+}

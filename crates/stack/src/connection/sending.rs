@@ -1,0 +1,209 @@
+//! What leaves, and when: packets that smoltcp builds, as the connection's [`Sender`] wants them.
+
+use std::time::Duration;
+
+use smoltcp::iface::PollResult;
+use smoltcp::socket::tcp::State as Tcp;
+use wire::{Frame, Packet, mss_of};
+
+use super::Connection;
+use crate::loss::{Leave, Sender};
+use crate::phy::Port;
+use crate::{Stack, clock, interface};
+
+/// How many packets one poll sends at most, so that no connection holds up the others.
+const BURST: usize = 64;
+
+/// smoltcp's longest time-out: when its clock leaps so far, it begins to send again.
+const LEAP: Duration = Duration::from_secs(60);
+
+/// The longest IP packet.
+const LONGEST: usize = u16::MAX as usize;
+
+/// What is taken from and made of an MSS option, as smoltcp does it.
+const DEFAULT_MSS: usize = 536;
+const LEAST_MSS: usize = 48;
+
+const TCP_HEADER: usize = 20;
+const TIMESTAMPS: usize = 12;
+
+/// What a connection's sending side needs beside its socket.
+pub(super) struct Sending {
+    /// Who decides what leaves; `None` until the connection is open.
+    pub(super) sender: Option<Sender>,
+    /// The longest segment that the peer takes, its options included.
+    peer_mss: usize,
+    /// How far smoltcp's clock is ahead.
+    lead: Duration,
+}
+
+impl Default for Sending {
+    fn default() -> Self {
+        Self { sender: None, peer_mss: DEFAULT_MSS, lead: Duration::ZERO }
+    }
+}
+
+impl Sending {
+    /// Takes note of the peer's SYN.
+    pub(super) fn note_syn(&mut self, packet: &Packet, bytes: &[u8]) {
+        let mss = mss_of(bytes, packet).filter(|mss| *mss > 0).map_or(DEFAULT_MSS, usize::from);
+        self.peer_mss = mss.max(LEAST_MSS);
+    }
+
+    /// Whether smoltcp would learn nothing from a packet.
+    pub(super) fn is_duplicate(&self, packet: &Packet, bytes: &[u8]) -> bool {
+        self.sender.as_ref().is_some_and(|sender| sender.is_duplicate(packet, bytes))
+    }
+
+    /// A packet as smoltcp is to see it. A window that closes while something is under way stays open by one unit: smoltcp would
+    /// stop its timer for it, and not start it again. Nothing new is sent in there.
+    pub(super) fn seen<'a>(&self, packet: &Packet, bytes: &'a [u8], spare: &'a mut [u8]) -> &'a [u8] {
+        if !self.sender.as_ref().is_some_and(|sender| sender.is_closed_on(packet, bytes)) {
+            return bytes;
+        }
+        let seen = &mut spare[..bytes.len()];
+        seen.copy_from_slice(bytes);
+        seen[packet.transport + 15] = 1;
+        seen
+    }
+
+    /// What the time is for smoltcp.
+    pub(super) fn instant(&self, now: Duration) -> smoltcp::time::Instant {
+        clock::instant(now + self.lead)
+    }
+}
+
+impl Connection {
+    /// Sends what there is to send: data, acknowledgements, whatever a timer demands.
+    pub fn poll(&mut self, stack: &mut Stack, now: Duration, emit: &mut impl FnMut(&mut Frame<'_>)) {
+        clock::set_timestamp(now, self.beginning.timestamp);
+        self.go_back_if_lost(stack, now, emit);
+        for _ in 0..BURST {
+            let leave = self.sending.sender.as_ref().map_or(Leave::Send(u32::MAX), Sender::leave);
+            if self.dispatch(stack, leave, now, emit) == PollResult::None || leave == Leave::Nothing {
+                break;
+            }
+        }
+        self.widen(now, emit);
+    }
+
+    /// When to poll next if nothing happens before; `now` if there is more to send already. `None`: only when something
+    /// happens.
+    pub fn poll_at(&mut self, stack: &mut Stack, now: Duration) -> Option<Duration> {
+        // smoltcp would ask to be polled for a SYN-ACK that it does not send, and for the end of TIME-WAIT.
+        let waits = match self.socket().state() {
+            Tcp::SynReceived => self.held,
+            state => state == Tcp::TimeWait,
+        };
+        if waits {
+            return None;
+        }
+        let sender = self.sending.sender.as_ref().filter(|_| self.failure.is_none());
+        // It does not know that what it has to send must wait.
+        let is_held = sender.is_some_and(|sender| sender.leave() == Leave::Nothing);
+        let at = stack.interface.poll_at(self.sending.instant(now), self.berth.sockets());
+        let at = at.map(|at| clock::duration(at).saturating_sub(self.sending.lead).max(now));
+        let at = at.filter(|at| !(is_held && *at == now));
+        let deadline = sender.and_then(Sender::deadline).map(|deadline| deadline.max(now));
+        [at, deadline].into_iter().flatten().min()
+    }
+
+    /// Takes note of what the peer acknowledges with a packet, once smoltcp has seen it.
+    pub(super) fn hear(&mut self, stack: &Stack, packet: &Packet, bytes: &[u8], now: Duration) {
+        if matches!(self.socket().state(), Tcp::Closed | Tcp::Listen | Tcp::SynSent | Tcp::SynReceived) {
+            return;
+        }
+        let first = self.first_unacknowledged();
+        let segment = self.segment(stack);
+        let sender = self.sending.sender.get_or_insert_with(|| Sender::new(first, segment));
+        sender.heard(first, packet, bytes, now);
+    }
+
+    /// Whether a byte with this number has been sent and is not acknowledged.
+    pub(super) fn is_under_way(&self, sequence: u32) -> bool {
+        let first = self.first_unacknowledged();
+        let end = self.sending.sender.as_ref().map_or(first, Sender::end);
+        sequence.wrapping_sub(first) < end.wrapping_sub(first)
+    }
+
+    /// The number of the first byte that is not acknowledged. smoltcp does not tell; it follows from where the numbers began,
+    /// what we have given it and what it still keeps.
+    fn first_unacknowledged(&self) -> u32 {
+        let acknowledged = self.bytes.sent().wrapping_sub(self.socket().send_queue() as u32);
+        let ends = matches!(self.socket().state(), Tcp::FinWait2 | Tcp::TimeWait);
+        self.beginning.sequence.wrapping_add(1).wrapping_add(acknowledged).wrapping_add(ends.into())
+    }
+
+    /// Bytes of the headers of a packet with data.
+    fn headers(&self) -> usize {
+        let timestamps = if self.socket().timestamp_enabled() { TIMESTAMPS } else { 0 };
+        self.network_header() + TCP_HEADER + timestamps
+    }
+
+    fn network_header(&self) -> usize {
+        if self.remote.is_ipv4() { 20 } else { 40 }
+    }
+
+    /// Payload bytes of a full segment.
+    fn segment(&self, stack: &Stack) -> u32 {
+        let mtu = stack.link.mtu().min(self.path_mtu.unwrap_or(usize::MAX));
+        let longest = mtu.min(self.network_header() + TCP_HEADER + self.sending.peer_mss);
+        (longest - self.headers()) as u32
+    }
+
+    /// Makes smoltcp begin again if something is lost that it has left behind. On its way forward, what it has to acknowledge leaves
+    /// first: the packets that follow may not.
+    fn go_back_if_lost(&mut self, stack: &mut Stack, now: Duration, emit: &mut impl FnMut(&mut Frame<'_>)) {
+        let segment = self.segment(stack);
+        let Some(sender) = &mut self.sending.sender else { return };
+        sender.lower_segment(segment);
+        sender.expire(now);
+        let must_go_back = sender.must_go_back();
+        if must_go_back || sender.is_behind() {
+            self.sending.lead += if must_go_back { LEAP } else { Duration::ZERO };
+            self.dispatch(stack, Leave::Nothing, now, emit);
+        }
+    }
+
+    /// Lets smoltcp build a packet.
+    fn dispatch(
+        &mut self,
+        stack: &mut Stack,
+        leave: Leave,
+        now: Duration,
+        emit: &mut impl FnMut(&mut Frame<'_>),
+    ) -> PollResult {
+        let time = self.egress_time(now);
+        let time = self.sending.instant(time);
+        let len = self.longest(stack, leave);
+        // A path that carries less gets a link and an interface for as long as it sends, and so does a packet that has to be short.
+        let lowered = self.path_mtu.map(|mtu| stack.link.lowered(mtu));
+        let link = lowered.as_ref().unwrap_or(&stack.link);
+        let limited = len.map(|len| link.limited(len));
+        let mut own = limited.as_ref().or(lowered.as_ref()).map(|link| interface(link, 0));
+        let mut port = Port {
+            inbound: None,
+            scratch: &mut stack.scratch,
+            link,
+            standing: &mut self.standing,
+            window: &mut self.bytes.window,
+            sender: self.sending.sender.as_mut(),
+            leave,
+            now,
+            emit,
+        };
+        let interface = own.as_mut().unwrap_or(&mut stack.interface);
+        interface.poll_egress(time, &mut port, self.berth.sockets_mut())
+    }
+
+    /// The longest packet that smoltcp may build, if it might build a longer one.
+    fn longest(&self, stack: &Stack, leave: Leave) -> Option<usize> {
+        let headers = self.headers();
+        let payload = match leave {
+            Leave::Send(len) | Leave::Skip(len) => len as usize,
+            Leave::Nothing => 0,
+        };
+        let whole = if stack.link.offloads() { LONGEST } else { headers + self.segment(stack) as usize };
+        (payload < whole - headers).then_some(headers + payload)
+    }
+}
