@@ -56,10 +56,14 @@ counted_more() {
     (($(counted "$1" "${3:-}") > $2))
 }
 
-# door nat|terminate v4|v6 [SERVICE]: the URL's host and port at the endpoint.
+# door nat|terminate v4|v6|v6-to-v4 [SERVICE]: the URL's host and port at the endpoint.
 door() {
-    local host=10.1.9.50 port
-    [[ $2 == v4 ]] || host='[fd01:9::50]'
+    local host port
+    case $2 in
+        v4) host=10.1.9.50 ;;
+        v6) host='[fd01:9::50]' ;;
+        v6-to-v4) host='[fd01:9::53]' ;;
+    esac
     case $1-${3:-web} in
         nat-web) port=80 ;;
         terminate-web) port=8443 ;;
@@ -165,7 +169,10 @@ translating_service() {
 name      = "translating"
 namespace = "$provider"
 nodes     = [{ zone = "a", address = "10.2.9.3" }]
-listeners = [{ protocol = "tcp", port = 80, forward = "web-v4", path = "terminate" }]
+listeners = [
+  { protocol = "tcp", port = 80, forward = "web-v4", path = "terminate" },
+  { protocol = "tcp", port = 94, forward = "streams-v4", path = "terminate" },
+]
 END
     endpoint translating translating "$consumer_a" fd01:9::53
 }

@@ -86,7 +86,8 @@ impl Terminator {
         self.relays.len() - self.vacant.len()
     }
 
-    /// A place for one more relay, of a newcomer at `endpoint`. Where room is short, a half-open one makes it: `over` is told of each.
+    /// A place for one more relay, of a newcomer at `endpoint`. Where places are short, a half-open one makes room: `over` is told.
+    /// Where memory is, none could: it has hardly any.
     pub(crate) fn vacancy<O: Output>(
         &mut self,
         endpoint: EndpointId,
@@ -94,14 +95,15 @@ impl Terminator {
         out: &mut O,
         over: &mut impl FnMut(Over, &mut O),
     ) -> Result<u32, Reason> {
-        if let Some(oldest) = self.openings.crowded_out_by(endpoint) {
-            self.crowd_out(oldest, now, out).into_iter().for_each(|ended| over(ended, out));
+        let own = self.openings.crowded_out_by(endpoint);
+        let oldest = match self.place() {
+            Err(Reason::TerminateFull) => own.or_else(|| self.openings.oldest_of_most()),
+            place => place.map(|_| own)?,
+        };
+        if let Some(ended) = oldest.and_then(|oldest| self.crowd_out(oldest, now, out)) {
+            over(ended, out);
         }
-        self.place().or_else(|full| {
-            let oldest = self.openings.oldest_of_most().ok_or(full)?;
-            self.crowd_out(oldest, now, out).into_iter().for_each(|ended| over(ended, out));
-            self.place()
-        })
+        self.place()
     }
 
     /// Opens the relay at `place`, which must be the current [`Terminator::vacancy`].

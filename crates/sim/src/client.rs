@@ -13,6 +13,9 @@ use crate::stream::{Way, piece, tag_in};
 use crate::tcp::{End, Tcp};
 use crate::udp::{Asker, Habits};
 
+/// Longer than any idle time-out of the scenarios.
+const REST: Duration = Duration::from_secs(600);
+
 /// How a connection has ended, as its client sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ended {
@@ -37,9 +40,6 @@ pub struct Client {
     has_given_up: bool,
     rng: Rng,
 }
-
-/// Longer than any idle time-out of the scenarios.
-const REST: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 enum Session {
@@ -229,10 +229,9 @@ fn follow_plan(plan: &Plan, read: usize, tcp: &mut Tcp, now: Duration) {
         Behaviour::HalfClose | Behaviour::CloseTogether => tcp.finish(),
         Behaviour::ServerClosesFirst if tcp.is_closed_by_peer() => tcp.finish(),
         Behaviour::ServerHalfCloses if tcp.is_closed_by_peer() && tcp.delivered() == plan.upload => {
-            tcp.finish()
+            tcp.finish();
         }
-        Behaviour::KeptAlive if read == plan.download => tcp.finish(),
-        Behaviour::Exchange | Behaviour::Echo if read == plan.download => tcp.finish(),
+        Behaviour::Exchange | Behaviour::Echo | Behaviour::KeptAlive if read == plan.download => tcp.finish(),
         Behaviour::ClientResets if tcp.delivered() >= plan.upload / 2 => tcp.abort(now),
         _ => {}
     }

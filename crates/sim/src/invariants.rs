@@ -17,9 +17,7 @@ use crate::tcp::Tcp;
 
 pub use errors::{Allowances, error_is_translated};
 pub use fragments::{Fragments, fragment_is_on_its_own_side, payload};
-pub use terminated::{
-    memory_is_bounded, no_connection_is_left, no_memory_is_left, nobody_panics, segments_are_short_enough,
-};
+pub use terminated::{memory_is_bounded, no_connection_is_left, nobody_panics, segments_are_short_enough};
 
 /// Which rule was broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

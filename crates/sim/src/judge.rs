@@ -67,7 +67,7 @@ impl Judge {
 
     /// When all is over, and so many connections are still terminated.
     pub fn nothing_is_left(&self, connections: usize) -> Result<(), Violation> {
-        invariants::no_connection_is_left(connections)?;
+        invariants::no_connection_is_left(connections, self.shared.terminate_memory().used())?;
         let flows = self.shared.flows();
         let ports = flows.lanes().ports_in_use();
         invariants::nothing_is_left(flows.len(), ports, self.ledger.live_flows())?;

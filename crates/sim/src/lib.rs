@@ -18,8 +18,9 @@
 //! | [`router`] | has an MTU that changes: cuts what may be cut, drops the rest and says so, by an address of its own network |
 //! | [`device`] | fails writes, refuses what leaves work undone, stops, is gone for a while |
 //! | [`hosts`] | put [`fragment`]s together as a kernel does, tell of closed ports, heed [`icmp`] errors |
+//! | their [`tcp`] | announces any MSS and any window; reads slowly, takes windows back, forgets what it has acknowledged selectively; and complains when the other side breaks what was agreed upon |
 //! | [`intruder`] | sends what nobody asked for: each kind is to end in its own way |
-//! | [`scarcity`] | leaves few flows or ports to be had |
+//! | [`scarcity`] | leaves few flows or ports to be had, or little memory for terminated connections |
 //!
 //! After each step the [`judge`] asks the [`invariants`]. They rest on three things that owe nothing to the forwarder:
 //! streams whose every word says whose it is ([`stream`]), a [`ledger`] of what the hosts have sent, and readers and writers

@@ -154,15 +154,13 @@ impl Saboteur {
         match self.sabotage {
             Sabotage::Misdeliver => misdeliver(departure, packet, ledger),
             Sabotage::SwapBytes if departure.slot.is_none() => swap_bytes(departure, packet),
-            Sabotage::IgnoreTheMss => {
-                for cut in
-                    departure.frame.offload.segmentation.iter_mut().filter(|_| departure.slot.is_none())
-                {
+            Sabotage::IgnoreTheMss if departure.slot.is_none() => {
+                if let Some(cut) = &mut departure.frame.offload.segmentation {
                     cut.size = u16::MAX;
                 }
             }
             Sabotage::LeaveOutTimestamps if departure.slot.is_none() => {
-                leave_out_timestamps(departure, packet)
+                leave_out_timestamps(departure, packet);
             }
             Sabotage::ShareAPort => self.share_a_port(departure, packet, ledger),
             Sabotage::SpoilAChecksum => {

@@ -88,12 +88,6 @@ impl Workers {
         self.workers.iter().map(Worker::terminated).sum()
     }
 
-    /// They end, and all that they have with them.
-    pub fn go_home(&mut self) {
-        self.workers.clear();
-        self.desks.clear();
-    }
-
     /// When the next turn begins.
     pub fn deadline(&self) -> Option<Duration> {
         self.desks.iter().filter_map(|desk| desk.wakes).min()

@@ -125,9 +125,7 @@ impl World {
     pub fn run(&mut self) -> Result<(), Violation> {
         while self.steps < MOST_STEPS && self.step()? {}
         self.hosts.all_ended_as_planned(self.judge.crowded_out())?;
-        self.judge.nothing_is_left(self.workers.terminated())?;
-        self.workers.go_home();
-        invariants::no_memory_is_left(self.shared.terminate_memory().used())
+        self.judge.nothing_is_left(self.workers.terminated())
     }
 
     /// The virtual time.

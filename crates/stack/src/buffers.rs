@@ -20,8 +20,8 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer};
 use crate::Memory;
 
 /// How many free slots keep their first pages, and how much of each ring that is.
-const WARM_SLOTS: usize = 64;
-const WARM: usize = 64 << 10;
+const WARM_SLOTS: usize = 512;
+const WARM: usize = 8 << 10;
 
 /// What all free slots of an arena keep in memory at most.
 pub(crate) const SPARE: usize = 2 * WARM * WARM_SLOTS;

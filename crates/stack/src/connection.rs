@@ -291,13 +291,18 @@ impl Connection {
         interface.poll_ingress_single(time, &mut port, self.berth.sockets_mut());
     }
 
-    fn close_if_open(&mut self) {
-        if self.closing && self.socket().may_send() {
+    /// Closes the socket if that is wanted and its time has come; returns whether it was. In LAST-ACK smoltcp does not hear that a
+    /// window opens: it is kept out of there until all bytes have left.
+    fn close_if_open(&mut self) -> bool {
+        let is_last = self.socket().state() == Tcp::CloseWait;
+        let closes = self.closing && self.socket().may_send() && !(is_last && self.has_unsent());
+        if closes {
             let socket = self.socket_mut();
             socket.close();
             // The ACK of the peer's FIN may be our last packet: it must not wait.
             socket.set_ack_delay(None);
         }
+        closes
     }
 
     /// The time at which to send. It stands still in TIME-WAIT as long as there are bytes to read, because smoltcp throws

@@ -12,22 +12,20 @@
 //! docs/LOSS.md says what that brings, and what smoltcp could do instead.
 
 mod congestion;
+mod hearing;
 mod rtt;
 mod scoreboard;
 
 use std::time::Duration;
 
-use wire::{Packet, TcpOption, find_option};
+use wire::Packet;
 
 use congestion::Congestion;
 use rtt::RoundTrips;
-use scoreboard::{Delivery, Scoreboard, Sent};
+use scoreboard::{Scoreboard, Sent};
 
 /// A time in microseconds, modulo 2^32: things that are compared are minutes apart at most.
 type Micros = u32;
-
-/// How many segments must arrive ahead of one for that to be lost, as long as none was ever overtaken.
-const OVERTAKEN: u32 = 3;
 
 /// What may leave next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +36,14 @@ pub(crate) enum Leave {
     Skip(u32),
     /// No data: an acknowledgement, if one is due.
     Nothing,
+}
+
+/// What is left to be done when a timer has gone off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Due {
+    Nothing,
+    /// The peer's window is closed, and it is time to ask whether it still is.
+    WindowProbe,
 }
 
 /// One connection's sending side, once it is open.
@@ -144,53 +150,8 @@ impl Sender {
         [self.timers.lateness, self.timers.probe, self.timers.timeout].into_iter().flatten().min()
     }
 
-    /// Whether smoltcp learns nothing from a packet, and would only take it for one more reason to send something again.
-    pub(crate) fn is_duplicate(&self, packet: &Packet, bytes: &[u8]) -> bool {
-        let flags = packet.flags;
-        let is_bare =
-            flags.ack() && !flags.syn() && !flags.fin() && !flags.rst() && packet.payload_len() == 0;
-        is_bare
-            && !self.board.is_empty()
-            && packet.acknowledgement == self.board.first()
-            && window_field(packet, bytes) == self.window
-            && self.is_current(packet)
-    }
-
-    /// Whether a packet closes the peer's window, and leaves something under way.
-    pub(crate) fn is_closed_on(&self, packet: &Packet, bytes: &[u8]) -> bool {
-        window_field(packet, bytes) == 0 && packet.flags.ack() && before(packet.acknowledgement, self.end())
-    }
-
-    /// Takes note of a packet from the peer, after which the first byte that is not acknowledged is `first`.
-    pub(crate) fn heard(&mut self, first: u32, packet: &Packet, bytes: &[u8], now: Duration) {
-        let is_duplicate = self.is_duplicate(packet, bytes);
-        let flight = self.board.outstanding();
-        let is_progress = before(self.board.first(), first);
-        let mut delivery = Delivery::default();
-        if is_progress {
-            self.advance(first, &mut delivery, now);
-        }
-        if packet.flags.ack() && packet.acknowledgement == first && self.is_current(packet) {
-            self.window = window_field(packet, bytes);
-            let blocks = find_option(bytes, packet, TcpOption::Sack).map_or(&[][..], |at| &bytes[at]);
-            for block in blocks.chunks_exact(8) {
-                self.is_selective = true;
-                self.board.select(number(&block[..4])..number(&block[4..]), &mut delivery);
-            }
-        }
-        if delivery.bytes > 0 {
-            self.take(&delivery, flight, is_progress, now);
-        } else if is_duplicate && !self.is_selective {
-            self.take_duplicate(flight);
-        }
-        if self.board.is_empty() {
-            self.latest = None;
-            self.timers = Timers::default();
-        }
-    }
-
-    /// Does what is due: finds out what is lost, or gives up waiting for word of it.
-    pub(crate) fn expire(&mut self, now: Duration) {
+    /// Does what is due: finds out what is lost, or gives up waiting for word of it. Returns what is left to be done.
+    pub(crate) fn expire(&mut self, now: Duration) -> Due {
         let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
         if is_due(self.timers.lateness) {
             self.timers.lateness = None;
@@ -203,14 +164,17 @@ impl Sender {
             self.timers.timeout = Some(now + self.trips.timeout(0));
         }
         if is_due(self.timers.timeout) {
-            self.congestion.timed_out(self.board.outstanding(), self.timers.fruitless == 0);
-            self.board.condemn_all();
-            self.repaired_at = Some(self.board.end());
-            self.latest = None;
+            if !self.board.is_empty() {
+                self.give_up_waiting();
+            }
             let fruitless = self.timers.fruitless + 1;
             let timeout = Some(now + self.trips.timeout(fruitless));
             self.timers = Timers { timeout, fruitless, ..Timers::default() };
+            if self.board.is_empty() {
+                return Due::WindowProbe;
+            }
         }
+        Due::Nothing
     }
 
     /// Takes note of a packet that smoltcp has built with leave to do so. `false` if it stays here. One without data gets the
@@ -256,11 +220,6 @@ impl Sender {
         if self.board.flying() == 0 || self.timers.probes { whole.max(self.segment) } else { whole }
     }
 
-    /// Whether a packet is no older than what its sender was told.
-    fn is_current(&self, packet: &Packet) -> bool {
-        self.told.is_none_or(|(told, _)| !before(packet.sequence, told))
-    }
-
     /// Whether a packet asks for room in a window that is closed. It counts as sent only once it is acknowledged.
     fn is_probe_of_window(&self, packet: &Packet) -> bool {
         self.window == 0 && packet.payload_len() == 1 && packet.sequence == self.end()
@@ -279,81 +238,12 @@ impl Sender {
         is_wanted
     }
 
-    fn advance(&mut self, first: u32, delivery: &mut Delivery, now: Duration) {
-        self.board.acknowledge(first, delivery);
-        if before(self.cursor, first) {
-            self.cursor = first;
-        }
-        self.duplicates = 0;
-        self.timers.fruitless = 0;
-        self.timers.timeout = Some(now + self.trips.timeout(0));
-        self.set_probe(now);
-    }
-
-    /// Draws conclusions from what has arrived, when `flight` bytes were under way.
-    fn take(&mut self, delivery: &Delivery, flight: u32, is_progress: bool, now: Duration) {
-        self.reorders |= delivery.reordered;
-        self.measure(delivery, now);
-        let is_head_lost = is_progress && self.repaired_at.is_some() && !self.is_selective;
-        if self.repaired_at.is_some_and(|end| !before(self.board.first(), end)) {
-            self.repaired_at = None;
-            self.congestion.repaired();
-        } else if is_head_lost {
-            self.board.condemn_head(self.segment);
-        }
-        let may_lack = self.board.sacked() > 0 || self.repaired_at.is_some();
-        let is_worse = self.is_selective && may_lack && self.judge(flight, now);
-        if is_progress {
-            self.congestion.acknowledged(delivery.bytes, flight, self.trips.smooth(), now);
-        }
-        self.congestion.arrived(delivery.bytes, self.board.flying(), is_progress && !is_worse);
-    }
-
-    /// Takes note of one more acknowledgement of what was acknowledged before, by a peer that does not say why.
-    fn take_duplicate(&mut self, flight: u32) {
-        self.duplicates += 1;
-        if self.duplicates == OVERTAKEN && self.repaired_at.is_none() {
-            self.board.condemn_head(self.segment);
-            self.begin_repair(flight);
-        }
-    }
-
-    /// Learns how long a round trip takes, and what the last thing is that has arrived.
-    fn measure(&mut self, delivery: &Delivery, now: Duration) {
-        let Some(sent) = delivery.latest else { return };
-        let trip = Duration::from_micros(micros(now).wrapping_sub(sent.at).into());
-        if !sent.again {
-            self.trips.sample(trip);
-        } else if self.trips.is_too_short(trip) {
-            // It was sent again, and had arrived the first time.
-            self.reorders = true;
-            self.trips.be_patient();
-            return;
-        }
-        if self.latest.is_none_or(|latest| latest.is_before(&sent)) {
-            self.latest = Some(sent);
-            self.latest_trip = trip;
-        }
-    }
-
-    /// Finds out what is lost when `flight` bytes are under way. Returns whether anything has been found.
-    fn judge(&mut self, flight: u32, now: Duration) -> bool {
-        let Some(latest) = self.latest else { return false };
-        let is_sure = self.repaired_at.is_some() || self.board.sacked() >= OVERTAKEN * self.segment;
-        let patience =
-            if is_sure && !self.reorders { Duration::ZERO } else { self.latest_trip + self.trips.lateness() };
-        let (lost, wait) = self.board.condemn(&latest, micros(patience), micros(now));
-        self.timers.lateness = wait.map(|wait| now + Duration::from_micros(wait.into()));
-        if lost > 0 && self.repaired_at.is_none() {
-            self.begin_repair(flight);
-        }
-        lost > 0
-    }
-
-    fn begin_repair(&mut self, flight: u32) {
-        self.congestion.lost(flight);
+    /// Holds everything for lost that is under way.
+    fn give_up_waiting(&mut self) {
+        self.congestion.timed_out(self.board.outstanding(), self.timers.fruitless == 0);
+        self.board.condemn_all();
         self.repaired_at = Some(self.board.end());
-        self.timers.probe = None;
+        self.latest = None;
     }
 
     /// Takes note that these bytes leave, for the first time or not.
@@ -362,7 +252,7 @@ impl Sender {
             if now.saturating_sub(self.last_sent) > self.trips.timeout(0) {
                 self.congestion.rested();
             }
-            self.timers.timeout = Some(now + self.trips.timeout(0));
+            self.timers = Timers { timeout: Some(now + self.trips.timeout(0)), ..Timers::default() };
         }
         self.last_sent = now;
         self.timers.probes = false;
@@ -393,10 +283,6 @@ fn before(a: u32, b: u32) -> bool {
 
 fn micros(time: Duration) -> Micros {
     time.as_micros() as Micros
-}
-
-fn number(bytes: &[u8]) -> u32 {
-    bytes.first_chunk().copied().map_or(0, u32::from_be_bytes)
 }
 
 fn window_field(packet: &Packet, bytes: &[u8]) -> u16 {

@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn an_option_is_found_among_others() {
-        let options = [2, 4, 5, 180, 1, 3, 3, 7, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 5, 10, 1, 2, 3, 4, 5, 6, 7, 8];
+        let options =
+            [2, 4, 5, 180, 1, 3, 3, 7, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 5, 10, 1, 2, 3, 4, 5, 6, 7, 8];
         assert_eq!(value(&options, TcpOption::Mss), Some(&[5, 180][..]));
         assert_eq!(value(&options, TcpOption::WindowScale), Some(&[7][..]));
         assert_eq!(value(&options, TcpOption::Timestamps), Some(&[0, 0, 0, 1, 0, 0, 0, 2][..]));
@@ -97,7 +98,11 @@ mod tests {
 
     #[test]
     fn nonsense_is_passed_over_and_ends() {
-        assert_eq!(value(&[3, 4, 9, 9, 3, 3, 7, 0], TcpOption::WindowScale), Some(&[7][..]), "another length");
+        assert_eq!(
+            value(&[3, 4, 9, 9, 3, 3, 7, 0], TcpOption::WindowScale),
+            Some(&[7][..]),
+            "another length"
+        );
         assert_eq!(value(&[0, 3, 3, 7], TcpOption::WindowScale), None, "after the end");
         assert_eq!(value(&[1, 1, 1, 3], TcpOption::WindowScale), None, "cut off");
         assert_eq!(value(&[1, 3, 3, 7], TcpOption::WindowScale), Some(&[7][..]));

@@ -16,6 +16,7 @@ pub fn write_reset(packet: &Packet, buffer: &mut [u8; RESET_CAPACITY]) -> Option
     } else {
         (TcpFlags::RST | TcpFlags::ACK, 0, packet.sequence.wrapping_add(packet.sequence_len()))
     };
-    let reset = Answer { flags: TcpFlags::new(flags), sequence, acknowledgement, window: 0, timestamps: None };
+    let reset =
+        Answer { flags: TcpFlags::new(flags), sequence, acknowledgement, window: 0, timestamps: None };
     Some(reset.write(packet, buffer))
 }

@@ -36,7 +36,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn allocations(work: impl FnOnce()) -> usize {
+pub(crate) fn allocations(work: impl FnOnce()) -> usize {
     let before = ALLOCATIONS.get();
     work();
     ALLOCATIONS.get() - before
@@ -44,10 +44,10 @@ fn allocations(work: impl FnOnce()) -> usize {
 
 /// Counts verdicts and keeps nothing.
 #[derive(Default)]
-struct Tally {
+pub(crate) struct Tally {
     forwarded: usize,
     others: usize,
-    emitted: usize,
+    pub(crate) emitted: usize,
 }
 
 impl Output for Tally {

@@ -47,14 +47,13 @@ pub fn memory_is_bounded(used: usize, limit: usize, connections: usize) -> Resul
     if used > most { Err(Violation::new(Invariant::MemoryBounded, message)) } else { Ok(()) }
 }
 
-/// 5, of terminated connections: when all is over, nobody has one.
-pub fn no_connection_is_left(connections: usize) -> Result<(), Violation> {
-    let message = format!("{connections} connections are still terminated, and nobody knows of them");
-    if connections > 0 { Err(Violation::new(Invariant::NothingLeft, message)) } else { Ok(()) }
-}
-
-/// 5, of their memory: when the workers are gone, all of it has come back.
-pub fn no_memory_is_left(used: usize) -> Result<(), Violation> {
-    let message = format!("{used} bytes of buffers have not been given back");
-    if used > 0 { Err(Violation::new(Invariant::NothingLeft, message)) } else { Ok(()) }
+/// 5, of terminated connections: when all is over, nobody has one, and all of their memory has come back.
+pub fn no_connection_is_left(connections: usize, used: usize) -> Result<(), Violation> {
+    if (connections, used) == (0, 0) {
+        return Ok(());
+    }
+    let message = format!(
+        "{connections} connections are terminated that nobody knows of, and {used} bytes of buffers are still in use"
+    );
+    Err(Violation::new(Invariant::NothingLeft, message))
 }

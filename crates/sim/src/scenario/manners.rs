@@ -62,10 +62,12 @@ impl Nature {
     }
 }
 
+/// Slow enough that the window closes, and never so slow that reading takes minutes.
 fn draw_appetite(window: u32, rng: &mut Rng) -> Appetite {
+    let longest = if window < 4000 { Duration::from_millis(100) } else { Duration::from_secs(3) };
     match rng.index(8) {
         0 => Appetite::Slow { bite: window.div_ceil(4), pause: rng.span(Duration::from_millis(100)) },
-        1 => Appetite::Slow { bite: window, pause: rng.span(Duration::from_secs(3)) },
+        1 => Appetite::Slow { bite: window, pause: rng.span(longest) },
         2 => Appetite::Fickle,
         _ => Appetite::Keen,
     }

@@ -27,7 +27,7 @@ pub(super) struct Receiver {
     /// When he reads next.
     pub(super) bites: Option<Duration>,
     /// The window that was announced last.
-    pub(super) granted: u32,
+    granted: u32,
     /// No window has ever reached further than this relative number.
     edge: u32,
     /// By how much somebody has sent beyond it.

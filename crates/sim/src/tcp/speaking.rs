@@ -71,8 +71,11 @@ impl Tcp {
     /// How much data a segment may carry beside its options.
     fn segment(&self) -> usize {
         let stamps = if self.agreed.timestamps { 12 } else { 0 };
-        let islands = self.islands().len();
-        (self.sender.mss - stamps).saturating_sub(if islands > 0 { 4 + 8 * islands } else { 0 }).max(1)
+        let islands = match self.islands().len() {
+            0 => 0,
+            count => 4 + 8 * count,
+        };
+        self.sender.mss.saturating_sub(stamps + islands).max(1)
     }
 
     fn islands(&self) -> Vec<(u32, u32)> {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use wire::{Frame, Packet, TcpFlags, parse};
+use wire::{Frame, Packet, TcpFlags, checksum_is_valid, parse};
 
 use crate::packet::{Header, MOST_PAYLOAD, build};
 use crate::script::{Base, Left, Segment, Side};
@@ -202,13 +202,26 @@ impl Peer {
         self.hear_data(&packet, frame, other)
     }
 
-    fn hear_acknowledgement(&mut self, packet: &Packet, bytes: &[u8]) {
-        let acknowledged = packet.acknowledgement;
+    /// What is kept of a connection answers once more: with an ACK of what it has acknowledged before, or more of that.
+    pub(crate) fn hear_parting(&mut self, answer: &mut [u8]) {
+        let packet = parse(answer).expect("an answer is a packet");
+        assert!(checksum_is_valid(answer, &packet), "a wrong checksum");
+        assert_eq!((packet.flags.bits(), packet.payload_len()), (TcpFlags::ACK, 0), "an ACK and no more");
+        assert_eq!(packet.sequence, self.heard.end, "it stands where the connection has ended");
+        self.hear_number(packet.acknowledgement);
+    }
+
+    fn hear_number(&mut self, acknowledged: u32) {
         if self.heard.acknowledged != Some(acknowledged) {
             let is_true = |first: &u32| acknowledged.wrapping_sub(*first) <= self.reach(*first);
             assert!(self.beginnings.iter().any(is_true), "{acknowledged} was acknowledged and never sent");
             self.heard.acknowledged = Some(acknowledged);
         }
+    }
+
+    fn hear_acknowledgement(&mut self, packet: &Packet, bytes: &[u8]) {
+        let acknowledged = packet.acknowledgement;
+        self.hear_number(acknowledged);
         let Some(shift) = self.shift_of(packet) else { return };
         let field = u16::from_be_bytes([bytes[packet.transport + 14], bytes[packet.transport + 15]]);
         let edge = acknowledged.wrapping_add(u32::from(field) << shift);

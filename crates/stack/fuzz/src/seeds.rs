@@ -77,6 +77,20 @@ fn endings() -> Vec<Story> {
     let fin = |side| send(side, Segment { flags: FIN | ACK, window: 5000, ..Segment::default() });
     let rst = |side, shift| send(side, Segment { flags: RST, shift, ..Segment::default() });
     let refused = send(Target, Segment { flags: RST | ACK, ..Segment::default() });
+    let closing = [
+        fin(Target),
+        Step::Answer(Consumer, 0),
+        fin(Consumer),
+        Step::Answer(Target, 0),
+        Step::Answer(Consumer, 0),
+    ];
+    let late =
+        send(Target, Segment { flags: FIN | ACK, base: Base::Acknowledged, shift: -1, ..Segment::default() });
+    let later = send(
+        Consumer,
+        Segment { flags: FIN | ACK, base: Base::Acknowledged, shift: -1, ..Segment::default() },
+    );
+    let parted = opened(closing.into_iter().chain([Step::Pass(5), late, later, rst(Target, 0)]));
     let challenged = send(Target, Segment { flags: ACK, acknowledgement: 77, ..Segment::default() });
     vec![
         ("closed", opened([fin(Consumer), Step::Answer(Target, 9), fin(Target), Step::Answer(Consumer, 0)])),
@@ -92,6 +106,7 @@ fn endings() -> Vec<Story> {
             "finished-twice",
             opened([fin(Consumer), fin(Consumer), fin(Target), fin(Target), Step::Pass(2000)]),
         ),
+        ("parted", parted),
         ("reset", opened([Step::Answer(Consumer, 50), rst(Target, 0)])),
         ("reset-nearby", opened([rst(Target, 1), rst(Consumer, -1), rst(Consumer, 3000), rst(Consumer, 0)])),
         ("refused", vec![Step::Answer(Consumer, 0), refused]),

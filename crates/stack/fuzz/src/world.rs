@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 use stack::{Connection, InputError, Memory, Settings, Stack, relay};
-use wire::{Checksum, Frame, Offload, checksum_is_valid, parse};
+use wire::{ANSWER_CAPACITY, Checksum, Frame, Offload, checksum_is_valid, parse};
 
 use crate::peer::Peer;
 use crate::script::{Left, Script, Segment, Setting, Side, Step};
@@ -36,8 +36,10 @@ pub struct Tally {
     pub damaged: usize,
     /// Errors about a path's MTU that were believed.
     pub lowered: usize,
-    /// Scripts at whose end both connections were over.
+    /// Scripts before whose end both connections were over.
     pub over: usize,
+    /// Packets that came after that, and were answered nevertheless.
+    pub parted: usize,
 }
 
 impl AddAssign for Tally {
@@ -46,20 +48,22 @@ impl AddAssign for Tally {
         self.damaged += other.damaged;
         self.lowered += other.lowered;
         self.over += other.over;
+        self.parted += other.parted;
     }
 }
 
 /// Plays a script; panics if the stack does, or does what it must not.
 pub fn play(script: &Script) -> Tally {
     let mut world = World::new(script.setting);
-    for step in &script.steps {
+    let mut steps = script.steps.iter();
+    while !world.is_over()
+        && let Some(step) = steps.next()
+    {
         world.step(step);
         world.attend();
-        if world.is_over() {
-            world.tally.over = 1;
-            break;
-        }
     }
+    world.tally.over = usize::from(world.is_over());
+    world.part(steps);
     world.end()
 }
 
@@ -166,6 +170,25 @@ impl World {
 
     fn is_over(&self) -> bool {
         self.connections.iter().all(|connection| connection.state().is_over())
+    }
+
+    /// What comes once both are over is answered by what is kept of them, and no further.
+    fn part<'a>(&mut self, late: impl Iterator<Item = &'a Step>) {
+        let partings = self.connections.each_ref().map(Connection::parting);
+        for step in late {
+            let Step::Send(side, segment) = step else { continue };
+            let (Some(parting), own) = (partings[*side as usize], &mut self.peers[*side as usize]) else {
+                continue;
+            };
+            let bytes = own.send(segment);
+            let packet = parse(&bytes).expect("what a peer sends is a packet");
+            let mut answer = [0; ANSWER_CAPACITY];
+            if let Some(len) = parting.answer(&packet, self.now, &mut answer) {
+                assert!(!packet.flags.rst(), "a RST is not answered");
+                own.hear_parting(&mut answer[..len]);
+                self.tally.parted += 1;
+            }
+        }
     }
 
     /// Nothing is left of the two.

@@ -7,7 +7,7 @@ use smoltcp::socket::tcp::State as Tcp;
 use wire::{Frame, Packet, mss_of};
 
 use super::Connection;
-use crate::loss::{Leave, Sender};
+use crate::loss::{Due, Leave, Sender};
 use crate::phy::Port;
 use crate::{Stack, clock, interface};
 
@@ -80,7 +80,9 @@ impl Connection {
         self.go_back_if_lost(stack, now, emit);
         for _ in 0..BURST {
             let leave = self.sending.sender.as_ref().map_or(Leave::Send(u32::MAX), Sender::leave);
-            if self.dispatch(stack, leave, now, emit) == PollResult::None || leave == Leave::Nothing {
+            let is_done =
+                self.dispatch(stack, leave, now, emit) == PollResult::None || leave == Leave::Nothing;
+            if is_done && !self.close_if_open() {
                 break;
             }
         }
@@ -126,6 +128,13 @@ impl Connection {
         sequence.wrapping_sub(first) < end.wrapping_sub(first)
     }
 
+    /// Whether there are bytes that have never left.
+    pub(super) fn has_unsent(&self) -> bool {
+        let first = self.first_unacknowledged();
+        let sent = self.sending.sender.as_ref().map_or(0, |sender| sender.end().wrapping_sub(first));
+        self.unacknowledged() > sent as usize
+    }
+
     /// The number of the first byte that is not acknowledged. smoltcp does not tell; it follows from where the numbers began,
     /// what we have given it and what it still keeps.
     fn first_unacknowledged(&self) -> u32 {
@@ -154,13 +163,15 @@ impl Connection {
     /// Makes smoltcp begin again if something is lost that it has left behind. On its way forward, what it has to acknowledge leaves
     /// first: the packets that follow may not.
     fn go_back_if_lost(&mut self, stack: &mut Stack, now: Duration, emit: &mut impl FnMut(&mut Frame<'_>)) {
-        let segment = self.segment(stack);
+        let (segment, has_bytes) = (self.segment(stack), self.unacknowledged() > 0);
         let Some(sender) = &mut self.sending.sender else { return };
         sender.lower_segment(segment);
-        sender.expire(now);
+        let probes = sender.expire(now) == Due::WindowProbe && has_bytes;
         let must_go_back = sender.must_go_back();
+        if probes || must_go_back {
+            self.sending.lead += LEAP;
+        }
         if must_go_back || sender.is_behind() {
-            self.sending.lead += if must_go_back { LEAP } else { Duration::ZERO };
             self.dispatch(stack, Leave::Nothing, now, emit);
         }
     }

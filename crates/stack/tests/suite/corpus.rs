@@ -16,7 +16,7 @@ fn every_seed_plays_and_together_they_go_everywhere() {
         sum += play(&Script::decode(&fs::read(path).unwrap()));
     }
     assert!(sum.delivered.iter().all(|bytes| *bytes > 100_000), "{sum:?}");
-    assert!(sum.damaged > 0 && sum.lowered > 0 && sum.over > 0, "{sum:?}");
+    assert!(sum.damaged > 0 && sum.lowered > 0 && sum.over > 0 && sum.parted > 0, "{sum:?}");
 }
 
 #[test]

@@ -64,12 +64,32 @@ fn ten_thousand_silent_connections_are_one_workers() {
     assert_eq!(lab.workers[0].terminated(), 0);
 }
 
+#[test]
+fn where_places_are_short_a_half_open_connection_makes_room_and_an_open_one_does_not() {
+    const CAPACITY: u16 = 16_384;
+    let mut lab = Lab::of(&FILE.replacen("capacity = 4096", "capacity = 65536", 1), 1);
+    for n in 1..CAPACITY {
+        Talk::open(&mut lab, 0, 1000 + n, Duration::ZERO);
+    }
+    let (mut last, said) = Talk::begin(&mut lab, 0, 1, Duration::ZERO);
+    assert_eq!(reason(&said), Reason::Terminated);
+    let (mut next, said) = Talk::begin(&mut lab, 1, 1, Duration::ZERO);
+    assert_eq!((reason(&said), closed(&said)), (Reason::Terminated, vec![Cause::CrowdedOut]));
+    assert!(last.far.heard(&said)[0].flags.rst());
+    next.say(&mut lab, Who::Far, SYN | ACK, &[], Duration::ZERO);
+    next.say(&mut lab, Who::Near, ACK, &[], Duration::ZERO);
+    let said = last.say(&mut lab, Who::Near, SYN, &[], Duration::ZERO);
+    assert_eq!((reason(&said), closed(&said)), (Reason::TerminateFull, vec![]));
+    assert_eq!(lab.workers[0].terminated(), usize::from(CAPACITY));
+}
+
 /// Consumers send to targets that take nothing, until there is no more room in memory for a newcomer.
 #[test]
 fn newcomers_are_refused_at_the_limit_of_memory_and_let_in_below_it() {
     let mut lab = Lab::of(&format!("{FILE}\n[terminate]\nmemory = \"16 MiB\""), 1);
     let limit = 16 << 20;
     let mut talks = Vec::new();
+    let (mut half_open, _) = Talk::begin(&mut lab, 1, 3, Duration::ZERO);
     for n in 0..1000 {
         let (mut talk, said) = Talk::begin(&mut lab, 0, 1000 + n, Duration::ZERO);
         if reason(&said) == Reason::TerminateMemory {
@@ -86,7 +106,9 @@ fn newcomers_are_refused_at_the_limit_of_memory_and_let_in_below_it() {
     let memory = lab.shared.terminate_memory().clone();
     assert!(memory.used() > limit / 4 * 3 && memory.used() <= limit + talks.len() * (16 << 10), "{memory:?}");
     let (_, said) = Talk::begin(&mut lab, 1, 1, Duration::ZERO);
-    assert_eq!(reason(&said), Reason::TerminateMemory, "nobody is half-open who could make room");
+    assert_eq!((reason(&said), closed(&said)), (Reason::TerminateMemory, vec![]));
+    let said = half_open.say(&mut lab, Who::Far, SYN | ACK, &[], Duration::ZERO);
+    assert_eq!(half_open.near.heard(&said).len(), 1, "a half-open one would make no room, and is let be");
     for mut talk in talks {
         talk.say(&mut lab, Who::Near, RST, &[], Duration::ZERO);
     }

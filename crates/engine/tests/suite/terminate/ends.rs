@@ -1,6 +1,9 @@
 //! How terminated connections end, what is remembered of them, and who is told.
 
+use wire::Frame;
+
 use super::*;
+use crate::allocations::{Tally, allocations};
 
 #[test]
 fn a_fin_that_comes_once_more_is_acknowledged_once_more() {
@@ -117,4 +120,25 @@ fn who_acknowledges_nothing_for_too_long_is_gone() {
         talk.say(&mut lab, Who::Near, ACK, &[], now);
     }
     assert_eq!(closed(&talk.pass(&mut lab, seconds(351))), [Cause::Idle]);
+}
+
+#[test]
+fn an_end_allocates_nothing() {
+    let mut lab = Lab::new(1);
+    let mut talk = Talk::open(&mut lab, 0, 1000, Duration::ZERO);
+    let Talk { near, far } = &mut talk;
+    let mut near_closes = near.packet(FIN | ACK, &[]);
+    far.expected += 1;
+    let mut far_closes = far.packet(FIN | ACK, &[]);
+    (near.next, near.expected) = (near.next + 1, near.expected + 1);
+    let mut near_agrees = near.packet(ACK, &[]);
+    let mut tally = Tally::default();
+    let count = allocations(|| {
+        let packets = [&mut near_closes, &mut far_closes, &mut near_agrees];
+        for (bytes, device) in packets.into_iter().zip([near.device, far.device, near.device]) {
+            lab.workers[0].input(device, &mut [Frame::plain(bytes)], Duration::ZERO, &mut tally);
+        }
+        lab.pass(0, seconds(100), &mut tally);
+    });
+    assert_eq!((lab.workers[0].terminated(), tally.emitted, count), (0, 4, 0));
 }
