@@ -201,7 +201,7 @@ fn draw_scarcity(plans: &[Plan], rng: &mut Rng) -> Scarcity {
         // A flow of UDP keeps its place, and its port, for long.
         0 => Scarcity::Flows(udp + rng.between(2, 4) as usize),
         1 => Scarcity::Ports(udp + rng.between(1, 3) as usize),
-        2 => Scarcity::Memory((rng.between(1, 8) as usize) << 17),
+        2 => Scarcity::Memory((rng.between(1, 4) as usize) << 16),
         _ => Scarcity::None,
     }
 }

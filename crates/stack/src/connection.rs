@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use smoltcp::socket::tcp::{CongestionControl, Socket, State as Tcp};
 use thiserror::Error;
-use wire::{Addr, Checksum, Frame, Packet, Protocol, checksum_is_valid, parse};
+use wire::{Addr, Checksum, Frame, Packet, Protocol, checksum_is_valid, header_checksum_is_valid, parse};
 
 use self::bytes::Bytes;
 use self::sending::Sending;
@@ -256,10 +256,10 @@ impl Connection {
         if !own {
             return Err(InputError::Stray);
         }
-        if frame.checksum() == Checksum::Complete && !checksum_is_valid(frame.bytes, &packet) {
-            return Err(InputError::Checksum);
-        }
-        Ok(packet)
+        // Nobody vouches for the header below TCP's.
+        let is_damaged = !header_checksum_is_valid(frame.bytes)
+            || frame.checksum() == Checksum::Complete && !checksum_is_valid(frame.bytes, &packet);
+        if is_damaged { Err(InputError::Checksum) } else { Ok(packet) }
     }
 
     /// Shows a packet to smoltcp.

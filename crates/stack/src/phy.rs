@@ -28,6 +28,7 @@ impl Link {
         capabilities.medium = Medium::Ip;
         // What comes in is checked before smoltcp sees it, unless the kernel vouches for it; what goes out, `finish` sees to.
         capabilities.checksum.tcp = Computes::None;
+        capabilities.checksum.ipv4 = Computes::Tx;
         capabilities.max_transmission_unit = mtu;
         if offload {
             // smoltcp drops IPv6 packets that exceed the MTU, offloaded or not. So it is told of none, and `finish` says where

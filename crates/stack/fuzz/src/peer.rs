@@ -222,7 +222,9 @@ impl Peer {
     fn hear_acknowledgement(&mut self, packet: &Packet, bytes: &[u8]) {
         let acknowledged = packet.acknowledgement;
         self.hear_number(acknowledged);
-        let Some(shift) = self.shift_of(packet) else { return };
+        // A SYN's window is not shifted, so that a repeated one may have to say less than has been said since.
+        let is_repeated = packet.flags.syn() && self.heard.edge.is_some();
+        let Some(shift) = self.shift_of(packet).filter(|_| !is_repeated) else { return };
         let field = u16::from_be_bytes([bytes[packet.transport + 14], bytes[packet.transport + 15]]);
         let edge = acknowledged.wrapping_add(u32::from(field) << shift);
         let back = self.heard.edge.map_or(0, |before| before.wrapping_sub(edge) as i32);

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use stack::{Connection, Failure, Settings, Stack, State};
+use stack::{Connection, Failure, InputError, Settings, Stack, State};
 use wire::{Checksum, Frame, Offload, TcpFlags, parse};
 
 use crate::segment::Segment;
-use crate::world::{V6, plenty};
+use crate::world::{V4, V6, World, plenty};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -182,4 +182,21 @@ proptest! {
         let ended = torment.connection.state() == State::Failed(Failure::Reset);
         prop_assert_eq!(ended, sequence == 0);
     }
+}
+
+/// What smoltcp would drop, nobody around it may hear either: they would not agree any more.
+#[test]
+fn what_was_damaged_below_tcp_is_not_heard() {
+    let mut world = World::pair(V4, Settings::new([1, 2]));
+    world.ends[1].ready();
+    world.run(|ends| ends.iter().all(|end| end.state() == State::Open));
+    let now = world.now;
+    let mut hear = |bytes: &mut [u8]| {
+        let offload = Offload { checksum: Checksum::Verified, segmentation: None };
+        world.ends[1].input(&mut world.stacks[1], &Frame { offload, bytes }, now, &mut |_| {})
+    };
+    let mut bytes = world.last[0].clone();
+    assert_eq!(hear(&mut bytes), Ok(()));
+    bytes[8] ^= 1; // the TTL
+    assert_eq!(hear(&mut bytes), Err(InputError::Checksum));
 }
