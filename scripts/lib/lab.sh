@@ -110,9 +110,12 @@ at() {
     briefly ip netns exec "$@"
 }
 
-# Nothing that a check waits for takes as long as this, unless it hangs: briefly COMMAND…
+# Nothing that a check waits for takes as many seconds as this, unless it hangs. A check may have a `patience` of its own.
+patience=60
+
+# briefly COMMAND…
 briefly() {
-    timeout --foreground 60 "$@"
+    timeout --foreground "$patience" "$@"
 }
 
 # start_at NAME NAMESPACE COMMAND…

@@ -1,20 +1,21 @@
 # shellcheck shell=bash
-# Runs checks one by one and reports them: `ok NAME`, or `FAIL NAME: why` with what the check printed.
+# Runs checks one by one and reports them: `ok NAME`, `SKIP NAME: why`, or `FAIL NAME: why` with what the check printed.
 #
-# A check is a function. It runs in a subshell under `set -e`: the first command that fails ends it, `fail` ends it with
-# a reason, `note` adds a figure to its `ok` line. What it started with `start` is stopped when it ends, and what it changed
-# is put right by what it told `afterwards`.
+# A check is a function. It runs in a subshell under `set -e`: the first command that fails ends it, `fail` and `skip` end
+# it with a reason, `note` adds a figure to its `ok` line. What it started with `start` is stopped when it ends, and what
+# it changed is put right by what it told `afterwards`.
 # Call run_check as a plain command: bash forgets `set -e` in whatever is part of a condition.
 # Needs `scratch`, a folder.
 
 passed=0
 failed=0
+skipped=0
 
 # run_check NAME FUNCTION [ARGUMENT…]
 run_check() {
     local name=$1
     shift
-    rm -f "$scratch/why" "$scratch/note"
+    rm -f "$scratch/why" "$scratch/note" "$scratch/skipped"
     (
         children=()
         farewells=()
@@ -25,10 +26,7 @@ run_check() {
         "$@"
     ) >"$scratch/check.log" 2>&1 </dev/null
     case $? in
-        0)
-            passed=$((passed + 1))
-            echo "ok $name$(sed 's/.*/ (&)/' "$scratch/note" 2>/dev/null)"
-            ;;
+        0) passed_check "$name" ;;
         130) exit 130 ;;
         *)
             failed_check "$name" "$(cat "$scratch/why" 2>/dev/null || echo "it ended early")"
@@ -52,6 +50,17 @@ end_check() {
     done
 }
 
+# It has ended without a fault: passed_check NAME
+passed_check() {
+    if [[ -e $scratch/skipped ]]; then
+        skipped=$((skipped + 1))
+        echo "SKIP $1: $(cat "$scratch/skipped")"
+    else
+        passed=$((passed + 1))
+        echo "ok $1$(sed 's/.*/ (&)/' "$scratch/note" 2>/dev/null)"
+    fi
+}
+
 # failed_check NAME WHY
 failed_check() {
     failed=$((failed + 1))
@@ -60,7 +69,7 @@ failed_check() {
 
 # The line that ends a report; false when something failed.
 summary() {
-    echo "$passed passed, $failed failed"
+    echo "$passed passed, $failed failed, $skipped skipped"
     ((failed == 0 && passed > 0))
 }
 
@@ -68,6 +77,12 @@ summary() {
 fail() {
     echo "$*" | tee "$scratch/why" >&2
     exit 1
+}
+
+# Ends the check that calls it before it has judged anything: it is not counted as passed.
+skip() {
+    echo "$*" >"$scratch/skipped"
+    exit 0
 }
 
 note() {

@@ -6,8 +6,8 @@ of what it should have got, or of as much of it as came. An end has a role, whic
     first    sends everything and closes its direction; the other end answers after that
     second   hears everything before it sends
     both     sends while it hears
-    resets   sends while it hears, and resets the connection when half has come
-    reset    sends while it hears, until the other end resets
+    aborts   sends while it hears, and resets the connection when half has come
+    reset    sends while it hears, until the other end aborts
 """
 
 import errno
@@ -22,7 +22,7 @@ import time
 # Not a multiple of anything that a stack likes, so that a piece in the wrong place never looks right.
 BLOCK = 1_000_003
 PIECES = (1, 100, 1460, 9000, 65536, 262144)
-ROLES = {"first": "second", "second": "first", "both": "both", "resets": "reset", "reset": "resets"}
+ROLES = {"first": "second", "second": "first", "both": "both", "aborts": "reset", "reset": "aborts"}
 # What a call says on a connection that was reset: the first one, and those that come after it.
 RESET = (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
 PATIENCE = 15.0
@@ -94,6 +94,8 @@ class End:
             self.how = "closed"
 
     def may_send(self):
+        if self.role == "aborts" and self.sent == self.sends.size:
+            return False
         return not self.has_closed and (self.role != "second" or self.has_heard_close)
 
     def hear(self):
@@ -101,15 +103,15 @@ class End:
         self.digest.update(piece)
         self.received += len(piece)
         self.has_heard_close = not piece
-        if self.role == "resets" and self.received >= self.hears.size // 2:
+        if self.role == "aborts" and self.received >= self.hears.size // 2:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
-            self.how = "resets"
+            self.how = "aborts"
 
     def send(self):
         if self.sent < self.sends.size:
             self.sent += self.connection.send(self.sends.piece(self.sent))
-        if self.sent == self.sends.size and self.role != "resets":
+        if self.sent == self.sends.size and self.role != "aborts":
             self.connection.shutdown(socket.SHUT_WR)
             self.has_closed = True
 

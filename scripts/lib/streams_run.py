@@ -45,12 +45,12 @@ def outcome(name, role, seed, size, host, port):
 
 
 def is_right(each):
-    """Whether all bytes came and both ends closed; or one reset, the other saw it, and what had come was right."""
+    """Whether all bytes came and both ends closed; or one aborted, the other saw a reset, and what had come was right."""
     if not isinstance(each, tuple) or any(result["bytes"] != "right" for result in each):
         return False
     hows = {result["how"] for result in each}
     own, other = each
-    return hows == {"resets", "reset"} or (
+    return hows == {"aborts", "reset"} or (
         hows == {"closed"} and own["received"] == other["sent"] and other["received"] == own["sent"]
     )
 

@@ -55,7 +55,8 @@ make_files() {
 # For orders.test, signed by itself.
 make_certificate() {
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=orders.test \
-        -addext subjectAltName=DNS:orders.test -keyout "$scratch/key" -out "$scratch/certificate" 2>/dev/null
+        -addext subjectAltName=DNS:orders.test -keyout "$scratch/key" -out "$scratch/certificate" ||
+        refuse 2 "openssl could not make a certificate for the targets"
 }
 
 digest_of() {

@@ -11,9 +11,10 @@ streams_arrive() {
     note "${sum##*$'\n'} MB in $(milliseconds_since "$since") ms"
 }
 
-# A gigabyte both ways on one connection; less on a plain device, which is not about speed: gigabyte_arrives FAMILY
+# A gigabyte both ways on one connection; less on a plain device, which is not about speed. Making and hashing it takes a
+# slow machine long: gigabyte_arrives FAMILY
 gigabyte_arrives() {
-    local size=1000000000
+    local size=1000000000 patience=150
     [[ $backend == offload ]] || size=200000000
     streams_arrive "$1" both 1 "$size"
 }
@@ -103,6 +104,7 @@ received_at() {
 # SYN, is refused. Both families at once: silent_target_times_out
 silent_target_times_out() {
     local family since took
+    [[ $backend == offload ]] || skip "half a minute of waiting for what no device has a part in"
     start_silent_side
     for family in v4 v6; do
         whoami_at "$consumer_a" "$(side_door_of "$family"):80"
@@ -142,8 +144,8 @@ start_silent_side() {
         silent_service v6 "$side_door_v6" fd02:9::2 fd02::2 fd02:6::2
     } >"$file"
     ip -n "$provider" route add blackhole 10.2.6.0/24
-    ip -n "$provider" route add blackhole fd02:6::/64
     afterwards ip -n "$provider" route del 10.2.6.0/24
+    ip -n "$provider" route add blackhole fd02:6::/64
     afterwards ip -n "$provider" route del fd02:6::/64
     start_side "$file"
 }

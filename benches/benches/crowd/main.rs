@@ -52,8 +52,8 @@ struct Cli {
     /// memory: how many seconds each of them lasts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// idle: how many connections.
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    /// idle: how many connections; a single worker holds up to 16,384.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(10..=16_384))]
     idle: u32,
     /// connects: how many.
     #[arg(long, default_value_t = 100_000)]

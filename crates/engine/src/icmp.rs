@@ -80,7 +80,7 @@ impl<O: Output> Journey<'_, O> {
         match found.path {
             FlowPath::Nat => self.translate(frame, error, quote, &found).map(Some),
             FlowPath::Terminated { worker, relay } if worker == self.own.id.0 => {
-                self.take_note(error, quote, relay, &found).map(Some)
+                Ok(Some(self.take_note(error, quote, relay, &found)))
             }
             FlowPath::Terminated { worker, .. } => self.hand_over(worker, frame),
         }
@@ -107,21 +107,11 @@ impl<O: Output> Journey<'_, O> {
     }
 
     /// An error about a segment of our own TCP. All but packet-too-big are soft: its timers know better.
-    fn take_note(
-        &mut self,
-        error: IcmpError,
-        quote: &Quote,
-        relay: u32,
-        found: &Found,
-    ) -> Result<Reason, Reason> {
-        match error {
-            IcmpError::TooBig(mtu)
-                if !self.own.terminator.lower_mtu(relay, found, mtu as usize, quote.sequence) =>
-            {
-                Err(Reason::IcmpNoFlow)
-            }
-            _ => Ok(Reason::IcmpTerminated),
-        }
+    fn take_note(&mut self, error: IcmpError, quote: &Quote, relay: u32, found: &Found) -> Reason {
+        let IcmpError::TooBig(mtu) = error else { return Reason::IcmpTerminated };
+        let taken =
+            self.own.terminator.lower_mtu(relay, found, mtu as usize, quote.sequence, self.now, self.out);
+        self.conclude(taken)
     }
 
     /// Answers a ping to one of our addresses, if that is wanted.

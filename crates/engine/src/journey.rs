@@ -21,7 +21,7 @@ use crate::admit::{Admission, Tuple, check_source};
 use crate::contract::{Egress, Event, Output, WorkerId};
 use crate::expiry::tell_target;
 use crate::shared::Shared;
-use crate::terminate::{Opening, Over};
+use crate::terminate::{Opening, Over, Taken};
 use crate::verdict::{Reason, Verdict};
 use crate::view::Candidate;
 use crate::worker::{Own, close, closed_event};
@@ -127,13 +127,19 @@ impl<O: Output> Journey<'_, O> {
             FlowPath::Terminated { worker, relay } if worker == self.own.id.0 => {
                 self.turn.count(found, packet.len, self.now);
                 let taken = self.own.terminator.input(relay, found, frame, self.now, self.out);
-                if let Some(over) = taken.over {
-                    close(self.turn.retire(over.flow, over.cause), self.out);
-                }
-                Ok(Some(taken.reason))
+                Ok(Some(self.conclude(taken)))
             }
             FlowPath::Terminated { worker, .. } => self.hand_over(worker, frame),
         }
+    }
+
+    /// What became of a packet that a terminated flow's own TCP has taken. If that was the flow's end, its keys go.
+    #[inline]
+    pub(crate) fn conclude(&mut self, taken: Taken) -> Reason {
+        if let Some(over) = taken.over {
+            close(self.turn.retire(over.flow, over.cause), self.out);
+        }
+        taken.reason
     }
 
     /// A frame that is another worker's to carry, as it came.
@@ -198,10 +204,10 @@ impl<O: Output> Journey<'_, O> {
         if !self.own.is_attached(egress) {
             return Err(Reason::EgressDown);
         }
-        let opened = match admission.door.path {
-            Path::Nat => self.open(key, &admission, FlowPath::Nat),
-            Path::Terminate => self.open_terminated(key, &admission),
-        };
+        let mut opened = self.open(key, &admission);
+        if opened == Err(Reason::TableFull) && self.crowd_out_terminated() {
+            opened = self.open(key, &admission);
+        }
         match opened {
             Ok(found) => {
                 self.say_opened(&found, admission.interface);
@@ -237,8 +243,22 @@ impl<O: Output> Journey<'_, O> {
         self.newcomer(frame, packet, key)
     }
 
-    /// Takes a source port and makes the flow.
-    fn open(&mut self, key: &Key, admission: &Admission<'_>, path: FlowPath) -> Result<Found, Reason> {
+    /// Makes the flow that a newcomer opens.
+    fn open(&mut self, key: &Key, admission: &Admission<'_>) -> Result<Found, Reason> {
+        match admission.door.path {
+            Path::Nat => self.insert(key, admission, FlowPath::Nat),
+            Path::Terminate => self.open_terminated(key, admission),
+        }
+    }
+
+    /// Makes room in the table, which itself crowds out half-open flows of nat only. Whether there was anything to crowd out.
+    fn crowd_out_terminated(&mut self) -> bool {
+        let crowded_out = self.own.terminator.make_room(self.now, self.out);
+        crowded_out.map(|over| close(self.turn.retire(over.flow, over.cause), self.out)).is_some()
+    }
+
+    /// Takes a source port and puts the flow into the table.
+    fn insert(&mut self, key: &Key, admission: &Admission<'_>, path: FlowPath) -> Result<Found, Reason> {
         let Candidate { target, lane, .. } = *admission.candidate;
         let client = (key.remote.to_bits(), key.remote_port, admission.interface, target);
         let preference = self.shared.preference.hash_one(client);
@@ -248,21 +268,25 @@ impl<O: Output> Journey<'_, O> {
             tell_target(self.shared, own, &crowded_out, out);
             close(Some(crowded_out), out);
         });
-        opened.map_err(|refused| match refused {
+        let found = opened.map_err(|refused| match refused {
             Refused::Full => Reason::TableFull,
             Refused::Ports => Reason::PortsExhausted,
             Refused::Raced => Reason::Raced,
-        })
+        })?;
+        for key in [key, &found.onward] {
+            self.own.terminator.forget_parting(key);
+        }
+        Ok(found)
     }
 
-    /// As [`Journey::open`], and gives the flow a pair of connections in this worker's own TCP.
+    /// As [`Journey::insert`], and gives the flow a pair of connections in this worker's own TCP.
     fn open_terminated(&mut self, key: &Key, admission: &Admission<'_>) -> Result<Found, Reason> {
         let endpoint = self.shared.flows.lanes().lane(admission.candidate.lane).endpoint;
         let turn = &self.turn;
         let mut over = |over: Over, out: &mut O| close(turn.retire(over.flow, over.cause), out);
         let relay = self.own.terminator.vacancy(endpoint, self.now, self.out, &mut over)?;
         let path = FlowPath::Terminated { worker: self.own.id.0, relay };
-        let found = self.open(key, admission, path)?;
+        let found = self.insert(key, admission, path)?;
         let opening = Opening {
             flow: found.flow,
             original: key,

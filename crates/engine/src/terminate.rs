@@ -31,7 +31,7 @@ use relay::{Outlook, Relay};
 use wheel::Wheel;
 
 /// Terminated flows of one worker. Where the kernel refuses the addresses for their buffers, there are fewer.
-const CAPACITY: usize = 16_384;
+pub(crate) const CAPACITY: usize = 16_384;
 /// Relays attended to before frames have their turn again.
 const AT_ONCE: usize = 256;
 
@@ -86,6 +86,11 @@ impl Terminator {
         self.relays.len() - self.vacant.len()
     }
 
+    /// How many there can be: [`CAPACITY`], or fewer where the kernel has refused addresses.
+    pub(crate) fn capacity(&self) -> usize {
+        self.stack.places() / 2
+    }
+
     /// A place for one more relay, of a newcomer at `endpoint`. Where places are short, a half-open one makes room: `over` is told.
     /// Where memory is, none could: it has hardly any.
     pub(crate) fn vacancy<O: Output>(
@@ -97,13 +102,20 @@ impl Terminator {
     ) -> Result<u32, Reason> {
         let own = self.openings.crowded_out_by(endpoint);
         let oldest = match self.place() {
+            Ok(_) => own,
             Err(Reason::TerminateFull) => own.or_else(|| self.openings.oldest_of_most()),
-            place => place.map(|_| own)?,
+            Err(reason) => return Err(reason),
         };
         if let Some(ended) = oldest.and_then(|oldest| self.crowd_out(oldest, now, out)) {
             over(ended, out);
         }
         self.place()
+    }
+
+    /// Ends a half-open relay, so that there is room for a newcomer elsewhere: the oldest of the endpoint that has most.
+    pub(crate) fn make_room<O: Output>(&mut self, now: Duration, out: &mut O) -> Option<Over> {
+        let oldest = self.openings.oldest_of_most()?;
+        self.crowd_out(oldest, now, out)
     }
 
     /// Opens the relay at `place`, which must be the current [`Terminator::vacancy`].
@@ -138,7 +150,7 @@ impl Terminator {
         now: Duration,
         out: &mut O,
     ) -> Taken {
-        if self.relay(place).is_none_or(|relay| relay.flow != found.flow) {
+        if !self.is_at(place, found.flow) {
             return Taken { reason: Reason::NoFlow, over: None };
         }
         let mut reason = Reason::Terminated;
@@ -149,11 +161,26 @@ impl Terminator {
     }
 
     /// Takes note that the path to the peer of one half of the relay at `place` carries no more than `mtu`, as an error about
-    /// a segment with this `sequence` number says. `false` if no such segment of that half is under way.
-    pub(crate) fn lower_mtu(&mut self, place: u32, found: &Found, mtu: usize, sequence: u32) -> bool {
-        self.relay(place)
-            .filter(|relay| relay.flow == found.flow)
-            .is_some_and(|relay| relay.lower_mtu(found.direction, mtu, sequence))
+    /// a segment with this `sequence` number says, if that half has such a segment under way: what is too large leaves again.
+    pub(crate) fn lower_mtu<O: Output>(
+        &mut self,
+        place: u32,
+        found: &Found,
+        mtu: usize,
+        sequence: u32,
+        now: Duration,
+        out: &mut O,
+    ) -> Taken {
+        let mut reason = Reason::IcmpNoFlow;
+        if !self.is_at(place, found.flow) {
+            return Taken { reason, over: None };
+        }
+        let over = self.attend(place, now, out, |relay, _, _| {
+            if relay.lower_mtu(found.direction, mtu, sequence) {
+                reason = Reason::IcmpTerminated;
+            }
+        });
+        Taken { reason, over }
     }
 
     /// Attends to relays whose time has come, so many at once; tells `over` about those that end.
@@ -187,19 +214,24 @@ impl Terminator {
         }
     }
 
+    /// A flow opens that has this key: what is left of a connection that had it before is of no use any more.
+    pub(crate) fn forget_parting(&mut self, key: &Key) {
+        self.partings.forget(key);
+    }
+
     /// What is left of the terminated connection that packets with this key belonged to, if both sides have closed it.
     pub(crate) fn parting(&self, key: &Key, now: Duration) -> Option<Parting> {
         self.partings.find(key, now)
     }
 
-    fn relay(&mut self, place: u32) -> Option<&mut Relay> {
-        self.relays.get_mut(place as usize)?.as_deref_mut()
+    /// Whether the relay at `place` is this flow's.
+    fn is_at(&self, place: u32, flow: FlowId) -> bool {
+        self.relays.get(place as usize).and_then(Option::as_ref).is_some_and(|relay| relay.flow == flow)
     }
 
     /// The place that the next relay gets.
     fn place(&self) -> Result<u32, Reason> {
-        let capacity = self.stack.places() / 2;
-        let new = || Some(self.relays.len()).filter(|len| *len < capacity).map(|len| len as u32);
+        let new = || Some(self.relays.len()).filter(|len| *len < self.capacity()).map(|len| len as u32);
         let place = self.vacant.last().copied().or_else(new).ok_or(Reason::TerminateFull)?;
         if self.stack.has_room() { Ok(place) } else { Err(Reason::TerminateMemory) }
     }

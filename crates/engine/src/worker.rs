@@ -14,7 +14,7 @@ use crate::fragments::Datagrams;
 use crate::journey::{BATCH, Journey};
 use crate::shared::Shared;
 use crate::sweep::Sweep;
-use crate::terminate::Terminator;
+use crate::terminate::{CAPACITY, Terminator};
 
 /// One thread's part of the engine.
 pub struct Worker {
@@ -44,6 +44,9 @@ impl Own {
 }
 
 impl Worker {
+    /// Connections that one worker terminates at most.
+    pub const MOST_TERMINATED: usize = CAPACITY;
+
     /// The worker `id`. It has no device yet: each one comes with a [`Message::Attach`]. `seed` keys the numbers of its own
     /// TCP connections.
     pub fn new(shared: Arc<Shared>, id: WorkerId, seed: [u64; 2]) -> Self {
@@ -109,6 +112,12 @@ impl Worker {
             }
             Message::Offload(offload) => self.own.terminator.set_offload(offload),
         }
+    }
+
+    /// How many connections can be terminated here: [`Worker::MOST_TERMINATED`], or fewer where the kernel has refused to set
+    /// aside addresses for their buffers.
+    pub fn most_terminated(&self) -> usize {
+        self.own.terminator.capacity()
     }
 
     /// How many connections are terminated here.

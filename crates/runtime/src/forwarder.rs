@@ -9,7 +9,7 @@ use device::{DeviceError, Opener};
 use engine::{Shared, Worker, WorkerId};
 use mio::{Poll, Waker};
 use thiserror::Error;
-use topology::Topology;
+use topology::{Listener, Path, Topology};
 
 use crate::board::Board;
 use crate::command::{Command, Line};
@@ -148,15 +148,18 @@ impl Forwarder {
         let rings = Arc::new(Rings::new(wakers.iter().cloned()));
         let devices = self.board.topology.namespaces.len();
         let origin = self.board.started;
+        let mut places = Worker::MOST_TERMINATED;
         for (index, (poll, waker)) in polls.into_iter().zip(wakers).enumerate() {
             let id = WorkerId(index as u8);
             // One order at a time, and a Stop; this kind of channel lets go of what a worker that has ended did not take, and the
             // watch waits for that.
             let (sender, commands) = unbounded();
             self.lines.push(Line { commands: sender, waker });
+            let worker = Worker::new(Arc::clone(shared), id, seed);
+            places = places.min(worker.most_terminated());
             let this = Loop {
                 id,
-                worker: Worker::new(Arc::clone(shared), id, seed),
+                worker,
                 poll,
                 commands,
                 ties: Ties {
@@ -174,6 +177,13 @@ impl Forwarder {
                 }
                 this.run()
             })?;
+        }
+        let terminates = |(_, listener): (_, &Listener)| listener.path == Path::Terminate;
+        if places < Worker::MOST_TERMINATED && shared.topology().listeners.iter().any(terminates) {
+            let wanted = Worker::MOST_TERMINATED;
+            tracing::warn!(
+                "a worker can terminate {places} connections, not {wanted}: the kernel refuses addresses for their buffers"
+            );
         }
         Ok(())
     }

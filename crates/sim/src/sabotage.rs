@@ -13,12 +13,17 @@ use wire::{Addr, Packet, Protocol, parse};
 
 use crate::invariants::Invariant;
 use crate::ledger::{Ledger, Sight};
-use crate::packet::{Talk, mend_checksum};
+use crate::packet::{OwnedFrame, Talk, mend_checksum};
 use crate::recorder::{Batch, Departure};
 use crate::stream::WORD;
 
 use edges::{Copyist, Coward};
 use squatter::Squatter;
+
+/// Where the buffers of all terminated connections may take less than this, memory is scarce.
+const LITTLE: usize = 1 << 20;
+/// With bytes in the buffers of so many, scarce memory is overspent.
+const MANY: usize = 128;
 
 /// A planted bug.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,10 +74,14 @@ pub enum Sabotage {
     LeaveOutTimestamps,
     /// What the forwarder builds is cut as if its receiver took segments of any length.
     IgnoreTheMss,
+    /// Windows are taken to be larger than their hosts have announced.
+    MisreadWindows,
     /// A connection ends in a panic.
     Panic,
     /// Memory of terminated connections is taken and never given back.
     LeakMemory,
+    /// Where memory is scarce, more of it is taken than there is.
+    OverspendMemory,
 }
 
 impl Sabotage {
@@ -95,8 +104,9 @@ impl Sabotage {
             Self::LetOverlap => Invariant::NoOverlap,
             Self::ForwardToNowhere | Self::KeepTheGone => Invariant::DeviceThere,
             Self::KeepOffloading => Invariant::NothingUndone,
-            Self::LeaveOutTimestamps | Self::IgnoreTheMss => Invariant::AgreementsKept,
+            Self::LeaveOutTimestamps | Self::IgnoreTheMss | Self::MisreadWindows => Invariant::AgreementsKept,
             Self::Panic => Invariant::NobodyPanics,
+            Self::OverspendMemory => Invariant::MemoryBounded,
         }
     }
 }
@@ -108,8 +118,8 @@ pub struct Saboteur {
     first: Option<Sight>,
     coward: Coward,
     copyist: Copyist,
-    /// It has only to be there.
-    _squatter: Option<Squatter>,
+    #[expect(dead_code, reason = "they have only to be there")]
+    squatters: Vec<Squatter>,
 }
 
 impl Saboteur {
@@ -118,9 +128,19 @@ impl Saboteur {
         if sabotage == Sabotage::LeakAPort {
             leak_a_port(shared);
         }
-        let _squatter =
-            (sabotage == Sabotage::LeakMemory).then(|| Squatter::settle(shared.terminate_memory())).flatten();
-        Self { sabotage, first: None, coward: Coward::default(), copyist: Copyist::default(), _squatter }
+        let memory = shared.terminate_memory();
+        let squatters = match sabotage {
+            Sabotage::LeakMemory => 1,
+            Sabotage::OverspendMemory if memory.limit() < LITTLE => MANY,
+            _ => 0,
+        };
+        Self {
+            sabotage,
+            first: None,
+            coward: Coward::default(),
+            copyist: Copyist::default(),
+            squatters: (0..squatters).map_while(|_| Squatter::settle(memory)).collect(),
+        }
     }
 
     /// Whether the workers do not get a message.
@@ -129,6 +149,18 @@ impl Saboteur {
             Message::Detach(_) => self.sabotage == Sabotage::KeepTheGone,
             Message::Offload(_) => self.sabotage == Sabotage::KeepOffloading,
             Message::Attach(_) => false,
+        }
+    }
+
+    /// Tampers with what a host has sent.
+    pub fn misread(&self, frame: &mut OwnedFrame) {
+        if self.sabotage == Sabotage::MisreadWindows
+            && frame.is_honest()
+            && let Ok(packet) = parse(&frame.bytes)
+            && packet.protocol == Protocol::Tcp
+        {
+            frame.bytes[packet.transport + 14..packet.transport + 16].fill(0xff);
+            mend_checksum(frame, &packet);
         }
     }
 

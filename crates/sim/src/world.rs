@@ -207,7 +207,10 @@ impl World {
 
     /// Hosts send frames towards the forwarder.
     fn send(&mut self, frames: Outgoing) {
-        for (device, frame) in frames {
+        for (device, mut frame) in frames {
+            if let Some(saboteur) = &self.saboteur {
+                saboteur.misread(&mut frame);
+            }
             if !frame.damaged {
                 self.judge.ledger.sent(device, &frame);
             }

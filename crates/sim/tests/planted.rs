@@ -6,11 +6,17 @@ use sim::sabotage::Sabotage;
 const SEEDS: std::ops::Range<u64> = 0..200;
 
 fn caught(sabotage: Sabotage) {
+    caught_saying(sabotage, "");
+}
+
+/// For an invariant with more than one half: what is said names the one that was broken.
+fn caught_saying(sabotage: Sabotage, words: &str) {
     let failures = SEEDS.filter_map(|seed| Some((seed, sim::run_with(seed, Some(sabotage)).err()?)));
     let failures: Vec<_> = failures.take(2).collect();
     assert_eq!(failures.len(), 2, "{sabotage:?} was hardly noticed");
     for (seed, failure) in failures {
         assert_eq!(failure.violation.invariant, sabotage.caught_by(), "{failure}");
+        assert!(failure.violation.message.contains(words), "{failure}");
         assert!(failure.to_string().contains(&format!("SIDEGATE_SIM_SEED={seed}")), "{failure}");
         let clean = sim::run(seed);
         assert!(clean.is_ok(), "without sabotage: {clean:?}");
@@ -124,7 +130,7 @@ fn work_that_is_left_to_a_device_that_takes_none_is_noticed() {
 
 #[test]
 fn timestamps_that_are_left_out_are_noticed() {
-    caught(Sabotage::LeaveOutTimestamps);
+    caught_saying(Sabotage::LeaveOutTimestamps, "without the timestamps that were agreed upon");
 }
 
 #[test]
@@ -138,6 +144,16 @@ fn memory_that_was_leaked_is_noticed() {
 }
 
 #[test]
+fn memory_that_was_overspent_is_noticed() {
+    caught(Sabotage::OverspendMemory);
+}
+
+#[test]
 fn segments_that_are_too_long_are_noticed() {
-    caught(Sabotage::IgnoreTheMss);
+    caught_saying(Sabotage::IgnoreTheMss, "and the MSS is");
+}
+
+#[test]
+fn bytes_beyond_every_window_are_noticed() {
+    caught_saying(Sabotage::MisreadWindows, "no window has ever had room for");
 }

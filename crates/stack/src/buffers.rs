@@ -233,7 +233,9 @@ impl Slot {
             idle &= !run;
             let start = self.ring(side).wrapping_add(first as usize * block).cast();
             let size = count as usize * block;
-            // SAFETY: the blocks are this ring's, and hold nothing that will be read before it is written.
+            // SAFETY: the blocks are this ring's, and hold nothing that will be read before it is written. The one reference
+            // to them is at rest in the socket, of which no call is in progress, as the berth is borrowed here; and to the
+            // compiler, the system call is code that may write through the pointer which that reference was made from.
             if unsafe { madvise(start, size, Advice::LinuxDontNeed) }.is_ok() {
                 self.touched[side as usize] &= !run;
                 self.arena.memory.give_back(size);

@@ -176,6 +176,12 @@ impl Connection {
         }
     }
 
+    /// Whether the peer has something to acknowledge: bytes, or our FIN.
+    pub fn is_owed(&self) -> bool {
+        let has_fin = matches!(self.socket().state(), Tcp::FinWait1 | Tcp::Closing | Tcp::LastAck);
+        has_fin || self.unacknowledged() > 0
+    }
+
     /// Says that we send no more: FIN follows what was sent. While opening, it waits for the handshake.
     pub fn close(&mut self) {
         self.closing = true;
@@ -271,7 +277,8 @@ impl Connection {
         now: Duration,
         emit: &mut impl FnMut(&mut Frame<'_>),
     ) {
-        let bytes = self.sending.seen(packet, bytes, &mut stack.spare);
+        let oldest = stack.arena.capacity() as u32;
+        let bytes = self.sending.seen(packet, bytes, oldest, &mut stack.spare);
         // A listening socket draws its sequence number now: see `dial`.
         let time = self.sending.instant(now);
         let listens = self.socket().state() == Tcp::Listen;

@@ -203,6 +203,8 @@ impl Settings {
 pub struct Stack {
     interface: Interface,
     link: Link,
+    /// The same, as last limited for somebody: bulk needs the same limits again and again.
+    limited: Limited,
     scratch: Box<[u8]>,
     /// Room for the rare packet that smoltcp must not see as it came.
     spare: Box<[u8]>,
@@ -219,6 +221,7 @@ impl Stack {
         let link = Link::new(settings.mtu.clamp(Settings::MIN_MTU, usize::from(u16::MAX)), settings.offload);
         Self {
             interface: interface(&link, 0),
+            limited: Limited::new(&link, Limits::default()),
             link,
             scratch: vec![0; FRAME_CAPACITY].into_boxed_slice(),
             spare: vec![0; FRAME_CAPACITY].into_boxed_slice(),
@@ -247,6 +250,43 @@ impl Stack {
     pub fn set_offload(&mut self, offload: bool) {
         self.link = self.link.with_offload(offload);
         self.interface = interface(&self.link, 0);
+        self.limited = Limited::new(&self.link, Limits::default());
+    }
+
+    /// A link within these limits, the interface to it, and the room in which packets for it are built.
+    fn within(&mut self, limits: Limits) -> (&Link, &mut Interface, &mut [u8]) {
+        let (link, interface) = if limits == Limits::default() {
+            (&self.link, &mut self.interface)
+        } else {
+            if self.limited.limits != limits {
+                self.limited = Limited::new(&self.link, limits);
+            }
+            (&self.limited.link, &mut self.limited.interface)
+        };
+        (link, interface, &mut self.scratch)
+    }
+}
+
+/// What a connection's next packet must keep to, beyond the stack's settings.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Limits {
+    /// What its path carries.
+    mtu: Option<usize>,
+    /// How long it may be.
+    longest: Option<usize>,
+}
+
+/// A link with limits, and the interface to it: smoltcp asks a link for them only when it makes one.
+struct Limited {
+    limits: Limits,
+    link: Link,
+    interface: Interface,
+}
+
+impl Limited {
+    fn new(link: &Link, limits: Limits) -> Self {
+        let link = link.lowered(limits.mtu.unwrap_or(usize::MAX)).limited(limits.longest);
+        Self { limits, interface: interface(&link, 0), link }
     }
 }
 

@@ -49,7 +49,9 @@ pub(crate) enum Due {
 /// One connection's sending side, once it is open.
 pub(crate) struct Sender {
     board: Scoreboard,
-    /// The next byte that smoltcp sends, if it is not made to begin again.
+    /// The next byte that smoltcp sends, if it is not made to begin again: where the last packet ended that it has built, whether
+    /// that left or not. Nothing else says where it is; each packet corrects us, a bare acknowledgement too, which has its number.
+    /// `told` follows the same packets: smoltcp takes for said what stays here, and [`Sender::takes_debt`] is where that is made good.
     cursor: u32,
     /// Payload bytes of a full segment.
     segment: u32,
@@ -67,9 +69,11 @@ pub(crate) struct Sender {
     duplicates: u32,
     /// Whether the peer has ever said what arrived out of order.
     is_selective: bool,
-    /// The last acknowledgement and window that the peer was told, and the last window that it told us.
+    /// The last acknowledgement and window that the peer was told, or will be with this poll, and the last window that it told us.
     told: Option<(u32, u16)>,
     window: u16,
+    /// Whether the first two stand in a packet that did not leave.
+    owes: bool,
     timers: Timers,
     last_sent: Duration,
 }
@@ -90,13 +94,14 @@ struct Timers {
 }
 
 impl Sender {
-    /// For a connection whose first byte has the number `first`, and whose full segments carry `segment` bytes.
-    pub(crate) fn new(first: u32, segment: u32) -> Self {
+    /// For a connection whose first byte has the number `first`, and whose full segments carry `segment` bytes. Its handshake may
+    /// have told how long a round `trip` takes.
+    pub(crate) fn new(first: u32, segment: u32, trip: Option<Duration>) -> Self {
         Self {
             board: Scoreboard::new(first),
             cursor: first,
             segment,
-            trips: RoundTrips::default(),
+            trips: RoundTrips::new(trip),
             congestion: Congestion::new(segment),
             latest: None,
             latest_trip: Duration::ZERO,
@@ -105,6 +110,7 @@ impl Sender {
             duplicates: 0,
             is_selective: false,
             told: None,
+            owes: false,
             window: 0,
             timers: Timers::default(),
             last_sent: Duration::ZERO,
@@ -195,10 +201,14 @@ impl Sender {
         } else {
             self.is_probe_of_window(packet) || self.is_wanted(packet, leave, now)
         };
-        if passes {
-            self.told = Some(telling);
-        }
+        self.owes = !passes && (self.owes || self.told != Some(telling));
+        self.told = Some(telling);
         passes
+    }
+
+    /// Whether smoltcp has acknowledged something in a packet that did not leave: the peer is to be told now.
+    pub(crate) fn takes_debt(&mut self) -> bool {
+        std::mem::take(&mut self.owes)
     }
 
     /// From here on, full segments carry so many bytes only: what is under way was too large, and leaves once more.
@@ -225,13 +235,15 @@ impl Sender {
         self.window == 0 && packet.payload_len() == 1 && packet.sequence == self.end()
     }
 
-    /// Takes note of a packet with data. Whether it goes out: with something that is new or lost.
+    /// Takes note of a packet with data. Whether it goes out: with something that is new or lost, be it only its FIN.
     fn is_wanted(&mut self, packet: &Packet, leave: Leave, now: Duration) -> bool {
         let end = packet.sequence.wrapping_add(packet.sequence_len());
         self.cursor = end;
         let is_new = before(self.end(), end);
-        let is_lost = self.board.look(packet.sequence).is_some_and(|(is_lost, _)| is_lost);
-        let is_wanted = is_new || (is_lost && !matches!(leave, Leave::Skip(_)));
+        let is_lost = |sequence| self.board.look(sequence).is_some_and(|(is_lost, _)| is_lost);
+        let is_fin_lost = packet.flags.fin() && is_lost(end.wrapping_sub(1));
+        let is_wanted =
+            is_new || is_fin_lost || (is_lost(packet.sequence) && !matches!(leave, Leave::Skip(_)));
         if is_wanted {
             self.send(packet.sequence, end, now);
         }
@@ -289,3 +301,6 @@ fn window_field(packet: &Packet, bytes: &[u8]) -> u16 {
     let at = packet.transport + 14;
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
+
+#[cfg(test)]
+mod tests;

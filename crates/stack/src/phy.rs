@@ -50,12 +50,13 @@ impl Link {
         Self::new(mtu.min(self.mtu), self.offload)
     }
 
-    /// The same, for packets of no more than `len` bytes.
-    pub(crate) fn limited(&self, len: usize) -> Self {
-        let mut capabilities = self.capabilities.clone();
-        capabilities.segmentation.tcpv4 = NonZeroUsize::new(len);
-        capabilities.segmentation.tcpv6 = NonZeroUsize::new(len);
-        Self { capabilities, ..*self }
+    /// The same, for packets of no more than `longest` bytes.
+    pub(crate) fn limited(mut self, longest: Option<usize>) -> Self {
+        if let Some(longest) = longest.and_then(NonZeroUsize::new) {
+            self.capabilities.segmentation.tcpv4 = Some(longest);
+            self.capabilities.segmentation.tcpv6 = Some(longest);
+        }
+        self
     }
 
     /// The largest packet that the path carries.

@@ -2,7 +2,8 @@
 //!
 //! smoltcp offers its peer whatever a buffer has room for, and buffers are as large as bulk transfers want them. So the
 //! window field of what it sends is held down to an allowance, which begins small and doubles as long as it is used up fast.
-//! What was told once stays told: the right edge of the window never moves left.
+//! What was told once is taken: the right edge of the window moves left by less than a unit of the window field, which is rounded
+//! down (RFC 7323 2.4), and smoltcp keeps room for what was told before.
 
 use std::time::Duration;
 
@@ -126,25 +127,27 @@ impl Window {
         let told = match self.next {
             Some(_) if packet.flags.ack() => {
                 self.offered = packet.acknowledgement.wrapping_add(offered);
-                self.tell(packet.acknowledgement, standing.edge())
+                self.tell(packet.acknowledgement, standing.edge(), scale)
             }
             _ => offered.min(self.allowance.bytes as u32),
         };
         bytes[at..at + 2].copy_from_slice(&((told >> scale) as u16).to_be_bytes());
     }
 
-    /// The window that a peer is to be told from `acknowledged` on, which was told everything up to `edge`.
-    fn tell(&self, acknowledged: u32, edge: Option<u32>) -> u32 {
+    /// The window that a peer is to be told from `acknowledged` on, in units of `scale` bits, which was told everything up to
+    /// `edge`. It leaves out what smoltcp may round off: else smoltcp would not take all that was told.
+    fn tell(&self, acknowledged: u32, edge: Option<u32>, scale: u8) -> u32 {
         let beyond = |edge: u32| edge.wrapping_sub(acknowledged).cast_signed();
-        let allowed = self.next.map_or(0, |next| beyond(next.wrapping_add(self.allowance.bytes as u32)));
+        let most = self.allowance.bytes.min(self.allowance.capacity - ((1 << scale) - 1));
+        let allowed = self.next.map_or(0, |next| beyond(next.wrapping_add(most as u32)));
         allowed.max(edge.map_or(0, beyond)).min(beyond(self.offered)).max(0).cast_unsigned()
     }
 
     /// The window to tell beside the acknowledgement of everything before `expected`, if the one that the peer knows, up to
     /// `edge`, has become small. smoltcp does not see to that, because it knows only what it has offered.
-    pub(crate) fn update(&self, expected: u32, edge: Option<u32>) -> Option<u32> {
+    pub(crate) fn update(&self, expected: u32, edge: Option<u32>, scale: u8) -> Option<u32> {
         let known = edge?.wrapping_sub(expected).cast_signed().max(0).cast_unsigned();
-        let window = self.tell(expected, edge);
+        let window = self.tell(expected, edge, scale);
         // Small steps are not worth a packet (RFC 9293, 3.8.6.2.2).
         (known < window / 2 && window as usize >= self.allowance.bytes / 4).then_some(window)
     }
@@ -153,7 +156,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use wire::{ANSWER_CAPACITY, Addr, Answer, TcpFlags, parse};
+    use wire::{ANSWER_CAPACITY, Addr, Answer, Protocol, TcpFlags, parse};
 
     use super::*;
 
@@ -194,8 +197,9 @@ mod tests {
         window: Window,
         standing: Standing,
         unread: usize,
-        /// Where what the peer may send ends, as it understands it.
+        /// Where what the peer was told last ends, and the furthest that it ever was told.
         edge: u32,
+        furthest: u32,
     }
 
     impl Play {
@@ -226,35 +230,64 @@ mod tests {
         }
     }
 
+    /// From here on, windows are in units of `scale` bits.
+    fn agree_on(standing: &mut Standing, scale: u8) {
+        let syn = Packet {
+            source: Addr::v4([1; 4]),
+            destination: Addr::v4([2; 4]),
+            protocol: Protocol::Tcp,
+            source_port: 1,
+            destination_port: 2,
+            ttl: 64,
+            flags: TcpFlags::new(TcpFlags::SYN),
+            sequence: 0,
+            acknowledgement: 0,
+            transport: 0,
+            payload: 24,
+            len: 24,
+        };
+        let mut bytes = [0; 24];
+        bytes[20..].copy_from_slice(&[3, 3, scale, 0]);
+        standing.note(&syn, &bytes);
+    }
+
     proptest! {
         #[test]
-        fn the_right_edge_never_moves_left(steps in prop::collection::vec((0..6u8, any::<prop::sample::Index>()), 1..200)) {
+        fn what_was_told_is_taken(is_scaled: bool, steps in prop::collection::vec((0..60u8, any::<prop::sample::Index>()), 1..200)) {
             let memory = Memory::new(1 << 30);
             let window = Window::new(Allowance::new(CAPACITY, &memory, Duration::ZERO));
-            let mut play = Play { window, standing: Standing::default(), unread: 0, edge: FIRST };
+            let edge = FIRST.wrapping_add(65_535);
+            let mut play = Play { window, standing: Standing::default(), unread: 0, edge, furthest: edge };
             play.window.begin(FIRST);
             prop_assert_eq!(play.say(TcpFlags::SYN | TcpFlags::ACK), 65_535);
-            play.edge = FIRST.wrapping_add(65_535);
+            if is_scaled {
+                agree_on(&mut play.standing, 3);
+            }
+            let unit = 1 << play.standing.scale();
             for (step, how_much) in steps {
                 match step {
                     // The peer fills what it may, to some extent.
-                    0 => play.unread += how_much.index(play.edge.wrapping_sub(play.expected()) as usize + 1),
-                    1 => {
+                    0..15 => play.unread += how_much.index(play.furthest.wrapping_sub(play.expected()) as usize + 1),
+                    15..30 => {
                         let read = how_much.index(play.unread + 1);
                         play.unread -= read;
                         play.window.read(read);
                         play.window.review(&memory, Duration::ZERO);
                     }
-                    2 => play.window.allowance().restart(&memory),
-                    3 => play.window.allowance().curtail(),
+                    30 => play.window.allowance().restart(&memory),
+                    31 => play.window.allowance().curtail(),
                     _ => {
                         let told = play.say(TcpFlags::ACK);
                         let edge = play.expected().wrapping_add(told);
                         let moved = edge.wrapping_sub(play.edge).cast_signed();
-                        prop_assert!(moved >= 0);
+                        prop_assert!(moved > -unit);
                         play.edge = edge;
-                        let unread = play.unread as u32;
-                        prop_assert!(moved == 0 || told + unread <= play.window.allowance.bytes() as u32);
+                        if edge.wrapping_sub(play.furthest).cast_signed() > 0 {
+                            play.furthest = edge;
+                            let unread = play.unread as u32;
+                            prop_assert!(told + unread <= play.window.allowance.bytes() as u32);
+                        }
+                        prop_assert!(play.window.offered().wrapping_sub(play.furthest).cast_signed() >= 0);
                     }
                 }
             }
@@ -269,13 +302,13 @@ mod tests {
         window.offered = FIRST.wrapping_add(CAPACITY as u32);
         let edge = Some(FIRST.wrapping_add(BEGINNING as u32));
         let full = FIRST.wrapping_add(BEGINNING as u32);
-        assert_eq!(window.update(full, edge), None, "there is no room");
+        assert_eq!(window.update(full, edge, 0), None, "there is no room");
         window.read(BEGINNING / 4 - 1);
-        assert_eq!(window.update(full, edge), None, "it would be a small step");
+        assert_eq!(window.update(full, edge, 0), None, "it would be a small step");
         window.read(1);
-        assert_eq!(window.update(full, edge), Some(BEGINNING as u32 / 4));
-        assert_eq!(window.update(FIRST.wrapping_add(BEGINNING as u32 / 2), edge), None, "it knows enough");
+        assert_eq!(window.update(full, edge, 0), Some(BEGINNING as u32 / 4));
+        assert_eq!(window.update(FIRST.wrapping_add(BEGINNING as u32 / 2), edge, 0), None, "it knows enough");
         window.offered = full;
-        assert_eq!(window.update(full, edge), None, "smoltcp would not take it");
+        assert_eq!(window.update(full, edge, 0), None, "smoltcp would not take it");
     }
 }

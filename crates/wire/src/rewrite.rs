@@ -78,12 +78,14 @@ impl Rewrite {
 
 /// The MSS option of a TCP packet, if it has one.
 pub fn mss_of(bytes: &[u8], packet: &Packet) -> Option<u16> {
-    find_mss(bytes, packet).map(|at| u16::from_be_bytes([bytes[at], bytes[at + 1]]))
+    let value = find_option(bytes, packet, TcpOption::Mss)?;
+    Some(u16::from_be_bytes([bytes[value.start], bytes[value.start + 1]]))
 }
 
 /// Lowers the MSS option of a SYN or SYN-ACK to `ceiling` if it is above. Returns whether it was.
 pub fn clamp_mss(frame: &mut Frame<'_>, packet: &Packet, ceiling: u16) -> bool {
-    let Some(at) = find_mss(frame.bytes, packet) else { return false };
+    let Some(value) = find_option(frame.bytes, packet, TcpOption::Mss) else { return false };
+    let at = value.start;
     let old = u16::from_be_bytes([frame.bytes[at], frame.bytes[at + 1]]);
     if old <= ceiling {
         return false;
@@ -97,11 +99,6 @@ pub fn clamp_mss(frame: &mut Frame<'_>, packet: &Packet, ceiling: u16) -> bool {
         patch_transport(frame.bytes, packet, checksum, negated(word(old)) + word(ceiling));
     }
     true
-}
-
-/// Where the value of the MSS option stands.
-fn find_mss(bytes: &[u8], packet: &Packet) -> Option<usize> {
-    find_option(bytes, packet, TcpOption::Mss).map(|value| value.start)
 }
 
 /// Adds `delta` to the transport checksum, in the sense that its state asks for.

@@ -1,13 +1,14 @@
 //! Half-open relays: bounded, and each endpoint has its share.
 //!
-//! No SYN cookies: the consumer's SYN is answered only when the target has answered ours, so that a target that refuses makes us
-//! refuse. So a SYN costs a connection of our own before anybody knows whether its sender exists, and there is nothing that a
-//! cookie could put off. What can be done is to bound them: a quarter of what a worker holds, and of the flows and ports that it
-//! may take, is for half-open relays, and each endpoint has its share of that quarter. A flood of SYNs through one endpoint takes
-//! nothing from the others, and nothing from what is established.
+//! No SYN cookies: the consumer's SYN is answered only when the target has answered ours, so that a target that refuses makes
+//! us refuse. So a SYN costs a connection of our own before anybody knows whether its sender exists, and there is nothing
+//! that a cookie could put off. What can be done is to bound them: a quarter of what a worker holds, and of the flows and
+//! ports that it may take, is for half-open relays, and each endpoint has its share of that quarter. A flood of SYNs through
+//! one endpoint takes nothing from the others, and nothing from what is established.
 //!
-//! When a share is used up, its oldest one makes room. A handshake that is meant takes a round trip or two; one that still waits
-//! when hundreds have come after it is most likely nobody's.
+//! When a share is used up, its oldest one makes room. A handshake that is meant takes a round trip or two; one that still
+//! waits when hundreds have come after it is most likely nobody's. Where the worker's places or the flow table are full, the
+//! oldest of the endpoint that has most makes room.
 
 use std::collections::HashSet;
 
@@ -15,7 +16,8 @@ use topology::{EndpointId, Path, Topology};
 
 use super::lists::Lists;
 
-/// The fewest that an endpoint may have, however many there are: an honest client whose handshake is crowded out has to begin again.
+/// The fewest that an endpoint may have, however many there are: an honest client whose handshake is crowded out has to begin
+/// again.
 const LEAST_SHARE: usize = 16;
 
 /// The half-open relays of one worker.

@@ -1,9 +1,10 @@
 //! TIME-WAIT: what is remembered of connections that both sides have closed, so that a FIN that comes once more gets its
 //! acknowledgement and not a RST.
 //!
-//! A record is for as long as its flow's port stays quiet, at the longest. It is asked only about packets that belong to no flow: a
-//! SYN opens a new flow at once, and whatever comes for that one never gets here. There are so many records a worker; where more
-//! are wanted, the oldest of eight makes room. Without one, a late packet gets a RST, as if its flow had never been.
+//! A record is asked only about packets that belong to no flow, and it is forgotten when a flow opens that has its key: what
+//! comes late for that one must not be answered with the old one's numbers. There are so many records a worker; where more
+//! are wanted, the oldest of eight makes room. Without one, a late packet gets a RST, as if its flow had never been. So does
+//! one that another worker meets than the one that had its connection: only that one has the record.
 
 use std::time::Duration;
 
@@ -46,9 +47,7 @@ impl Partings {
 
     /// Keeps what is left of the connection whose peer's packets have this key.
     pub(crate) fn keep(&mut self, key: Key, parting: Parting, now: Duration) {
-        let first = self.first_way(&key);
-        let ways = self.records.get_mut(first..first + WAYS).unwrap_or_default();
-        let way = ways.iter_mut().min_by_key(|way| match way {
+        let way = self.ways(&key).iter_mut().min_by_key(|way| match way {
             Some(record) if record.key == key => (0, Duration::ZERO),
             None => (1, Duration::ZERO),
             Some(record) => (2, record.until),
@@ -64,6 +63,17 @@ impl Partings {
         let ways = self.records.get(first..first + WAYS)?;
         let record = ways.iter().flatten().find(|record| record.key == *key)?;
         (now < record.until).then_some(record.parting)
+    }
+
+    /// Forgets the connection that packets with this key belonged to: they belong to another one now.
+    pub(crate) fn forget(&mut self, key: &Key) {
+        let is_its = |way: &&mut Option<Record>| way.is_some_and(|record| record.key == *key);
+        self.ways(key).iter_mut().filter(is_its).for_each(|way| *way = None);
+    }
+
+    fn ways(&mut self, key: &Key) -> &mut [Option<Record>] {
+        let first = self.first_way(key);
+        self.records.get_mut(first..first + WAYS).unwrap_or_default()
     }
 
     fn first_way(&self, key: &Key) -> usize {

@@ -126,6 +126,10 @@ impl Relay {
         gate: &mut Gate<'_, O>,
     ) -> Outlook {
         self.give_up_in_time(now);
+        if self.aborted.is_some() {
+            self.target.connection.abort();
+            self.consumer.connection.abort();
+        }
         stack::relay(&mut self.consumer.connection, &mut self.target.connection);
         self.target.poll(stack, now, gate);
         self.consumer.poll(stack, now, gate);
@@ -137,8 +141,6 @@ impl Relay {
     /// Ends it for `cause`: the next time that it is attended to, both peers are told with a RST.
     pub(crate) fn abort(&mut self, cause: Cause) {
         self.aborted = Some(cause);
-        self.target.connection.abort();
-        self.consumer.connection.abort();
     }
 
     /// Ends it because its place is needed. The target is told, which would wait for us in vain; the consumer is not, because it is
@@ -220,28 +222,34 @@ impl Relay {
     }
 
     fn give_up_in_time(&mut self, now: Duration) {
-        if self.is_opening && now >= self.opened + ANSWER_WITHIN {
+        if self.aborted.is_some() || now < self.gives_up_at() {
+            return;
+        }
+        if self.is_opening {
             self.abort(Cause::Unanswered);
-        } else if self.expiry == Expiry::Reset && now >= self.idle_at() {
+        } else if self.expiry == Expiry::Reset {
             self.abort(Cause::Idle);
         }
     }
 
-    /// When it has been silent for too long: as a whole, or a peer that has something to acknowledge.
-    fn idle_at(&self) -> Duration {
+    /// When it has been opening for too long; once it is open, when it has been silent for too long: as a whole, or a peer
+    /// that has something to acknowledge.
+    fn gives_up_at(&self) -> Duration {
+        if self.is_opening {
+            return self.opened + ANSWER_WITHIN;
+        }
         let owed = self.halves().into_iter().filter_map(|half| Some(half.owed?.max(half.heard)));
         owed.fold(self.heard(), Duration::min) + self.idle_timeout
     }
 
     fn is_over(&self, now: Duration) -> bool {
-        self.halves().iter().all(|half| half.connection.state().is_over()) || now >= self.idle_at()
+        self.halves().iter().all(|half| half.connection.state().is_over()) || now >= self.gives_up_at()
     }
 
     fn deadline(&mut self, stack: &mut Stack, now: Duration) -> Duration {
-        let answer_due = self.is_opening.then_some(self.opened + ANSWER_WITHIN);
         let halves = [&mut self.consumer, &mut self.target];
         let timers = halves.map(|half| half.connection.poll_at(stack, now));
-        timers.into_iter().chain([answer_due, self.rest_at()]).flatten().fold(self.idle_at(), Duration::min)
+        timers.into_iter().chain([self.rest_at()]).flatten().fold(self.gives_up_at(), Duration::min)
     }
 }
 
@@ -249,7 +257,6 @@ impl Half {
     fn poll<O: Output>(&mut self, stack: &mut Stack, now: Duration, gate: &mut Gate<'_, O>) {
         let device = self.device;
         self.connection.poll(stack, now, &mut |frame| gate.emit(frame, device));
-        let is_owed = self.connection.unacknowledged() > 0;
-        self.owed = is_owed.then(|| self.owed.unwrap_or(now));
+        self.owed = self.connection.is_owed().then(|| self.owed.unwrap_or(now));
     }
 }

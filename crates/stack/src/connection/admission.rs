@@ -30,11 +30,11 @@ impl Connection {
             Judgement::Pass => None,
             Judgement::Ignore(why) => Some(Err(why)),
             Judgement::Challenge(why) => {
-                self.acknowledge(packet, now, emit);
+                self.acknowledge(now, emit);
                 Some(Err(why))
             }
             Judgement::Acknowledge => {
-                self.acknowledge(packet, now, emit);
+                self.acknowledge(now, emit);
                 Some(Ok(()))
             }
         }
@@ -59,15 +59,21 @@ impl Connection {
         self.bytes.window.next().unwrap_or(0).wrapping_add(waiting)
     }
 
-    /// Tells the sender of `packet` where the connection stands, if it was not told just now.
-    fn acknowledge(&mut self, packet: &Packet, now: Duration, emit: &mut impl FnMut(&mut Frame<'_>)) {
+    /// Tells the peer where the connection stands, if it was not told just now.
+    fn acknowledge(&mut self, now: Duration, emit: &mut impl FnMut(&mut Frame<'_>)) {
+        if self.standing.sent().is_some() && self.pace.step(now) {
+            self.tell(0, emit);
+        }
+    }
+
+    /// Acknowledges, beside smoltcp, everything that has come; with a window of so many bytes, or what was told before if that
+    /// is more.
+    pub(super) fn tell(&mut self, window: u32, emit: &mut impl FnMut(&mut Frame<'_>)) {
         let next = self.expected();
-        if self.standing.sent().is_some()
-            && self.pace.step(now)
-            && let Some(answer) = self.standing.acknowledge(next, 0, clock::timestamp())
-        {
+        if let Some(answer) = self.standing.acknowledge(next, window, clock::timestamp()) {
+            let [from, to] = [self.local, self.remote].map(|end| (end.ip().into(), end.port()));
             let mut buffer = [0; ANSWER_CAPACITY];
-            let len = answer.write(packet, &mut buffer);
+            let len = answer.write_between(from, to, &mut buffer);
             emit(&mut Frame::plain(&mut buffer[..len]));
         }
     }

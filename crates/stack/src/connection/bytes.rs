@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use smoltcp::socket::tcp::State as Tcp;
-use wire::{ANSWER_CAPACITY, Frame, Packet};
+use wire::{Frame, Packet};
 
 use super::{Connection, InputError};
+use crate::Stack;
 use crate::buffers::Side;
 use crate::window::{Allowance, Window};
-use crate::{Stack, clock};
 
 /// What smoltcp's two rings hold, as far as it does not tell.
 pub(super) struct Bytes {
@@ -151,13 +151,10 @@ impl Connection {
         bytes.window.review(berth.slot.memory(), now);
         let expected = self.expected();
         if matches!(self.socket().state(), Tcp::Established | Tcp::FinWait1 | Tcp::FinWait2)
-            && let Some(window) = self.bytes.window.update(expected, self.standing.edge())
-            && let Some(answer) = self.standing.acknowledge(expected, window, clock::timestamp())
+            && let Some(window) =
+                self.bytes.window.update(expected, self.standing.edge(), self.standing.scale())
         {
-            let [from, to] = [self.local, self.remote].map(|end| (end.ip().into(), end.port()));
-            let mut buffer = [0; ANSWER_CAPACITY];
-            let len = answer.write_between(from, to, &mut buffer);
-            emit(&mut Frame::plain(&mut buffer[..len]));
+            self.tell(window, emit);
         }
     }
 }

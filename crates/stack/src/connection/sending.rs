@@ -9,7 +9,7 @@ use wire::{Frame, Packet, mss_of};
 use super::Connection;
 use crate::loss::{Due, Leave, Sender};
 use crate::phy::Port;
-use crate::{Stack, clock, interface};
+use crate::{Limits, Stack, clock};
 
 /// How many packets one poll sends at most, so that no connection holds up the others.
 const BURST: usize = 64;
@@ -35,11 +35,31 @@ pub(super) struct Sending {
     peer_mss: usize,
     /// How far smoltcp's clock is ahead.
     lead: Duration,
+    syn: Syn,
+}
+
+/// When our SYN has left. What answers it tells how long a round trip takes, if it left only once (Karn).
+#[derive(Clone, Copy, Default)]
+enum Syn {
+    #[default]
+    Unsent,
+    Sent(Duration),
+    SentAgain,
+}
+
+impl Syn {
+    fn leaves(&mut self, now: Duration) {
+        *self = if matches!(self, Self::Unsent) { Self::Sent(now) } else { Self::SentAgain };
+    }
+
+    fn trip(self, now: Duration) -> Option<Duration> {
+        if let Self::Sent(at) = self { Some(now.saturating_sub(at)) } else { None }
+    }
 }
 
 impl Default for Sending {
     fn default() -> Self {
-        Self { sender: None, peer_mss: DEFAULT_MSS, lead: Duration::ZERO }
+        Self { sender: None, peer_mss: DEFAULT_MSS, lead: Duration::ZERO, syn: Syn::default() }
     }
 }
 
@@ -55,15 +75,22 @@ impl Sending {
         self.sender.as_ref().is_some_and(|sender| sender.is_duplicate(packet, bytes))
     }
 
-    /// A packet as smoltcp is to see it. A window that closes while something is under way stays open by one unit: smoltcp would
-    /// stop its timer for it, and not start it again. Nothing new is sent in there.
-    pub(super) fn seen<'a>(&self, packet: &Packet, bytes: &'a [u8], spare: &'a mut [u8]) -> &'a [u8] {
-        if !self.sender.as_ref().is_some_and(|sender| sender.is_closed_on(packet, bytes)) {
-            return bytes;
-        }
+    /// A packet as smoltcp is to see it, with an acknowledgement and a window that it makes the right thing of. Nobody
+    /// acknowledges by more than `oldest` bytes late.
+    pub(super) fn seen<'a>(
+        &self,
+        packet: &Packet,
+        bytes: &'a [u8],
+        oldest: u32,
+        spare: &'a mut [u8],
+    ) -> &'a [u8] {
+        let version = self.sender.as_ref().and_then(|sender| sender.version(packet, bytes, oldest));
+        let Some((acknowledgement, window)) = version else { return bytes };
         let seen = &mut spare[..bytes.len()];
         seen.copy_from_slice(bytes);
-        seen[packet.transport + 15] = 1;
+        let at = packet.transport;
+        seen[at + 8..at + 12].copy_from_slice(&acknowledgement.to_be_bytes());
+        seen[at + 14..at + 16].copy_from_slice(&window.to_be_bytes());
         seen
     }
 
@@ -86,6 +113,9 @@ impl Connection {
                 break;
             }
         }
+        if self.sending.sender.as_mut().is_some_and(Sender::takes_debt) {
+            self.tell(0, emit);
+        }
         self.widen(now, emit);
     }
 
@@ -100,7 +130,8 @@ impl Connection {
         if waits {
             return None;
         }
-        let sender = self.sending.sender.as_ref().filter(|_| self.failure.is_none());
+        let is_over = self.failure.is_some() || self.socket().state() == Tcp::Closed;
+        let sender = self.sending.sender.as_ref().filter(|_| !is_over);
         // It does not know that what it has to send must wait.
         let is_held = sender.is_some_and(|sender| sender.leave() == Leave::Nothing);
         let at = stack.interface.poll_at(self.sending.instant(now), self.berth.sockets());
@@ -117,7 +148,8 @@ impl Connection {
         }
         let first = self.first_unacknowledged();
         let segment = self.segment(stack);
-        let sender = self.sending.sender.get_or_insert_with(|| Sender::new(first, segment));
+        let trip = self.sending.syn.trip(now);
+        let sender = self.sending.sender.get_or_insert_with(|| Sender::new(first, segment, trip));
         sender.heard(first, packet, bytes, now);
     }
 
@@ -163,6 +195,9 @@ impl Connection {
     /// Makes smoltcp begin again if something is lost that it has left behind. On its way forward, what it has to acknowledge leaves
     /// first: the packets that follow may not.
     fn go_back_if_lost(&mut self, stack: &mut Stack, now: Duration, emit: &mut impl FnMut(&mut Frame<'_>)) {
+        if self.socket().state() == Tcp::Closed {
+            return;
+        }
         let (segment, has_bytes) = (self.segment(stack), self.unacknowledged() > 0);
         let Some(sender) = &mut self.sending.sender else { return };
         sender.lower_segment(segment);
@@ -186,15 +221,11 @@ impl Connection {
     ) -> PollResult {
         let time = self.egress_time(now);
         let time = self.sending.instant(time);
-        let len = self.longest(stack, leave);
-        // A path that carries less gets a link and an interface for as long as it sends, and so does a packet that has to be short.
-        let lowered = self.path_mtu.map(|mtu| stack.link.lowered(mtu));
-        let link = lowered.as_ref().unwrap_or(&stack.link);
-        let limited = len.map(|len| link.limited(len));
-        let mut own = limited.as_ref().or(lowered.as_ref()).map(|link| interface(link, 0));
+        let limits = Limits { mtu: self.path_mtu, longest: self.longest(stack, leave) };
+        let (link, interface, scratch) = stack.within(limits);
         let mut port = Port {
             inbound: None,
-            scratch: &mut stack.scratch,
+            scratch,
             link,
             standing: &mut self.standing,
             window: &mut self.bytes.window,
@@ -203,18 +234,27 @@ impl Connection {
             now,
             emit,
         };
-        let interface = own.as_mut().unwrap_or(&mut stack.interface);
-        interface.poll_egress(time, &mut port, self.berth.sockets_mut())
+        let result = interface.poll_egress(time, &mut port, self.berth.sockets_mut());
+        let opens = matches!(self.socket().state(), Tcp::SynSent | Tcp::SynReceived);
+        if opens && result != PollResult::None {
+            self.sending.syn.leaves(now);
+        }
+        result
     }
 
-    /// The longest packet that smoltcp may build, if it might build a longer one.
+    /// The longest packet that smoltcp may build, if it might build a longer one. A super-packet that is full ends with a
+    /// whole segment.
     fn longest(&self, stack: &Stack, leave: Leave) -> Option<usize> {
         let headers = self.headers();
         let payload = match leave {
             Leave::Send(len) | Leave::Skip(len) => len as usize,
             Leave::Nothing => 0,
         };
-        let whole = if stack.link.offloads() { LONGEST } else { headers + self.segment(stack) as usize };
-        (payload < whole - headers).then_some(headers + payload)
+        let (segment, room) = (self.segment(stack) as usize, LONGEST - headers);
+        let offloads = stack.link.offloads();
+        let most = if offloads { room - room % segment } else { segment };
+        let len = payload.min(most);
+        // Where less waits, and without offloads, smoltcp keeps to it by itself.
+        ((offloads || len < most) && len < self.unacknowledged()).then_some(headers + len)
     }
 }

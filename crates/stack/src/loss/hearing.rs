@@ -23,9 +23,21 @@ impl Sender {
             && self.is_current(packet)
     }
 
-    /// Whether a packet closes the peer's window, and leaves something under way.
-    pub(crate) fn is_closed_on(&self, packet: &Packet, bytes: &[u8]) -> bool {
-        window_field(packet, bytes) == 0 && packet.flags.ack() && before(packet.acknowledgement, self.end())
+    /// The acknowledgement and the window that smoltcp is to see in a packet, where they are others than it has.
+    ///
+    /// smoltcp throws away what was overtaken by an acknowledgement, with the bytes in it: those get the latest, unless their own
+    /// is more than `oldest` bytes behind (RFC 5961 5.2). A window that closes while something is under way stays open by one
+    /// unit: smoltcp would stop its timer for it, and not start it again. Nothing new is sent in there.
+    pub(crate) fn version(&self, packet: &Packet, bytes: &[u8], oldest: u32) -> Option<(u32, u16)> {
+        if !packet.flags.ack() {
+            return None;
+        }
+        let own = (packet.acknowledgement, window_field(packet, bytes));
+        let latest = self.board.first();
+        let is_overtaken = before(own.0, latest) && latest.wrapping_sub(own.0) <= oldest;
+        let heard = if is_overtaken && packet.sequence_len() > 0 { (latest, self.window) } else { own };
+        let version = if heard.1 == 0 && before(heard.0, self.end()) { (heard.0, 1) } else { heard };
+        (version != own).then_some(version)
     }
 
     /// Takes note of a packet from the peer, after which the first byte that is not acknowledged is `first`.

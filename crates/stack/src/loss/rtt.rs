@@ -26,6 +26,13 @@ pub(super) struct RoundTrips {
 }
 
 impl RoundTrips {
+    /// With the first of them, if it was measured.
+    pub(super) fn new(first: Option<Duration>) -> Self {
+        let mut trips = Self::default();
+        first.into_iter().for_each(|trip| trips.sample(trip));
+        trips
+    }
+
     pub(super) fn sample(&mut self, trip: Duration) {
         match self.smooth {
             None => {

@@ -70,7 +70,12 @@ fn a_fin_is_sent_again_until_it_is_acknowledged() {
     opened(
         "close
          > F. 1:1(0) ack 1
-         +1000
+         +199
+         +1
+         > F. 1:1(0) ack 1
+         +200
+         > F. 1:1(0) ack 1
+         +400
          > F. 1:1(0) ack 1
          < . 1:1(0) ack 2 <ts 102 0>
          +60000

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use crate::opening::opened;
 use crate::path::{Path, Terms};
+use crate::world::V4;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -64,6 +66,19 @@ fn a_lost_tail_is_found_out_about_before_the_timer_goes_off() {
         slow += usize::from(took > 200 * MS);
     }
     assert!(slow < 8, "{slow} of 400 waited for the timer");
+}
+
+#[test]
+fn a_request_that_is_lost_leaves_again_as_soon_as_the_handshake_lets_expect() {
+    for end in [0, 1] {
+        let mut world = opened(V4);
+        world.weather.lost = 1000;
+        world.ends[end].send(b"request");
+        world.run_for(MS);
+        world.weather.lost = 0;
+        world.run_for(300 * MS);
+        assert_eq!(world.ends[end ^ 1].readable(), 7);
+    }
 }
 
 #[test]

@@ -36,6 +36,28 @@ fn of_bytes_that_overlap_the_last_win_until_they_are_in_order() {
 }
 
 #[test]
+fn bytes_and_a_fin_that_were_overtaken_are_taken_with_the_acknowledgement_that_they_have() {
+    opened(
+        "send 5
+         > P. 1:6(5) ack 1
+         send 5
+         > P. 6:11(5) ack 1
+         < P. 4:7(3) ack 11 \"def\"
+         > . 11:11(0) ack 1
+         < P. 1:4(3) ack 6 \"abc\"
+         > . 11:11(0) ack 7
+         read abcdef
+         < P. 7:10(3) ack -600000
+         send 5
+         > P. 11:16(5) ack 7
+         < . 7:7(0) ack 16
+         < F. 7:7(0) ack 11
+         > . 16:16(0) ack 8
+         HalfClosed",
+    );
+}
+
+#[test]
 fn a_fin_counts_behind_the_last_byte() {
     opened(
         "< F. 4:4(0) ack 1

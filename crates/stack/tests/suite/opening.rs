@@ -143,6 +143,20 @@ fn closing_works_in_every_order() {
 }
 
 #[test]
+fn a_connection_that_is_over_asks_for_no_attention() {
+    let mut world = opened(V4);
+    for end in [0, 1] {
+        world.ends[end].close();
+        world.run_for(Duration::from_secs(1));
+    }
+    assert_eq!(world.states(), [State::Closed; 2]);
+    let now = world.now;
+    for end in [0, 1] {
+        assert_eq!(world.ends[end].poll_at(&mut world.stacks[end], now), None);
+    }
+}
+
+#[test]
 fn a_close_while_opening_waits_for_the_handshake() {
     let mut world = World::pair(V4, settings());
     world.ends.iter_mut().for_each(Connection::close);

@@ -177,6 +177,7 @@ fn what_was_not_sent_cannot_be_acknowledged() {
          send 5
          > P. 1:6(5) ack 1
          +500
+         > ...
          < . 1:1(0) ack 7
          > . 6:6(0) ack 1
          < . 1:1(0) ack 6

@@ -83,6 +83,34 @@ fn where_places_are_short_a_half_open_connection_makes_room_and_an_open_one_does
     assert_eq!(lab.workers[0].terminated(), usize::from(CAPACITY));
 }
 
+#[test]
+fn where_the_table_is_full_a_half_open_connection_makes_room_and_an_open_one_does_not() {
+    const CAPACITY: u16 = 1024;
+    let mut lab = Lab::of(&FILE.replacen("capacity = 4096", "capacity = 1024", 1), 1);
+    for n in 2..CAPACITY {
+        Talk::open(&mut lab, 0, 1000 + n, Duration::ZERO);
+    }
+    let half_open = [1, 2].map(|port| Talk::begin(&mut lab, 0, port, Duration::ZERO).0);
+    let crowded_out = |old: &Talk, said: &Said| {
+        assert_eq!(closed(said), [Cause::CrowdedOut]);
+        assert!(old.far.heard(said)[0].flags.rst(), "its target is told");
+    };
+    let (mut new, said) = Talk::begin(&mut lab, 1, 1, Duration::ZERO);
+    assert_eq!(reason(&said), Reason::Terminated);
+    crowded_out(&half_open[0], &said);
+    new.say(&mut lab, Who::Far, SYN | ACK, &[], Duration::ZERO);
+    new.say(&mut lab, Who::Near, ACK, &[], Duration::ZERO);
+    let said = lab.input(lab.consumers[1], &tcp((CLIENT, 2), (INTERFACE, 80), SYN, (1000, 0), &[]));
+    assert_eq!(reason(&said), Reason::Forwarded, "for a newcomer on nat alike");
+    crowded_out(&half_open[1], &said);
+    let port = wire::parse(&said.sent.last().unwrap().1).unwrap().source_port;
+    lab.carried(lab.provider, &tcp((TARGET, 8080), (NODE, port), SYN | ACK, (7000, 1001), &[]));
+    lab.carried(lab.consumers[1], &tcp((CLIENT, 2), (INTERFACE, 80), ACK, (1001, 7001), &[]));
+    let (_, said) = Talk::begin(&mut lab, 1, 3, Duration::ZERO);
+    assert_eq!((reason(&said), closed(&said)), (Reason::TableFull, vec![]));
+    assert_eq!((lab.shared.flows().len(), lab.workers[0].terminated()), (1024, 1023));
+}
+
 /// Consumers send to targets that take nothing, until there is no more room in memory for a newcomer.
 #[test]
 fn newcomers_are_refused_at_the_limit_of_memory_and_let_in_below_it() {

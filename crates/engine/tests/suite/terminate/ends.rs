@@ -44,6 +44,29 @@ fn on_the_tuple_of_a_closed_connection_a_new_one_opens_at_once() {
     }
 }
 
+/// What was remembered of a connection says nothing about the next one on its tuple.
+#[test]
+fn where_a_later_connection_was_reset_what_still_comes_gets_a_reset() {
+    for (first, last) in [(Who::Near, Who::Far), (Who::Far, Who::Near)] {
+        // Where the table is three quarters full, a closed flow's port is free again after a second.
+        let mut lab = Lab::of(&FILE.replacen("capacity = 4096", "capacity = 1024", 1), 1);
+        for n in 0..800 {
+            Talk::open(&mut lab, 0, 2000 + n, Duration::ZERO);
+        }
+        let mut old = Talk::open(&mut lab, 0, 1000, Duration::ZERO);
+        old.close(&mut lab, first, Duration::ZERO);
+        lab.pass(0, seconds(3), &mut Said::default());
+        let late = old.say(&mut lab, last, FIN | ACK, &[], seconds(3));
+        assert_eq!(reason(&late), Reason::TimeWait, "it is remembered");
+        let mut new = Talk::open(&mut lab, 0, 1000, seconds(3));
+        assert_eq!(new.far.other, old.far.other, "the same port again");
+        assert_eq!(closed(&new.say(&mut lab, first, RST, &[], seconds(3))), [Cause::Reset]);
+        let said = new.say(&mut lab, last, ACK, b"hello", seconds(3));
+        assert_eq!(said.verdicts[0].reason.outcome(), engine::Outcome::Answered);
+        assert!(new.end(last).heard(&said)[0].flags.rst());
+    }
+}
+
 #[test]
 fn a_consumer_that_does_not_complete_its_handshake_has_thirty_seconds() {
     let mut lab = Lab::new(1);
@@ -53,6 +76,26 @@ fn a_consumer_that_does_not_complete_its_handshake_has_thirty_seconds() {
     let said = talk.pass(&mut lab, seconds(31));
     assert_eq!(closed(&said), [Cause::Unanswered]);
     assert!(talk.far.heard(&said).last().unwrap().flags.rst(), "its target need not wait");
+}
+
+/// A shorter idle time-out is for what is open.
+#[test]
+fn a_shortened_idle_time_out_leaves_an_opening_its_thirty_seconds() {
+    for expiry in ["silent", "reset"] {
+        let file = FILE.replacen("[run]", "[run]\ntime_scale = 350", 1);
+        let flows = format!("[flows]\nexpiry = \"{expiry}\"");
+        for target_answers in [false, true] {
+            let mut lab = Lab::of(&file.replacen("[flows]", &flows, 1), 1);
+            let mut open = Talk::open(&mut lab, 0, 999, Duration::ZERO);
+            let (mut talk, _) = Talk::begin(&mut lab, 0, 1000, Duration::ZERO);
+            if target_answers {
+                talk.say(&mut lab, Who::Far, SYN | ACK, &[], Duration::ZERO);
+            }
+            assert_eq!(closed(&open.pass(&mut lab, Duration::from_millis(1001))), [Cause::Idle]);
+            assert_eq!(closed(&talk.pass(&mut lab, Duration::from_millis(29_900))), []);
+            assert_eq!(closed(&talk.pass(&mut lab, seconds(31))), [Cause::Unanswered]);
+        }
+    }
 }
 
 #[test]
@@ -111,15 +154,17 @@ fn a_half_closed_connection_may_be_silent_for_as_long_as_any() {
 /// A consumer that keeps its side alive does not keep a relay whose target is gone.
 #[test]
 fn who_acknowledges_nothing_for_too_long_is_gone() {
-    let mut lab = Lab::new(1);
-    let mut talk = Talk::open(&mut lab, 0, 1000, Duration::ZERO);
-    let said = talk.say(&mut lab, Who::Near, ACK, b"hello", Duration::ZERO);
-    assert_eq!(talk.far.heard(&said)[0].payload_len(), 5);
-    for now in (10..340).step_by(10).map(seconds) {
-        assert_eq!(closed(&talk.pass(&mut lab, now)), []);
-        talk.say(&mut lab, Who::Near, ACK, &[], now);
+    for (flags, bytes) in [(ACK, &b"hello"[..]), (FIN | ACK, b"")] {
+        let mut lab = Lab::new(1);
+        let mut talk = Talk::open(&mut lab, 0, 1000, Duration::ZERO);
+        let said = talk.say(&mut lab, Who::Near, flags, bytes, Duration::ZERO);
+        assert_eq!(talk.far.heard(&said)[0].sequence_len(), bytes.len().max(1) as u32);
+        for now in (10..340).step_by(10).map(seconds) {
+            assert_eq!(closed(&talk.pass(&mut lab, now)), []);
+            talk.say(&mut lab, Who::Near, ACK, &[], now);
+        }
+        assert_eq!(closed(&talk.pass(&mut lab, seconds(351))), [Cause::Idle]);
     }
-    assert_eq!(closed(&talk.pass(&mut lab, seconds(351))), [Cause::Idle]);
 }
 
 #[test]
