@@ -278,7 +278,8 @@ impl Connection {
         emit: &mut impl FnMut(&mut Frame<'_>),
     ) {
         let oldest = stack.arena.capacity() as u32;
-        let bytes = self.sending.seen(packet, bytes, oldest, &mut stack.spare);
+        let sequence = self.place_of(packet);
+        let bytes = self.sending.seen(packet, bytes, sequence, oldest, &mut stack.spare);
         // A listening socket draws its sequence number now: see `dial`.
         let time = self.sending.instant(now);
         let listens = self.socket().state() == Tcp::Listen;

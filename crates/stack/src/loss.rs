@@ -242,8 +242,12 @@ impl Sender {
         let is_new = before(self.end(), end);
         let is_lost = |sequence| self.board.look(sequence).is_some_and(|(is_lost, _)| is_lost);
         let is_fin_lost = packet.flags.fin() && is_lost(end.wrapping_sub(1));
-        let is_wanted =
-            is_new || is_fin_lost || (is_lost(packet.sequence) && !matches!(leave, Leave::Skip(_)));
+        let is_to_stay = match leave {
+            // A longer one would pass over what is lost.
+            Leave::Skip(len) => packet.payload_len() <= len as usize,
+            _ => !is_lost(packet.sequence),
+        };
+        let is_wanted = is_new || is_fin_lost || !is_to_stay;
         if is_wanted {
             self.send(packet.sequence, end, now);
         }

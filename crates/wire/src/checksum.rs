@@ -28,7 +28,7 @@ pub fn checksum_is_valid(bytes: &[u8], packet: &Packet) -> bool {
     let at = packet.transport + packet.protocol.checksum_offset();
     let found = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
     let none = found == 0 && packet.protocol == Protocol::Udp && packet.source.is_v4();
-    none || found == transport_checksum(bytes, packet)
+    none || is_equal(found, transport_checksum(bytes, packet))
 }
 
 /// Whether the checksum of the IPv4 header that a parsed packet begins with is right. IPv6 has none.
@@ -36,8 +36,13 @@ pub fn header_checksum_is_valid(bytes: &[u8]) -> bool {
     let (version, words) = (bytes[0] >> 4, bytes[0] & 15);
     version != 4 || {
         let header = &bytes[..usize::from(words) * 4];
-        header[10..12] == ipv4_header_checksum(header).to_be_bytes()
+        is_equal(u16::from_be_bytes([header[10], header[11]]), ipv4_header_checksum(header))
     }
+}
+
+/// Whether a checksum is what it should be. There are two ways to write zero, and Linux has been seen to use the other one.
+fn is_equal(found: u16, computed: u16) -> bool {
+    found == computed || (found, computed) == (0xffff, 0)
 }
 
 /// The checksum of an IPv4 header, computed from scratch.
@@ -76,4 +81,16 @@ pub(crate) fn fold(mut sum: u64) -> u16 {
     sum = (sum & 0xffff) + (sum >> 16);
     sum = (sum & 0xffff) + (sum >> 16);
     sum as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_may_be_written_both_ways() {
+        assert!(is_equal(7, 7) && is_equal(0, 0) && is_equal(0xffff, 0));
+        // A datagram's 0 says that there is none: where one is due, it comes out as 0xffff.
+        assert!(!is_equal(0, 0xffff) && !is_equal(0xffff, 7));
+    }
 }

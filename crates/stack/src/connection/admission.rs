@@ -8,6 +8,7 @@ use wire::{ANSWER_CAPACITY, Frame, Packet};
 use super::{Connection, Failure, InputError};
 use crate::clock;
 use crate::guard::{Judgement, has_ended, judge};
+use crate::standing::is_after;
 
 impl Connection {
     /// Turns away a packet that the guard does not let pass, and answers it as it should be. `None`: it passes.
@@ -50,6 +51,15 @@ impl Connection {
             self.standing.note_syn(packet, bytes);
             self.sending.note_syn(packet, bytes);
         }
+    }
+
+    /// The number that smoltcp is to see on `packet`. A peer that has filled its window acknowledges from the end of what it was
+    /// told, and counts; smoltcp takes nothing from the end of what it has offered.
+    pub(super) fn place_of(&self, packet: &Packet) -> u32 {
+        let is_bare = packet.flags.ack() && !packet.flags.rst() && packet.sequence_len() == 0;
+        let is_told = self.standing.edge().is_some_and(|edge| !is_after(packet.sequence, edge));
+        let next = self.expected();
+        if is_bare && is_told && is_after(packet.sequence, next) { next } else { packet.sequence }
     }
 
     /// The number that is expected next from the peer; any, before its SYN.

@@ -75,22 +75,28 @@ impl Sending {
         self.sender.as_ref().is_some_and(|sender| sender.is_duplicate(packet, bytes))
     }
 
-    /// A packet as smoltcp is to see it, with an acknowledgement and a window that it makes the right thing of. Nobody
-    /// acknowledges by more than `oldest` bytes late.
+    /// A packet as smoltcp is to see it, with numbers and a window that it makes the right thing of. Nobody acknowledges by
+    /// more than `oldest` bytes late.
     pub(super) fn seen<'a>(
         &self,
         packet: &Packet,
         bytes: &'a [u8],
+        sequence: u32,
         oldest: u32,
         spare: &'a mut [u8],
     ) -> &'a [u8] {
         let version = self.sender.as_ref().and_then(|sender| sender.version(packet, bytes, oldest));
-        let Some((acknowledgement, window)) = version else { return bytes };
+        if version.is_none() && sequence == packet.sequence {
+            return bytes;
+        }
         let seen = &mut spare[..bytes.len()];
         seen.copy_from_slice(bytes);
         let at = packet.transport;
-        seen[at + 8..at + 12].copy_from_slice(&acknowledgement.to_be_bytes());
-        seen[at + 14..at + 16].copy_from_slice(&window.to_be_bytes());
+        seen[at + 4..at + 8].copy_from_slice(&sequence.to_be_bytes());
+        if let Some((acknowledgement, window)) = version {
+            seen[at + 8..at + 12].copy_from_slice(&acknowledgement.to_be_bytes());
+            seen[at + 14..at + 16].copy_from_slice(&window.to_be_bytes());
+        }
         seen
     }
 
@@ -254,7 +260,7 @@ impl Connection {
         let offloads = stack.link.offloads();
         let most = if offloads { room - room % segment } else { segment };
         let len = payload.min(most);
-        // Where less waits, and without offloads, smoltcp keeps to it by itself.
-        ((offloads || len < most) && len < self.unacknowledged()).then_some(headers + len)
+        // Where less waits, smoltcp keeps to it by itself. That it has the same idea of a segment is not relied upon.
+        (len < self.unacknowledged()).then_some(headers + len)
     }
 }

@@ -185,3 +185,21 @@ fn a_window_that_is_closed_is_probed_and_opens_again() {
          read ...",
     );
 }
+
+#[test]
+fn who_has_filled_the_window_acknowledges_from_its_end() {
+    accepted_with(
+        60,
+        "< S 0:0(0)
+         ready
+         > S. 0:0(0) ack 1 win 60
+         < . 1:1(0) ack 1
+         Open
+         send 5
+         > P. 1:6(5) ack 1
+         < . 11:61(50) ack 1
+         > . 6:6(0) ack 1
+         < . 61:61(0) ack 6
+         +3000",
+    );
+}
