@@ -102,8 +102,8 @@ fn judge_text(packet: &Packet, tcp: Tcp, next: u32, standing: &Standing, offered
         // take the FIN behind it for the end.
         exceeds || (packet.flags.fin() && is_after(end, offered))
     });
-    // What is empty passes up to the edge itself: there stands an acknowledgement of a peer that has filled the window. Where that
-    // is all that the ring holds, smoltcp refuses it, because it wants a number before the edge.
+    // What is empty passes up to the edge itself: there stands an acknowledgement of a peer that has filled the window. smoltcp,
+    // which wants a number before the edge, is shown another one (`Connection::place_of`).
     if is_repeated || has_no_room {
         Judgement::Acknowledge
     } else if has_ended(tcp) && !is_empty && is_after(end, next) {
