@@ -177,7 +177,10 @@ def keep_alive_is_answered(lab):
 
 def closed_window_is_respected(lab):
     consumer, target = lab.connect()
-    consumer.send("A", window=0)
+    # The two wires are not ordered with each other: the byte's ACK says that the closed window has been heard.
+    consumer.send("PA", b"!", window=0)
+    consumer.expect_ack("a byte that closes the window")
+    target.expect_bytes(b"!", "with a closed window")
     target.send("PA", bytes(500))
     target.expect_ack("bytes for a consumer whose window is closed")
     consumer.expect_silence("more than a probe", wanted=lambda segment: len(payload_of(segment)) > 1)
