@@ -13,7 +13,7 @@ use crate::file::{
 };
 use crate::problem::Read;
 use crate::{
-    Answer, Arena, DeviceId, Endpoint, Interface, Listener, Namespace, Node, Service, Target, TargetGroup,
+    Answer, Arena, Attributes, DeviceId, Endpoint, Forward, Interface, Listener, Namespace, Node, Service, Target, TargetGroup,
     Topology,
 };
 
@@ -99,9 +99,14 @@ impl Builder {
         let Topology { groups, targets, .. } = &mut self.topology;
         groups.add(|group| {
             let add = |DeclaredTarget { address, port, zone, .. }| {
-                targets.add(|_| Target { group, address, port, zone })
+                targets.add(|_| Target { group, address, port, zone, weight: 1 })
             };
-            TargetGroup { name, targets: members.into_iter().map(add).collect() }
+            TargetGroup {
+                name,
+                targets: members.into_iter().map(add).collect(),
+                health_check: None,
+                attributes: Attributes::default(),
+            }
         });
         Ok(())
     }
@@ -119,7 +124,8 @@ impl Builder {
                 |ZonedAddress { zone, address, .. }| nodes.add(|_| Node { service, device, zone, address });
             let add_listener = |(declared, group): (DeclaredListener, _)| {
                 let DeclaredListener { protocol, port, path, idle_timeout, .. } = declared;
-                listeners.add(|_| Listener { service, protocol, port, group, path, idle_timeout })
+                let forward = vec![Forward { group, weight: 1 }];
+                listeners.add(|_| Listener { service, protocol, port, forward, path, idle_timeout })
             };
             Service {
                 name,

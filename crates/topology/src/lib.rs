@@ -7,6 +7,7 @@
 mod build;
 mod check;
 mod file;
+mod group;
 mod id;
 mod lookup;
 mod model;
@@ -14,10 +15,11 @@ mod problem;
 mod render;
 
 pub use file::Origin;
+pub use group::{Attributes, CheckProtocol, HealthCheck, HttpCheck, Matcher, Minimum, Target, TargetGroup};
 pub use id::{Arena, DeviceId, Id};
 pub use model::{
-    Answer, DeviceBackend, Endpoint, EndpointId, Expiry, Family, FlowLimits, IcmpPolicy, Interface,
+    Answer, DeviceBackend, Endpoint, EndpointId, Expiry, Family, FlowLimits, Forward, IcmpPolicy, Interface,
     InterfaceId, Listener, ListenerId, Namespace, Node, NodeId, Path, Run, Service, ServiceId, Steering,
-    Target, TargetGroup, TargetGroupId, TargetId, TerminateLimits, Topology, Zone,
+    TargetGroupId, TargetId, TerminateLimits, Topology, Zone,
 };
 pub use problem::{Key, Problem};

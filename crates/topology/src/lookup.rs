@@ -25,7 +25,7 @@ impl Topology {
     pub fn eligible_targets(&self, listener: &Listener, node: NodeId) -> Vec<TargetId> {
         let node = &self.nodes[node];
         let family = Family::of(node.address);
-        let mut targets = self.groups[listener.group].targets.clone();
+        let mut targets = self.groups[listener.forward[0].group].targets.clone();
         targets.retain(|id| Family::of(self.targets[*id].address) == family);
         let in_zone = |id: &TargetId| self.targets[*id].zone.is_none() || self.targets[*id].zone == node.zone;
         if targets.iter().any(in_zone) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use wire::Protocol;
 
-use crate::{Arena, DeviceId, Id};
+use crate::{Arena, DeviceId, Id, Target, TargetGroup};
 
 /// The validated, immutable picture of everything the operator declared. A change is a new one.
 #[derive(Clone, Debug)]
@@ -72,6 +72,8 @@ pub struct Run {
     pub icmp: IcmpPolicy,
     /// By how much the listeners' idle time-outs are shortened, so that a test of one need not wait for it. Default 1.
     pub time_scale: u32,
+    /// How long after a reload what has changed takes effect. Default 0; the real service may take minutes.
+    pub propagation_delay: Duration,
     /// Whether each worker stays on a core of its own. Default: the kernel moves them as it likes.
     pub pin: bool,
 }
@@ -245,12 +247,21 @@ pub struct Listener {
     pub protocol: Protocol,
     /// The port at the endpoint's address.
     pub port: u16,
-    /// The target group behind it.
-    pub group: TargetGroupId,
+    /// The target groups behind it.
+    pub forward: Vec<Forward>,
     /// How its traffic is carried.
     pub path: Path,
     /// How long a flow may stay silent. Default 350 s (TCP, 60-6000), 120 s (UDP).
     pub idle_timeout: Duration,
+}
+
+/// A target group that a listener forwards to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Forward {
+    /// The group.
+    pub group: TargetGroupId,
+    /// Its share of new flows, beside the listener's other groups: 0 to 999, 1 unless told.
+    pub weight: u16,
 }
 
 /// How a listener's traffic is carried.
@@ -300,28 +311,6 @@ impl Path {
             Self::Terminate => "terminate",
         }
     }
-}
-
-/// A group of targets.
-#[derive(Clone, Debug)]
-pub struct TargetGroup {
-    /// Its name.
-    pub name: String,
-    /// Its targets.
-    pub targets: Vec<TargetId>,
-}
-
-/// Where traffic ends up.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// Whose target it is.
-    pub group: TargetGroupId,
-    /// Its address in the provider's namespace.
-    pub address: IpAddr,
-    /// Its port.
-    pub port: u16,
-    /// Its zone; without one it serves every zone.
-    pub zone: Option<Zone>,
 }
 
 /// The consumer's door to a service.

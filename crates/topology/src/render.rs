@@ -66,14 +66,14 @@ impl Topology {
                 listener.port,
                 listener.path.as_str(),
                 listener.idle_timeout.as_secs(),
-                self.groups[listener.group].name,
+                self.groups[listener.forward[0].group].name,
             )?;
         }
         Ok(())
     }
 
     fn write_group(&self, f: &mut Formatter<'_>, id: TargetGroupId, group: &TargetGroup) -> fmt::Result {
-        let used = self.listeners.iter().any(|(_, listener)| listener.group == id);
+        let used = self.listeners.iter().any(|(_, listener)| listener.forward.iter().any(|forward| forward.group == id));
         let remark = if used { "" } else { "  (no listener forwards to it)" };
         writeln!(f, "target group {}{remark}", group.name)?;
         let targets = group.targets.iter().map(|id| &self.targets[*id]);

@@ -52,7 +52,7 @@ fn the_file_of_the_design_becomes_this_model() {
     let summary: Vec<_> = listeners
         .iter()
         .map(|l| {
-            (l.protocol, l.port, l.path, topology.groups[l.group].name.as_str(), l.idle_timeout.as_secs())
+            (l.protocol, l.port, l.path, topology.groups[l.forward[0].group].name.as_str(), l.idle_timeout.as_secs())
         })
         .collect();
     assert_eq!(

@@ -95,6 +95,7 @@ pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
         mss_ceiling: mss_ceiling?.unwrap_or(mtu - MSS_BELOW_MTU),
         icmp: icmp?.unwrap_or(IcmpPolicy::Faithful),
         time_scale: time_scale?.unwrap_or(1),
+        propagation_delay: std::time::Duration::ZERO,
         pin: pin?.unwrap_or(false),
     })
 }
