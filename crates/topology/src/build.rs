@@ -6,15 +6,16 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::file::{
-    Declared, DeclaredEndpoint, DeclaredGroup, DeclaredLink, DeclaredListener, DeclaredService,
-    DeclaredTarget, LocalAddress, NamespaceRef, ZonedAddress,
+    Declared, DeclaredEndpoint, DeclaredForward, DeclaredGroup, DeclaredLink, DeclaredListener,
+    DeclaredService, DeclaredTarget, LocalAddress, NamespaceRef, ZonedAddress,
 };
 use crate::problem::Read;
 use crate::{
-    Answer, Arena, Attributes, DeviceId, Endpoint, Forward, Interface, Listener, Namespace, Node, Service, Target, TargetGroup,
-    Topology,
+    Answer, Arena, DeviceId, Endpoint, Forward, Interface, Listener, Namespace, Node, Service, Target,
+    TargetGroup, Topology,
 };
 
 /// The topology that was declared, unless part of it could not be read.
@@ -31,6 +32,7 @@ pub(crate) fn build(declared: Declared<'_>) -> Read<Topology> {
         targets: Arena::default(),
         endpoints: Arena::default(),
         interfaces: Arena::default(),
+        identities: Arc::default(),
     };
     let mut builder = Builder { topology, devices: HashMap::new() };
     let (services, endpoints) = (all(declared.services)?, all(declared.endpoints)?);
@@ -49,6 +51,15 @@ pub(crate) fn build(declared: Declared<'_>) -> Read<Topology> {
 
 fn all<T>(read: Vec<Read<T>>) -> Read<Vec<T>> {
     read.into_iter().collect()
+}
+
+fn forwards(listener: &DeclaredListener) -> Read<Vec<Forward>> {
+    let forward = |declared: &DeclaredForward| Forward { group: declared.group, weight: declared.weight };
+    listener
+        .forward
+        .iter()
+        .map(|declared| declared.as_ref().map(forward).map_err(|reported| *reported))
+        .collect()
 }
 
 struct Builder {
@@ -82,13 +93,8 @@ impl Builder {
             Entry::Vacant(new) => {
                 let device = DeviceId(self.topology.namespaces.len() as u16);
                 let (name, path) = (name.into(), new.key().clone());
-                self.topology.namespaces.push(Namespace {
-                    name,
-                    path,
-                    routed: Vec::new(),
-                    local: Vec::new(),
-                    answers: Vec::new(),
-                });
+                let (routed, local, answers) = (Vec::new(), Vec::new(), Vec::new());
+                self.topology.namespaces.push(Namespace { name, path, routed, local, answers });
                 *new.insert(device)
             }
         }
@@ -96,17 +102,13 @@ impl Builder {
 
     fn add_group(&mut self, declared: DeclaredGroup<'_>) -> Read<()> {
         let (name, members) = (declared.name?.into(), all(declared.targets)?);
+        let (health_check, attributes) = (declared.health_check?, declared.attributes?);
         let Topology { groups, targets, .. } = &mut self.topology;
         groups.add(|group| {
-            let add = |DeclaredTarget { address, port, zone, .. }| {
-                targets.add(|_| Target { group, address, port, zone, weight: 1 })
+            let add = |DeclaredTarget { address, port, zone, weight, .. }| {
+                targets.add(|_| Target { group, address, port, zone, weight })
             };
-            TargetGroup {
-                name,
-                targets: members.into_iter().map(add).collect(),
-                health_check: None,
-                attributes: Attributes::default(),
-            }
+            TargetGroup { name, targets: members.into_iter().map(add).collect(), health_check, attributes }
         });
         Ok(())
     }
@@ -114,7 +116,7 @@ impl Builder {
     fn add_service(&mut self, declared: DeclaredService<'_>) -> Read<()> {
         let (name, device) = (declared.name?.into(), self.device(declared.namespace?));
         let (own_nodes, own_listeners) = (all(declared.nodes)?, all(declared.listeners)?);
-        let groups: Vec<_> = all(own_listeners.iter().map(|listener| listener.group).collect())?;
+        let forwards: Vec<_> = all(own_listeners.iter().map(forwards).collect())?;
         self.route(device, &own_nodes);
         self.answer(device, &own_nodes, &all(declared.answer_on)?);
 
@@ -122,16 +124,15 @@ impl Builder {
         services.add(|service| {
             let add_node =
                 |ZonedAddress { zone, address, .. }| nodes.add(|_| Node { service, device, zone, address });
-            let add_listener = |(declared, group): (DeclaredListener, _)| {
+            let add_listener = |(declared, forward): (DeclaredListener, _)| {
                 let DeclaredListener { protocol, port, path, idle_timeout, .. } = declared;
-                let forward = vec![Forward { group, weight: 1 }];
                 listeners.add(|_| Listener { service, protocol, port, forward, path, idle_timeout })
             };
             Service {
                 name,
                 device,
                 nodes: own_nodes.into_iter().map(add_node).collect(),
-                listeners: own_listeners.into_iter().zip(groups).map(add_listener).collect(),
+                listeners: own_listeners.into_iter().zip(forwards).map(add_listener).collect(),
             }
         });
         Ok(())

@@ -9,8 +9,8 @@ use std::path::Path as FsPath;
 use wire::Protocol;
 
 use crate::file::{
-    Declared, DeclaredGroup, DeclaredLink, DeclaredListener, DeclaredService, LocalAddress, NamespaceRef,
-    ZonedAddress,
+    Declared, DeclaredForward, DeclaredGroup, DeclaredLink, DeclaredListener, DeclaredService, LocalAddress,
+    NamespaceRef, ZonedAddress,
 };
 use crate::problem::{Place, Problems, Read};
 use crate::{Family, Path};
@@ -22,6 +22,7 @@ pub(crate) fn check(declared: &Declared<'_>, problems: &Problems<'_>) {
         one_per_zone_and_family(&service.nodes, problems);
         each_link_once(&service.answer_on, problems);
         one_listener_per_port(service, problems);
+        each_group_once(service, problems);
         terminated_families_meet(declared, service, problems);
     }
     for endpoint in declared.endpoints.iter().flatten() {
@@ -100,6 +101,20 @@ fn one_listener_per_port(service: &DeclaredService<'_>, problems: &Problems<'_>)
     }
 }
 
+fn each_group_once(service: &DeclaredService<'_>, problems: &Problems<'_>) {
+    for listener in service.listeners.iter().flatten() {
+        for (again, first) in repeats(listener.forward.iter().flatten(), |forward| forward.group) {
+            let first = problems.name(&first.place);
+            let message = format!("this group is in the list already: {first}");
+            problems.report(
+                &again.place,
+                message,
+                "remove one of the two, and write its weight at the other",
+            );
+        }
+    }
+}
+
 fn each_target_once(group: &DeclaredGroup<'_>, problems: &Problems<'_>) {
     let known = group.targets.iter().flatten();
     for (again, first) in repeats(known, |target| (target.address, target.port)) {
@@ -130,13 +145,13 @@ fn repeats<'d, T: 'd, K: Hash + Eq>(
 
 /// A terminated connection goes on from a node to a target of the node's family.
 fn terminated_families_meet(declared: &Declared<'_>, service: &DeclaredService<'_>, problems: &Problems<'_>) {
-    for listener in service.listeners_on(Path::Terminate) {
-        let Some(group) = declared.group_of(listener) else { continue };
+    let forwards = service.listeners_on(Path::Terminate).flat_map(|listener| declared.groups_of(listener));
+    for (forward, group) in forwards {
         let meets =
             |family| !lacks(service.node_families(), family) && !lacks(group.target_families(), family);
         if !meets(Family::V4) && !meets(Family::V6) {
             problems.report(
-                &listener.forward,
+                &forward.place,
                 "no target of this group has the family of a node of the service",
                 "give the service a node, or the group a target, of the other family",
             );
@@ -158,10 +173,10 @@ fn nat_keeps_family(declared: &Declared<'_>, problems: &Problems<'_>) {
                 continue;
             }
             for listener in service.listeners_on(Path::Nat) {
-                let lacking =
-                    declared.group_of(listener).is_some_and(|group| lacks(group.target_families(), family));
-                if lacking && told.insert((listener.place.offset, family)) {
-                    report_missing_target(interface, listener, problems);
+                for (forward, group) in declared.groups_of(listener) {
+                    if lacks(group.target_families(), family) && told.insert((forward.place.offset, family)) {
+                        report_missing_target(interface, forward, listener.protocol, problems);
+                    }
                 }
             }
         }
@@ -181,22 +196,28 @@ fn report_missing_node(interface: &ZonedAddress, listener: &DeclaredListener, pr
     );
 }
 
-fn report_missing_target(interface: &ZonedAddress, listener: &DeclaredListener, problems: &Problems<'_>) {
+fn report_missing_target(
+    interface: &ZonedAddress,
+    forward: &DeclaredForward,
+    protocol: Protocol,
+    problems: &Problems<'_>,
+) {
     let family = interface.family();
     let message = format!(
         "the group has no {family} target for {}, and nat cannot change the family",
         problems.name(&interface.place)
     );
-    let terminate = match listener.protocol {
+    let terminate = match protocol {
         Protocol::Tcp => ", or write path = \"terminate\"",
         Protocol::Udp => ", or remove that interface",
     };
-    problems.report(&listener.forward, message, format!("add an {family} target{terminate}"));
+    problems.report(&forward.place, message, format!("add an {family} target{terminate}"));
 }
 
-/// Whether none of these is of the family. One that could not be read might be.
-fn lacks(mut families: impl Iterator<Item = Option<Family>>, family: Family) -> bool {
-    families.all(|known| known.is_some_and(|known| known != family))
+/// Whether there are some of these, and none is of the family. One that could not be read might be.
+fn lacks(families: impl Iterator<Item = Option<Family>>, family: Family) -> bool {
+    let mut families = families.peekable();
+    families.peek().is_some() && families.all(|known| known.is_some_and(|known| known != family))
 }
 
 /// A target with a routed address would have its packets come straight back to the device.
@@ -204,8 +225,8 @@ fn targets_are_not_routed(declared: &Declared<'_>, routed: &Routed<'_>, problems
     let mut told = HashSet::new();
     for service in declared.services.iter().flatten() {
         let Ok(namespace) = &service.namespace else { continue };
-        let groups = service.listeners.iter().flatten().filter_map(|listener| declared.group_of(listener));
-        for target in groups.flat_map(|group| group.targets.iter().flatten()) {
+        let forwards = service.listeners.iter().flatten().flat_map(|listener| declared.groups_of(listener));
+        for target in forwards.flat_map(|(_, group)| group.targets.iter().flatten()) {
             let Some(other) = routed.place_of(namespace, target.address) else { continue };
             if told.insert(target.place.offset) {
                 let (address, other) = (target.address, problems.name(other));

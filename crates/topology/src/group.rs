@@ -1,10 +1,11 @@
-//! Target groups: where traffic ends up, how its health is checked, and what a load balancer does about it.
+//! Target groups: where traffic ends up, and how its health is checked.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::{TargetGroupId, TargetId, Zone};
+use crate::{Attributes, TargetGroupId, TargetId, Zone};
 
 /// A group of targets.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -93,64 +94,16 @@ impl Default for Matcher {
     }
 }
 
-/// `attributes` of a target group, under the names that the real load balancer has for them.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Attributes {
-    /// `deregistration_delay.timeout_seconds`: how long a target that was removed is draining. 300 s (0-3600).
-    pub deregistration_delay: Duration,
-    /// `deregistration_delay.connection_termination.enabled`: whether its flows end after that. They do not.
-    pub terminates_deregistered: bool,
-    /// `stickiness.enabled` (with `stickiness.type`, `source_ip`): whether a client's address alone chooses its target.
-    pub is_sticky: bool,
-    /// `load_balancing.cross_zone.enabled`: whether targets of all zones are used. `None`: not said, which is off, except that
-    /// a node whose zone has no target at all uses those of the others.
-    pub cross_zone: Option<bool>,
-    /// `target_health_state.unhealthy.connection_termination.enabled`: whether the flows of an unhealthy target end. They do.
-    pub terminates_unhealthy: bool,
-    /// `target_health_state.unhealthy.draining_interval_seconds`: for how long the flows of an unhealthy target are kept, where
-    /// they are not ended at once; 0 is for as long as they last. 0 (0-360000).
-    pub unhealthy_draining: Duration,
-    /// `target_group_health.unhealthy_state_routing.minimum_healthy_targets.*`: with fewer healthy targets than this, in a node's
-    /// view, all are used.
-    pub routing_minimum: Minimum,
-    /// `target_group_health.dns_failover.minimum_healthy_targets.*`: with fewer, the node's zone leaves the service's names.
-    pub dns_minimum: Minimum,
-}
-
-impl Default for Attributes {
-    fn default() -> Self {
-        Self {
-            deregistration_delay: Duration::from_secs(300),
-            terminates_deregistered: false,
-            is_sticky: false,
-            cross_zone: None,
-            terminates_unhealthy: true,
-            unhealthy_draining: Duration::ZERO,
-            routing_minimum: Minimum::default(),
-            dns_minimum: Minimum::default(),
+impl fmt::Display for Matcher {
+    /// As the operator writes it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, range) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            match (range.start(), range.end()) {
+                (first, last) if first == last => write!(f, "{comma}{first}")?,
+                (first, last) => write!(f, "{comma}{first}-{last}")?,
+            }
         }
-    }
-}
-
-/// How many healthy targets a group needs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Minimum {
-    /// `count`: so many. `None` is "off". 1 unless told.
-    pub count: Option<u32>,
-    /// `percentage`: so many in a hundred (1-100). `None` is "off", as unless told.
-    pub percentage: Option<u8>,
-}
-
-impl Default for Minimum {
-    fn default() -> Self {
-        Self { count: Some(1), percentage: None }
-    }
-}
-
-impl Minimum {
-    /// Whether so many healthy ones of so many are enough.
-    pub fn is_met(&self, healthy: usize, all: usize) -> bool {
-        let enough = self.count.is_none_or(|count| healthy >= count as usize);
-        enough && self.percentage.is_none_or(|percentage| healthy * 100 >= usize::from(percentage) * all)
+        Ok(())
     }
 }

@@ -1,5 +1,5 @@
-//! Stable identities. An id is an index and a generation: a thing that is removed and replaced by another gets a new
-//! generation, so that whoever still holds the old id finds nothing instead of a stranger.
+//! Stable identities. An id belongs to one thing for the life of a process, and no other thing ever gets it: whoever holds
+//! the id of something that is gone finds nothing instead of a stranger. [`crate::succession`] sees to that.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -72,24 +72,41 @@ impl<T> fmt::Debug for Id<T> {
     }
 }
 
-/// Things of one kind, by [`Id`].
+/// Things of one kind, by [`Id`]. The ids of things that are gone leave holes.
 #[derive(Clone, Debug)]
 pub struct Arena<T> {
+    /// In the order of the file.
     items: Vec<(Id<T>, T)>,
+    /// Where in `items` a thing stands, by the index of its id; [`HOLE`] for what is gone.
+    places: Vec<usize>,
 }
+
+/// A place that no item has.
+const HOLE: usize = usize::MAX;
 
 impl<T> Arena<T> {
     /// Adds the thing that `make` makes of its own id.
     pub fn add(&mut self, make: impl FnOnce(Id<T>) -> T) -> Id<T> {
-        let id = Id::new(self.items.len(), 0);
+        let id = Id::new(self.places.len(), 0);
+        self.places.push(self.items.len());
         self.items.push((id, make(id)));
         id
+    }
+
+    /// The things that have these ids, which are all below `bound`, in the order of the file.
+    pub(crate) fn with_holes(items: Vec<(Id<T>, T)>, bound: usize) -> Self {
+        let mut places = vec![HOLE; bound];
+        for (place, (id, _)) in items.iter().enumerate() {
+            places[id.index()] = place;
+        }
+        Self { items, places }
     }
 
     /// The thing with this id, unless it is gone.
     #[inline]
     pub fn get(&self, id: Id<T>) -> Option<&T> {
-        self.items.get(id.index()).filter(|(own, _)| *own == id).map(|(_, item)| item)
+        let place = *self.places.get(id.index())?;
+        self.items.get(place).filter(|(own, _)| *own == id).map(|(_, item)| item)
     }
 
     /// All of them, in the order of the file.
@@ -106,11 +123,26 @@ impl<T> Arena<T> {
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
+
+    /// One more than the highest index that an id has ever had here: the length of an array by index.
+    pub fn bound(&self) -> usize {
+        self.places.len()
+    }
+}
+
+impl<T> IntoIterator for Arena<T> {
+    type Item = (Id<T>, T);
+    type IntoIter = std::vec::IntoIter<Self::Item>;
+
+    /// All of them, in the order of the file.
+    fn into_iter(self) -> Self::IntoIter {
+        self.items.into_iter()
+    }
 }
 
 impl<T> Default for Arena<T> {
     fn default() -> Self {
-        Self { items: Vec::new() }
+        Self { items: Vec::new(), places: Vec::new() }
     }
 }
 
@@ -119,7 +151,7 @@ impl<T> std::ops::Index<Id<T>> for Arena<T> {
 
     /// The thing with this id, which must be one of this arena's own.
     fn index(&self, id: Id<T>) -> &T {
-        &self.items[id.index()].1
+        &self.items[self.places[id.index()]].1
     }
 }
 
@@ -128,6 +160,9 @@ impl<T> std::ops::Index<Id<T>> for Arena<T> {
 pub struct DeviceId(pub u16);
 
 impl DeviceId {
+    /// How many devices there can be.
+    pub const MAX_COUNT: usize = 1 << u16::BITS;
+
     /// Its place in [`crate::Topology::namespaces`].
     pub const fn index(self) -> usize {
         self.0 as usize

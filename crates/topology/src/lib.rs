@@ -4,18 +4,22 @@
 //! gives up. What comes out is immutable and can be trusted: every reference resolves, every address has its right
 //! family, nothing is declared twice.
 
+mod attributes;
 mod build;
 mod check;
 mod file;
+mod fixed;
 mod group;
 mod id;
 mod lookup;
 mod model;
 mod problem;
 mod render;
+mod succession;
 
+pub use attributes::{Attributes, Minimum};
 pub use file::Origin;
-pub use group::{Attributes, CheckProtocol, HealthCheck, HttpCheck, Matcher, Minimum, Target, TargetGroup};
+pub use group::{CheckProtocol, HealthCheck, HttpCheck, Matcher, Target, TargetGroup};
 pub use id::{Arena, DeviceId, Id};
 pub use model::{
     Answer, DeviceBackend, Endpoint, EndpointId, Expiry, Family, FlowLimits, Forward, IcmpPolicy, Interface,
@@ -23,3 +27,4 @@ pub use model::{
     TargetGroupId, TargetId, TerminateLimits, Topology, Zone,
 };
 pub use problem::{Key, Problem};
+pub use succession::OutOfIds;

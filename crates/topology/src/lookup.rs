@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::{DeviceId, Family, Interface, Listener, NodeId, TargetId, Topology};
+use crate::{DeviceId, Family, Interface, Node, NodeId, TargetGroupId, TargetId, Topology};
 
 impl Topology {
     /// The node that traffic from an interface takes to targets of `family`: one of the interface's zone where there
@@ -17,30 +17,39 @@ impl Topology {
         of_family().find(|id| self.nodes[*id].zone == interface.zone).or_else(|| of_family().next())
     }
 
-    /// The targets that a node may send a listener's traffic to: those of its family that are in its zone, or in none.
+    /// The targets of a group that a node may use: those of its family that are in its zone, or in every zone.
     ///
-    /// When there are none of these, all of its family will do: a file whose few targets stand in one zone should work
-    /// from everywhere. Zones become strict with the attribute that says so
-    /// (`load_balancing.cross_zone.enabled`).
-    pub fn eligible_targets(&self, listener: &Listener, node: NodeId) -> Vec<TargetId> {
-        let node = &self.nodes[node];
-        let family = Family::of(node.address);
-        let mut targets = self.groups[listener.forward[0].group].targets.clone();
-        targets.retain(|id| Family::of(self.targets[*id].address) == family);
-        let in_zone = |id: &TargetId| self.targets[*id].zone.is_none() || self.targets[*id].zone == node.zone;
-        if targets.iter().any(in_zone) {
-            targets.retain(in_zone);
+    /// `load_balancing.cross_zone.enabled` adds those of the other zones. Where it is not said, they are added if there
+    /// would be none at all: a file whose few targets stand in one zone should work from everywhere.
+    pub fn selected(&self, group: TargetGroupId, node: NodeId) -> Vec<TargetId> {
+        let (group, node) = (&self.groups[group], &self.nodes[node]);
+        let mut targets = group.targets.clone();
+        targets.retain(|id| Family::of(self.targets[*id].address) == Family::of(node.address));
+        let is_near = |id: &TargetId| self.is_near(*id, node);
+        let all_zones = group.attributes.cross_zone.unwrap_or_else(|| !targets.iter().any(is_near));
+        if !all_zones {
+            targets.retain(is_near);
         }
         targets
     }
 
-    /// Every way that packets take from one of the device's nodes to a target, each once: source and destination.
+    /// Whether a target and a node share a zone. Whatever has no zone is in every zone.
+    fn is_near(&self, target: TargetId, node: &Node) -> bool {
+        match (&self.targets[target].zone, &node.zone) {
+            (Some(target), Some(node)) => target == node,
+            _ => true,
+        }
+    }
+
+    /// Every way that packets take from one of the device's nodes to a target, those of health checks included, each
+    /// once: source and destination.
     pub fn ways_from(&self, device: DeviceId) -> Vec<(IpAddr, IpAddr)> {
         let mut ways = Vec::new();
         for (id, node) in self.nodes.iter().filter(|(_, node)| node.device == device) {
-            for listener in &self.services[node.service].listeners {
-                let targets = self.eligible_targets(&self.listeners[*listener], id);
-                ways.extend(targets.iter().map(|target| (node.address, self.targets[*target].address)));
+            let listeners = self.services[node.service].listeners.iter();
+            for forward in listeners.flat_map(|listener| &self.listeners[*listener].forward) {
+                let targets = self.selected(forward.group, id).into_iter();
+                ways.extend(targets.map(|target| (node.address, self.targets[target].address)));
             }
         }
         ways.sort_unstable();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use wire::Protocol;
 
+use crate::succession::Identities;
 use crate::{Arena, DeviceId, Id, Target, TargetGroup};
 
 /// The validated, immutable picture of everything the operator declared. A change is a new one.
@@ -19,7 +20,7 @@ pub struct Topology {
     pub flows: FlowLimits,
     /// Limits of what is terminated.
     pub terminate: TerminateLimits,
-    /// The namespaces in use, each with one device; indexed by [`DeviceId`].
+    /// The namespaces, each with one device; indexed by [`DeviceId`]. Some were in use only before a reload.
     pub namespaces: Vec<Namespace>,
     /// What providers publish.
     pub services: Arena<Service>,
@@ -35,6 +36,8 @@ pub struct Topology {
     pub endpoints: Arena<Endpoint>,
     /// The doors' addresses.
     pub interfaces: Arena<Interface>,
+    /// Everything that has an id, with what is gone. Empty until the first reload.
+    pub(crate) identities: Arc<Identities>,
 }
 
 /// Identifies a [`Service`].
@@ -201,6 +204,17 @@ impl Namespace {
     /// Where `ip netns` keeps its names.
     pub const NAMED: &'static str = "/run/netns";
 
+    /// Whether anything is here. A namespace that was in use before keeps its place, and nothing is routed there.
+    pub fn is_used(&self) -> bool {
+        !self.routed.is_empty()
+    }
+
+    /// This namespace, with nothing in it.
+    pub(crate) fn unused(&self) -> Self {
+        let Self { name, path, .. } = self.clone();
+        Self { name, path, routed: Vec::new(), local: Vec::new(), answers: Vec::new() }
+    }
+
     /// The file that the operator's word means: a path as it stands, but that /var/run is /run, a name as `ip netns`
     /// keeps it.
     pub fn file(name: &str) -> PathBuf {
@@ -213,7 +227,7 @@ impl Namespace {
 }
 
 /// What a provider publishes.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Service {
     /// Its name.
     pub name: String,
@@ -226,7 +240,7 @@ pub struct Service {
 }
 
 /// One address of a service's load balancer: one per zone and family.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Node {
     /// Whose node it is.
     pub service: ServiceId,
@@ -239,7 +253,7 @@ pub struct Node {
 }
 
 /// Protocol, port, and where the traffic goes.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Listener {
     /// Whose listener it is.
     pub service: ServiceId,
@@ -314,7 +328,7 @@ impl Path {
 }
 
 /// The consumer's door to a service.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {
     /// Its name.
     pub name: String,
@@ -327,7 +341,7 @@ pub struct Endpoint {
 }
 
 /// One address of an endpoint: one per zone and family.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Interface {
     /// Whose interface it is.
     pub endpoint: EndpointId,

@@ -1,10 +1,13 @@
 //! A topology as `sidegate check` prints it: as understood, with every default filled in.
 
 use std::fmt::{self, Display, Formatter};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::file::Size;
-use crate::{Answer, Endpoint, Namespace, Service, TargetGroup, TargetGroupId, Topology, Zone};
+use crate::{
+    Answer, CheckProtocol, Endpoint, Forward, HealthCheck, HttpCheck, Interface, Listener, Namespace, Node,
+    Service, Target, TargetGroup, TargetGroupId, Topology, Zone,
+};
 
 impl Display for Topology {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -21,7 +24,7 @@ impl Display for Topology {
             writeln!(f)?;
             self.write_endpoint(f, endpoint)?;
         }
-        for namespace in &self.namespaces {
+        for namespace in self.namespaces.iter().filter(|namespace| namespace.is_used()) {
             writeln!(f)?;
             write_namespace(f, namespace)?;
         }
@@ -49,37 +52,58 @@ impl Topology {
         } else {
             format!(", idle time-outs {} times shorter", run.time_scale)
         };
-        writeln!(f, "  expiry       {}{scale}", self.flows.expiry.as_str())
+        writeln!(f, "  expiry       {}{scale}", self.flows.expiry.as_str())?;
+        let delay = run.propagation_delay.as_secs();
+        let when = if delay == 0 { "at once".into() } else { format!("after {delay} s") };
+        writeln!(f, "  reload       takes effect {when}")
     }
 
     fn write_service(&self, f: &mut Formatter<'_>, service: &Service) -> fmt::Result {
         writeln!(f, "service {}", service.name)?;
         writeln!(f, "  namespace  {}", self.namespaces[service.device.index()].name)?;
         let nodes = service.nodes.iter().map(|id| &self.nodes[*id]);
-        write_addresses(f, "node", &nodes.map(|node| (node.address, &node.zone)).collect::<Vec<_>>())?;
-        for id in &service.listeners {
-            let listener = &self.listeners[*id];
-            writeln!(
-                f,
-                "  listener   {} {:<5}  {:<9}  idle {:>4} s  -> {}",
-                listener.protocol,
-                listener.port,
-                listener.path.as_str(),
-                listener.idle_timeout.as_secs(),
-                self.groups[listener.forward[0].group].name,
-            )?;
+        let row = |node: &Node| [node.address.to_string(), show_zone(&node.zone)];
+        write_rows(f, "node", nodes.map(row).collect())?;
+        let listeners = service.listeners.iter().map(|id| &self.listeners[*id]);
+        write_rows(f, "listener", listeners.flat_map(|listener| self.listener_rows(listener)).collect())
+    }
+
+    /// One for each target group behind it; with their weights, where there are several.
+    fn listener_rows(&self, listener: &Listener) -> Vec<[String; 3]> {
+        let Listener { protocol, port, path, idle_timeout, forward, .. } = listener;
+        let (path, idle) = (path.as_str(), idle_timeout.as_secs());
+        let mut lead = format!("{protocol} {port:<5}  {path:<9}  idle {idle:>4} s");
+        let weight = |own: &Forward| if forward.len() > 1 { show_weight(own.weight) } else { String::new() };
+        let group = |own: &Forward| format!("-> {}", self.groups[own.group].name);
+        forward.iter().map(|own| [std::mem::take(&mut lead), group(own), weight(own)]).collect()
+    }
+
+    fn write_group(&self, f: &mut Formatter<'_>, id: TargetGroupId, group: &TargetGroup) -> fmt::Result {
+        let mut forwards = self.listeners.iter().flat_map(|(_, listener)| &listener.forward);
+        let is_used = forwards.any(|forward| forward.group == id);
+        let remark = if is_used { "" } else { "  (no listener forwards to it)" };
+        writeln!(f, "target group {}{remark}", group.name)?;
+        self.write_targets(f, group)?;
+        if let Some(check) = &group.health_check {
+            write_health_check(f, check)?;
+        }
+        for (name, value) in group.attributes.changed() {
+            writeln!(f, "  attribute  {name} = {value}")?;
         }
         Ok(())
     }
 
-    fn write_group(&self, f: &mut Formatter<'_>, id: TargetGroupId, group: &TargetGroup) -> fmt::Result {
-        let used = self.listeners.iter().any(|(_, listener)| listener.forward.iter().any(|forward| forward.group == id));
-        let remark = if used { "" } else { "  (no listener forwards to it)" };
-        writeln!(f, "target group {}{remark}", group.name)?;
-        let targets = group.targets.iter().map(|id| &self.targets[*id]);
-        let sockets =
-            targets.map(|target| (std::net::SocketAddr::new(target.address, target.port), &target.zone));
-        write_addresses(f, "target", &sockets.collect::<Vec<_>>())
+    /// With their weights, where it matters.
+    fn write_targets(&self, f: &mut Formatter<'_>, group: &TargetGroup) -> fmt::Result {
+        if group.targets.is_empty() {
+            return writeln!(f, "  target     none");
+        }
+        let targets = || group.targets.iter().map(|id| &self.targets[*id]);
+        let are_alike = targets().all(|target| target.weight == 1);
+        let weight = |target: &Target| if are_alike { String::new() } else { show_weight(target.weight) };
+        let socket = |target: &Target| SocketAddr::new(target.address, target.port).to_string();
+        let row = |target: &Target| [socket(target), show_zone(&target.zone), weight(target)];
+        write_rows(f, "target", targets().map(row).collect())
     }
 
     fn write_endpoint(&self, f: &mut Formatter<'_>, endpoint: &Endpoint) -> fmt::Result {
@@ -87,8 +111,8 @@ impl Topology {
         writeln!(f, "  namespace  {}", self.namespaces[endpoint.device.index()].name)?;
         writeln!(f, "  service    {}", self.services[endpoint.service].name)?;
         let interfaces = endpoint.interfaces.iter().map(|id| &self.interfaces[*id]);
-        let addresses = interfaces.map(|interface| (interface.address, &interface.zone));
-        write_addresses(f, "interface", &addresses.collect::<Vec<_>>())
+        let row = |interface: &Interface| [interface.address.to_string(), show_zone(&interface.zone)];
+        write_rows(f, "interface", interfaces.map(row).collect())
     }
 }
 
@@ -107,19 +131,45 @@ fn write_namespace(f: &mut Formatter<'_>, namespace: &Namespace) -> fmt::Result 
     })
 }
 
-/// One address a line, the zones in a column of their own.
-fn write_addresses(
+fn write_health_check(f: &mut Formatter<'_>, check: &HealthCheck) -> fmt::Result {
+    let HealthCheck { protocol, port, interval, timeout, .. } = check;
+    let (protocol, request) = match protocol {
+        CheckProtocol::Tcp => ("tcp", None),
+        CheckProtocol::Http(request) => ("http", Some(request)),
+        CheckProtocol::Https(request) => ("https", Some(request)),
+    };
+    let port = port.map_or(String::new(), |port| format!(" at port {port}"));
+    let (interval, timeout) = (interval.as_secs(), timeout.as_secs());
+    writeln!(f, "  check      {protocol}{port} every {interval} s, {timeout} s for an answer")?;
+    if let Some(HttpCheck { path, host, matcher }) = request {
+        let host = host.as_ref().map_or(String::new(), |host| format!("  host {host}"));
+        writeln!(f, "  request    GET {path}{host}  status {matcher}")?;
+    }
+    let passive = if check.passive { "; real flows count, too" } else { "" };
+    let (healthy, unhealthy) = (check.healthy_threshold, check.unhealthy_threshold);
+    writeln!(f, "  verdict    healthy after {healthy} in a row, unhealthy after {unhealthy}{passive}")
+}
+
+fn show_zone(zone: &Option<Zone>) -> String {
+    zone.as_ref().map_or(String::new(), |zone| format!("zone {zone}"))
+}
+
+fn show_weight(weight: u16) -> String {
+    format!("weight {weight}")
+}
+
+/// A line for each row, in columns as wide as they need to be. One that begins with an empty cell goes on with what is
+/// above it.
+fn write_rows<const COLUMNS: usize>(
     f: &mut Formatter<'_>,
     label: &str,
-    addresses: &[(impl Display, &Option<Zone>)],
+    rows: Vec<[String; COLUMNS]>,
 ) -> fmt::Result {
-    let written: Vec<_> = addresses.iter().map(|(address, zone)| (address.to_string(), zone)).collect();
-    let width = written.iter().map(|(address, _)| address.len()).max().unwrap_or(0);
-    for (address, zone) in written {
-        match zone {
-            Some(zone) => writeln!(f, "  {label:<9}  {address:<width$}  zone {zone}")?,
-            None => writeln!(f, "  {label:<9}  {address}")?,
-        }
-    }
-    Ok(())
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    rows.iter().try_for_each(|row| {
+        let label = if row[0].is_empty() { "" } else { label };
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("  {cell:<width$}"));
+        writeln!(f, "  {label:<9}{}", cells.collect::<String>().trim_end())
+    })
 }

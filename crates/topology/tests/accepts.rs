@@ -52,7 +52,13 @@ fn the_file_of_the_design_becomes_this_model() {
     let summary: Vec<_> = listeners
         .iter()
         .map(|l| {
-            (l.protocol, l.port, l.path, topology.groups[l.forward[0].group].name.as_str(), l.idle_timeout.as_secs())
+            (
+                l.protocol,
+                l.port,
+                l.path,
+                topology.groups[l.forward[0].group].name.as_str(),
+                l.idle_timeout.as_secs(),
+            )
         })
         .collect();
     assert_eq!(
@@ -289,7 +295,11 @@ fn targets_are_of_the_nodes_zone_and_family_or_at_least_of_its_family() {
     let ports = |listener: u16, node: &str| -> Vec<u16> {
         let (_, listener) = topology.listeners.iter().find(|(_, found)| found.port == listener).unwrap();
         let (node, _) = topology.nodes.iter().find(|(_, found)| found.address == ip(node)).unwrap();
-        topology.eligible_targets(listener, node).iter().map(|id| topology.targets[*id].port).collect()
+        topology
+            .selected(listener.forward[0].group, node)
+            .iter()
+            .map(|id| topology.targets[*id].port)
+            .collect()
     };
     assert_eq!(ports(80, "10.2.9.1"), [1, 3]);
     assert_eq!(ports(80, "10.2.9.2"), [2, 3]);

@@ -17,10 +17,10 @@ pub(crate) struct ZonedAddress {
 }
 
 impl ZonedAddress {
-    const KEYS: Keys = Keys { known: &["zone", "address"], later: &[] };
+    const KEYS: Keys = &["zone", "address"];
 
     pub(super) fn read(value: Value<'_>) -> Read<Self> {
-        let table = value.table(&Self::KEYS)?;
+        let table = value.table(Self::KEYS)?;
         let zone = table.optional("zone", zone);
         let located = table.required("address", |value| Ok((value.place.clone(), own_address(value)?)));
         let (place, address) = located?;

@@ -21,8 +21,7 @@ pub(crate) struct DeclaredEndpoint<'t> {
 }
 
 impl<'t> DeclaredEndpoint<'t> {
-    pub(super) const KEYS: Keys =
-        Keys { known: &["name", "service", "namespace", "interfaces", "local", "answer_on"], later: &[] };
+    pub(super) const KEYS: Keys = &["name", "service", "namespace", "interfaces", "local", "answer_on"];
 
     pub(super) fn read(table: Table<'t>, services: &Names<'t, Service>) -> Self {
         Self {

@@ -4,9 +4,12 @@
 //! [`crate::check`].
 
 mod address;
+mod attributes;
 mod endpoint;
 mod group;
+mod health_check;
 mod links;
+mod listener;
 mod names;
 mod run;
 mod service;
@@ -19,9 +22,10 @@ pub(crate) use address::ZonedAddress;
 pub(crate) use endpoint::{DeclaredEndpoint, LocalAddress};
 pub(crate) use group::{DeclaredGroup, DeclaredTarget};
 pub(crate) use links::DeclaredLink;
+pub(crate) use listener::{DeclaredForward, DeclaredListener};
 pub(crate) use names::NamespaceRef;
 pub use run::Origin;
-pub(crate) use service::{DeclaredListener, DeclaredService};
+pub(crate) use service::DeclaredService;
 pub(crate) use size::Size;
 
 use crate::problem::{Place, Problem, Problems, Read};
@@ -40,8 +44,7 @@ const SHAPE_IS_KEPT: [(&str, &str); 2] = [
     ("string values must be quoted", "write a value here, a string in double quotes"),
 ];
 
-const KEYS: Keys =
-    Keys { known: &["service", "target_group", "endpoint", "run", "flows", "terminate"], later: &[] };
+const KEYS: Keys = &["service", "target_group", "endpoint", "run", "flows", "terminate"];
 
 impl Topology {
     /// Reads and validates the text of an operator's file. What comes back is either fit for use, or every problem of
@@ -70,9 +73,9 @@ impl<'t> Declared<'t> {
         if root.get("service").is_none() {
             root.report_missing("service", "declare one under [[service]]");
         }
-        let services = root.tables("service", &DeclaredService::KEYS);
-        let groups = root.tables("target_group", &DeclaredGroup::KEYS);
-        let endpoints = root.tables("endpoint", &DeclaredEndpoint::KEYS);
+        let services = root.tables("service", DeclaredService::KEYS);
+        let groups = root.tables("target_group", DeclaredGroup::KEYS);
+        let endpoints = root.tables("endpoint", DeclaredEndpoint::KEYS);
         let service_names = Names::collect("service", "service", &services);
         let group_names = Names::collect("target group", "target_group", &groups);
         Names::<Endpoint>::collect("endpoint", "endpoint", &endpoints);
@@ -95,9 +98,13 @@ impl<'t> Declared<'t> {
         self.services.get(endpoint.service.ok()?.index())?.as_ref().ok()
     }
 
-    /// The target group behind a listener, where both could be read.
-    pub(crate) fn group_of(&self, listener: &DeclaredListener) -> Option<&DeclaredGroup<'t>> {
-        self.groups.get(listener.group.ok()?.index())?.as_ref().ok()
+    /// The target groups behind a listener, as far as they could be read, each with where it is named.
+    pub(crate) fn groups_of<'d>(
+        &'d self,
+        listener: &'d DeclaredListener,
+    ) -> impl Iterator<Item = (&'d DeclaredForward, &'d DeclaredGroup<'t>)> {
+        let group = |forward: &DeclaredForward| self.groups.get(forward.group.index())?.as_ref().ok();
+        listener.forward.iter().flatten().filter_map(move |forward| Some((forward, group(forward)?)))
     }
 }
 
@@ -108,7 +115,7 @@ fn read(text: &str, origin: &Origin, problems: &Problems<'_>) -> Read<Topology> 
     }
     let (tree, errors) = DeTable::parse_recoverable(text);
     report_syntax(&errors, problems)?;
-    let declared = Declared::read(&Table::root(tree.get_ref(), &KEYS, problems), origin);
+    let declared = Declared::read(&Table::root(tree.get_ref(), KEYS, problems), origin);
     check::check(&declared, problems);
     let topology = build::build(declared)?;
     problems.none_so_far()?;

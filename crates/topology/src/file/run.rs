@@ -1,6 +1,7 @@
 //! `[run]`, `[flows]` and `[terminate]`: how the instance runs, and its name where the file gives none.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::names::{MAX_INSTANCE, instance, is_name_character};
 use super::size::Size;
@@ -43,6 +44,8 @@ const WORKERS: Bounds<usize> = Bounds { what: "a number of workers", range: 1..=
 const TIME_SCALE: Bounds<u32> = Bounds { what: "a factor for idle time-outs", range: 1..=1000, why: "" };
 const PORTS: Bounds<usize> =
     Bounds { what: "a number of source ports", range: 1..=55_000, why: ": the real thing has 55000" };
+const DELAY: Bounds<u64> =
+    Bounds { what: "a delay of what a reload changes, in seconds", range: 0..=3600, why: "" };
 const CAPACITY: Bounds<usize> = Bounds { what: "a number of flows", range: 1024..=16_777_216, why: "" };
 const MEMORY: Bounds<Size> =
     Bounds { what: "an amount of memory", range: Size::mib(16)..=Size::mib(1 << 20), why: "" };
@@ -58,16 +61,24 @@ const MSS_BELOW_MTU: u16 = 135;
 /// The least that a segment takes of the MTU for itself, over IPv4: its two headers.
 const TCP_IPV4_HEADERS: u16 = 40;
 
-const RUN_KEYS: Keys = Keys {
-    known: &["name", "workers", "pin", "device", "steering", "mtu", "mss_ceiling", "icmp", "time_scale"],
-    later: &[],
-};
-const FLOWS_KEYS: Keys = Keys { known: &["capacity", "ports", "expiry"], later: &[] };
-const TERMINATE_KEYS: Keys = Keys { known: &["memory"], later: &[] };
+const RUN_KEYS: Keys = &[
+    "name",
+    "workers",
+    "pin",
+    "device",
+    "steering",
+    "mtu",
+    "mss_ceiling",
+    "icmp",
+    "time_scale",
+    "propagation_delay",
+];
+const FLOWS_KEYS: Keys = &["capacity", "ports", "expiry"];
+const TERMINATE_KEYS: Keys = &["memory"];
 
 /// `[run]`, with defaults for what it leaves out.
 pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
-    let table = root.section("run", &RUN_KEYS);
+    let table = root.section("run", RUN_KEYS);
     let name = table.optional("name", instance);
     let device = table.optional("device", |value| value.word(&DEVICES, &[]));
     let device = device.map(|device| device.unwrap_or(DeviceBackend::Offload));
@@ -84,6 +95,7 @@ pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
         value.word(&[("faithful", IcmpPolicy::Faithful), ("helpful", IcmpPolicy::Helpful)], &[])
     });
     let time_scale = table.optional("time_scale", |value| value.integer(&TIME_SCALE));
+    let propagation_delay = table.optional("propagation_delay", |value| value.integer(&DELAY));
     let pin = table.optional("pin", |value| value.boolean());
     let mtu = mtu?;
     Ok(Run {
@@ -95,7 +107,7 @@ pub(super) fn read_run(root: &Table<'_>, origin: &Origin) -> Read<Run> {
         mss_ceiling: mss_ceiling?.unwrap_or(mtu - MSS_BELOW_MTU),
         icmp: icmp?.unwrap_or(IcmpPolicy::Faithful),
         time_scale: time_scale?.unwrap_or(1),
-        propagation_delay: std::time::Duration::ZERO,
+        propagation_delay: Duration::from_secs(propagation_delay?.unwrap_or(0)),
         pin: pin?.unwrap_or(false),
     })
 }
@@ -124,7 +136,7 @@ fn mss_ceilings(mtu: u16) -> Bounds<u16> {
 
 /// `[flows]`, with defaults for what it leaves out.
 pub(super) fn read_flows(root: &Table<'_>) -> Read<FlowLimits> {
-    let table = root.section("flows", &FLOWS_KEYS);
+    let table = root.section("flows", FLOWS_KEYS);
     let capacity = table.optional("capacity", |value| value.integer(&CAPACITY));
     let ports = table.optional("ports", |value| value.integer(&PORTS));
     let expiry = table
@@ -138,7 +150,7 @@ pub(super) fn read_flows(root: &Table<'_>) -> Read<FlowLimits> {
 
 /// `[terminate]`, with defaults for what it leaves out.
 pub(super) fn read_terminate(root: &Table<'_>) -> Read<TerminateLimits> {
-    let table = root.section("terminate", &TERMINATE_KEYS);
+    let table = root.section("terminate", TERMINATE_KEYS);
     let memory = table.optional("memory", |value| value.size(&MEMORY));
     Ok(TerminateLimits { memory: memory?.unwrap_or(DEFAULT_MEMORY).0 })
 }

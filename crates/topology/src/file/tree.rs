@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -14,17 +15,7 @@ use super::size::Size;
 use crate::problem::{Key, Place, Problems, Read, Reported, nearest, suggest};
 
 /// The keys that a table may hold.
-pub(super) struct Keys {
-    pub(super) known: &'static [&'static str],
-    /// Keys whose meaning is fixed but not honoured yet, each with what happens instead.
-    pub(super) later: &'static [(&'static str, &'static str)],
-}
-
-impl Keys {
-    fn all(&self) -> impl Iterator<Item = &'static str> + Clone {
-        self.known.iter().copied().chain(self.later.iter().map(|(later, _)| *later))
-    }
-}
+pub(super) type Keys = &'static [&'static str];
 
 /// The numbers that a key may hold.
 pub(super) struct Bounds<T> {
@@ -34,6 +25,15 @@ pub(super) struct Bounds<T> {
     /// Why no other, or nothing.
     pub(super) why: &'static str,
 }
+
+impl<T: Display> Bounds<T> {
+    fn limits(&self) -> String {
+        format!("from {} to {}{}", self.range.start(), self.range.end(), self.why)
+    }
+}
+
+/// What to do where a list belongs.
+const LIST: &str = "write a list: [ … ]";
 
 /// A table of the file, without a key that it may not hold.
 pub(super) struct Table<'t> {
@@ -47,7 +47,7 @@ pub(super) struct Table<'t> {
 
 impl<'t> Table<'t> {
     /// The file itself.
-    pub(super) fn root(entries: &'t DeTable<'t>, keys: &Keys, problems: &'t Problems<'t>) -> Self {
+    pub(super) fn root(entries: &'t DeTable<'t>, keys: Keys, problems: &'t Problems<'t>) -> Self {
         Self::open(Some(entries), Place::default(), keys, problems)
     }
 
@@ -64,14 +64,16 @@ impl<'t> Table<'t> {
     /// What `read` makes of each element of a list that must be there and not be empty. A list that cannot be read
     /// is one unread element.
     pub(super) fn list<T>(&self, key: &str, read: impl Fn(Value<'t>) -> Read<T>) -> Vec<Read<T>> {
-        match self.required(key, |value| value.elements("write a list: [ … ]")) {
-            Ok(elements) => elements.into_iter().map(read).collect(),
-            Err(reported) => vec![Err(reported)],
-        }
+        all(self.required(key, |value| value.elements(LIST)), read)
+    }
+
+    /// As [`Table::list`], but that the list may be empty.
+    pub(super) fn list_or_none<T>(&self, key: &str, read: impl Fn(Value<'t>) -> Read<T>) -> Vec<Read<T>> {
+        all(self.required(key, |value| value.elements_or_none(LIST)), read)
     }
 
     /// The tables under `[[key]]`, each known by its `name` from here on. There may be none.
-    pub(super) fn tables(&self, key: &str, keys: &Keys) -> Vec<Read<Self>> {
+    pub(super) fn tables(&self, key: &str, keys: Keys) -> Vec<Read<Self>> {
         let remedy = format!("write [[{key}]], in double brackets");
         match self.optional(key, |value| value.elements(&remedy)) {
             Ok(elements) => {
@@ -82,7 +84,7 @@ impl<'t> Table<'t> {
     }
 
     /// The table under `[key]`; an empty one when the file leaves it out, or it is none.
-    pub(super) fn section(&self, key: &str, keys: &Keys) -> Self {
+    pub(super) fn section(&self, key: &str, keys: Keys) -> Self {
         let empty = || Self::open(None, self.place.child(key), keys, self.problems);
         self.optional(key, |value| value.table(keys)).ok().flatten().unwrap_or_else(empty)
     }
@@ -100,21 +102,36 @@ impl<'t> Table<'t> {
     }
 
     /// Refuses every key that is not one of `keys`.
-    fn open(entries: Option<&'t DeTable<'t>>, place: Place, keys: &Keys, problems: &'t Problems<'t>) -> Self {
+    fn open(entries: Option<&'t DeTable<'t>>, place: Place, keys: Keys, problems: &'t Problems<'t>) -> Self {
         let mut misspelt = HashMap::new();
         for key in entries.into_iter().flat_map(DeTable::keys) {
             let word = key.get_ref().as_ref();
             let place = Place { offset: key.span().start, key: place.key.child(word) };
-            if let Some((_, instead)) = keys.later.iter().find(|(later, _)| *later == word) {
-                problems.report(&place, format!("{word} is not honoured yet: {instead}"), "remove the key");
-            } else if !keys.known.contains(&word) {
+            if let Some(whole) = keys.iter().find(|known| is_part(word, known)) {
+                let message = format!("{word} is a part of a key");
+                let remedy = format!("write the whole key in quotes, such as \"{whole}\" = …");
+                problems.report(&place, message, remedy);
+            } else if !keys.contains(&word) {
                 let message = format!("unknown key {word:?}");
-                let reported = problems.report(&place, message, suggest(word, keys.all()));
-                misspelt.extend(nearest(word, keys.all()).map(|meant| (meant, reported)));
+                let reported = problems.report(&place, message, suggest(word, keys.iter().copied()));
+                misspelt.extend(nearest(word, keys.iter().copied()).map(|meant| (meant, reported)));
             }
         }
         Self { place, problems, entries, misspelt }
     }
+}
+
+/// What `read` makes of each of these.
+fn all<'t, T>(elements: Read<Vec<Value<'t>>>, read: impl Fn(Value<'t>) -> Read<T>) -> Vec<Read<T>> {
+    match elements {
+        Ok(elements) => elements.into_iter().map(read).collect(),
+        Err(reported) => vec![Err(reported)],
+    }
+}
+
+/// Whether TOML has taken a key with dots apart, because it stands there without quotes, and this is its first part.
+fn is_part(word: &str, key: &str) -> bool {
+    key.strip_prefix(word).is_some_and(|rest| rest.starts_with('.'))
 }
 
 /// A value of the file.
@@ -154,8 +171,8 @@ impl<'t> Value<'t> {
     where
         T: TryFrom<i128> + PartialOrd + Display,
     {
-        let Bounds { what, range, why } = bounds;
-        let limits = format!("from {} to {}{why}", range.start(), range.end());
+        let Bounds { what, range, .. } = bounds;
+        let limits = bounds.limits();
         let wrong_type = || self.mismatch("an integer", &format!("write {what} {limits}"));
         let number = self.node.as_integer().ok_or_else(wrong_type)?;
         i128::from_str_radix(number.as_str(), number.radix())
@@ -163,6 +180,20 @@ impl<'t> Value<'t> {
             .and_then(|number| T::try_from(number).ok())
             .filter(|number| range.contains(number))
             .ok_or_else(|| self.refuse(format!("{number} is not {what}"), format!("write one {limits}")))
+    }
+
+    /// A whole number within bounds, also as a string, unless the string is the word for none.
+    pub(super) fn integer_unless<T>(&self, none: &str, bounds: &Bounds<T>) -> Read<Option<T>>
+    where
+        T: TryFrom<i128> + FromStr + PartialOrd + Display,
+    {
+        let Some(written) = self.as_str() else { return self.integer(bounds).map(Some) };
+        if written == none {
+            return Ok(None);
+        }
+        let number = written.parse().ok().filter(|number| bounds.range.contains(number));
+        let remedy = || format!("write one {}", bounds.limits());
+        number.map(Some).ok_or_else(|| self.refuse(format!("{written:?} is not {}", bounds.what), remedy()))
     }
 
     /// A number of bytes within bounds.
@@ -186,7 +217,7 @@ impl<'t> Value<'t> {
     }
 
     /// A table that may hold these keys.
-    pub(super) fn table(self, keys: &Keys) -> Read<Table<'t>> {
+    pub(super) fn table(self, keys: Keys) -> Read<Table<'t>> {
         let entries =
             self.node.as_table().ok_or_else(|| self.mismatch("a table", "write { key = value, … }"))?;
         Ok(Table::open(Some(entries), self.place, keys, self.problems))
@@ -194,10 +225,15 @@ impl<'t> Value<'t> {
 
     /// The elements of a list that is not empty.
     pub(super) fn elements(self, remedy: &str) -> Read<Vec<Self>> {
-        let array = self.node.as_array().ok_or_else(|| self.mismatch("a list", remedy))?;
-        if array.is_empty() {
+        if self.node.as_array().is_some_and(|array| array.is_empty()) {
             return Err(self.refuse("the list is empty", "add at least one element"));
         }
+        self.elements_or_none(remedy)
+    }
+
+    /// The elements of a list.
+    pub(super) fn elements_or_none(self, remedy: &str) -> Read<Vec<Self>> {
+        let array = self.node.as_array().ok_or_else(|| self.mismatch("a list", remedy))?;
         let element = |(index, node)| Self::new(node, self.place.key.element(index), self.problems);
         Ok(array.iter().enumerate().map(element).collect())
     }

@@ -1,0 +1,97 @@
+//! `attributes` of a target group.
+
+use std::time::Duration;
+
+use super::tree::{Bounds, Keys, Table, Value};
+use crate::attributes::{
+    Attributes, CROSS_ZONE, DEREGISTRATION_DELAY, DNS_COUNT, DNS_PERCENTAGE, INHERITED, IS_STICKY, Minimum,
+    OFF, PROXY_PROTOCOL, ROUTING_COUNT, ROUTING_PERCENTAGE, STICKINESS_TYPE, TERMINATES_DEREGISTERED,
+    TERMINATES_UNHEALTHY, UNHEALTHY_DRAINING,
+};
+use crate::problem::{Read, Reported};
+
+const KEYS: Keys = &[
+    DEREGISTRATION_DELAY,
+    TERMINATES_DEREGISTERED,
+    PROXY_PROTOCOL,
+    IS_STICKY,
+    STICKINESS_TYPE,
+    CROSS_ZONE,
+    TERMINATES_UNHEALTHY,
+    UNHEALTHY_DRAINING,
+    ROUTING_COUNT,
+    ROUTING_PERCENTAGE,
+    DNS_COUNT,
+    DNS_PERCENTAGE,
+];
+
+const DELAY: Bounds<u64> = Bounds { what: "a delay in seconds", range: 0..=3600, why: "" };
+const INTERVAL: Bounds<u64> = Bounds { what: "an interval in seconds", range: 0..=360_000, why: "" };
+const OR_OFF: &str = ", or \"off\"";
+const COUNT: Bounds<u32> = Bounds { what: "a number of targets", range: 1..=1_000_000, why: OR_OFF };
+const PERCENTAGE: Bounds<u8> = Bounds { what: "a percentage", range: 1..=100, why: OR_OFF };
+
+/// Attributes, with the real ones' defaults for what is left out.
+pub(super) fn attributes(value: Value<'_>) -> Read<Attributes> {
+    let table = value.table(KEYS)?;
+    let flag = |key| table.optional(key, |value| value.boolean());
+    let deregistration_delay = table.optional(DEREGISTRATION_DELAY, |value| value.integer(&DELAY));
+    let terminates_deregistered = flag(TERMINATES_DEREGISTERED);
+    let proxy_protocol = table.optional(PROXY_PROTOCOL, proxy_protocol);
+    let is_sticky = flag(IS_STICKY);
+    let stickiness = table.optional(STICKINESS_TYPE, |value| value.word(&[("source_ip", ())], &[]));
+    let cross_zone = table.optional(CROSS_ZONE, cross_zone);
+    let terminates_unhealthy = flag(TERMINATES_UNHEALTHY);
+    let unhealthy_draining =
+        table.optional(UNHEALTHY_DRAINING, |value| unhealthy_draining(&value, terminates_unhealthy));
+    let routing_minimum = minimum(&table, ROUTING_COUNT, ROUTING_PERCENTAGE);
+    let dns_minimum = minimum(&table, DNS_COUNT, DNS_PERCENTAGE);
+    proxy_protocol?;
+    stickiness?;
+
+    let default = Attributes::default();
+    Ok(Attributes {
+        deregistration_delay: deregistration_delay?.map_or(default.deregistration_delay, Duration::from_secs),
+        terminates_deregistered: terminates_deregistered?.unwrap_or(default.terminates_deregistered),
+        is_sticky: is_sticky?.unwrap_or(default.is_sticky),
+        cross_zone: cross_zone?.flatten(),
+        terminates_unhealthy: terminates_unhealthy?.unwrap_or(default.terminates_unhealthy),
+        unhealthy_draining: unhealthy_draining?.unwrap_or(default.unhealthy_draining),
+        routing_minimum: routing_minimum?,
+        dns_minimum: dns_minimum?,
+    })
+}
+
+/// So far no target gets a header, which is what `false` says.
+fn proxy_protocol(value: Value<'_>) -> Read<()> {
+    if value.boolean()? {
+        let message = format!("{PROXY_PROTOCOL} = true is not honoured yet: no target gets a header");
+        return Err(value.refuse(message, "remove the key, or write false"));
+    }
+    Ok(())
+}
+
+fn cross_zone(value: Value<'_>) -> Read<Option<bool>> {
+    if value.as_str() == Some(INHERITED) { Ok(None) } else { value.boolean().map(Some) }
+}
+
+/// An interval is for flows that are not ended at once.
+fn unhealthy_draining(value: &Value<'_>, terminates: Result<Option<bool>, Reported>) -> Read<Duration> {
+    let seconds = value.integer(&INTERVAL)?;
+    if seconds > 0 && matches!(terminates, Ok(None | Some(true))) {
+        let message = "the flows of an unhealthy target are ended at once, before any interval";
+        let remedy = format!("add \"{TERMINATES_UNHEALTHY}\" = false, or remove the key");
+        return Err(value.refuse(message, remedy));
+    }
+    Ok(Duration::from_secs(seconds))
+}
+
+fn minimum(table: &Table<'_>, count: &str, percentage: &str) -> Read<Minimum> {
+    let default = Minimum::default();
+    let count = table.optional(count, |value| value.integer_unless(OFF, &COUNT));
+    let percentage = table.optional(percentage, |value| value.integer_unless(OFF, &PERCENTAGE));
+    Ok(Minimum {
+        count: count?.unwrap_or(default.count),
+        percentage: percentage?.unwrap_or(default.percentage),
+    })
+}
