@@ -4,11 +4,12 @@
 //! thread may read and write. Whatever has to happen *in* the namespace happens on a throw-away thread that enters it
 //! and ends, so no thread of the caller ever changes its own.
 //!
-//! A device lives exactly as long as its queues: it is never made persistent, so closing them (or dying) removes the
-//! device and the routes to it.
+//! A device lives exactly as long as its queues and its [`Hold`]: it is never made persistent, so letting go of them (or
+//! dying) removes the device and the routes to it.
 
 mod error;
 mod facts;
+mod hold;
 pub mod lab;
 mod link;
 mod name;
@@ -24,7 +25,6 @@ mod proxy;
 mod queue;
 mod rootless;
 mod route;
-mod standing;
 mod steering;
 mod tun;
 
@@ -36,15 +36,15 @@ use std::path::PathBuf;
 use wire::{Frame, Offload};
 
 pub use error::{DeviceError, Place};
+pub use hold::{Fallen, Hold};
 pub use name::device_name;
 pub use namespace::{NamespaceIdentity, inside};
 pub use obstacle::Obstacle;
 pub use offloads::{Offloads, Undone};
 pub use opener::OffloadOpener;
 pub use plain::PlainOpener;
-pub use proxy::{Answer, Answering};
+pub use proxy::Answer;
 pub use rootless::{Privilege, gain_privilege};
-pub use standing::{Fallen, Standing};
 pub use steering::{Refusal, Steered, Steering};
 
 /// What a device has to be.
@@ -69,7 +69,7 @@ pub struct DeviceSpec {
     /// The routed addresses that hosts on a link are answered for.
     pub answers: Vec<Answer>,
     /// Whether hosts may be answered later than the device is there: what stands in the way, such as a link that is
-    /// missing, is said in the log, and [`Answering::renew`] tries again. Otherwise it is an error.
+    /// missing, is said in the log, and [`Hold::keep`] tries again. Otherwise it is an error.
     pub answers_may_wait: bool,
 }
 
@@ -78,7 +78,7 @@ pub trait Queue: AsFd + Send {
     /// Reads one packet into `buffer`, which wants to be [`wire::FRAME_CAPACITY`] long: of a packet that does not
     /// fit, the end is lost. `Ok(None)` says that there is nothing to read now. An offload header that makes no
     /// sense is an error of kind [`io::ErrorKind::InvalidData`]: that packet is gone, the queue is fine. Any other
-    /// error means that the device is gone. One that is down has nothing to read: only [`Standing`] tells it from one
+    /// error means that the device is gone. One that is down has nothing to read: only [`Hold::keep`] tells it from one
     /// that is idle.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<(usize, Offload)>>;
 
@@ -93,8 +93,8 @@ pub trait Queue: AsFd + Send {
 
 /// A device that is up and routed to.
 pub struct Opened {
-    /// Its queues. Dropping the last of them removes the device, at once unless the process is just starting another:
-    /// between fork and exec, a child holds all of its parent's files.
+    /// Its queues. Dropping the last of them, and the hold, removes the device, at once unless the process is just starting
+    /// another: between fork and exec, a child holds all of its parent's files.
     pub queues: Vec<Box<dyn Queue>>,
     /// Its name.
     pub name: String,
@@ -104,10 +104,8 @@ pub struct Opened {
     pub steering: Steered,
     /// The namespace that it is in: the one that was there when it was opened.
     pub namespace: NamespaceIdentity,
-    /// Tells whether packets still come to it; `None` if there is no kernel to ask.
-    pub standing: Option<Standing>,
-    /// Answers hosts on links until it is dropped, if the device was to.
-    pub answering: Option<Answering>,
+    /// Looks after what leads to it, and changes that; `None` if there is no kernel to ask.
+    pub hold: Option<Hold>,
 }
 
 /// Makes devices: the backends differ in how.

@@ -88,16 +88,25 @@ impl Link {
 
     /// Assigns an address, usable at once (no duplicate detection) and without a route for its prefix.
     pub(crate) fn assign(&mut self, address: IpAddr, prefix: u8) -> io::Result<()> {
+        let mut message = self.assignment(address, prefix);
+        let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
+        message.attributes.push(AddressAttribute::Flags(flags));
+        self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Takes an address away.
+    pub(crate) fn unassign(&mut self, address: IpAddr, prefix: u8) -> io::Result<()> {
+        let message = self.assignment(address, prefix);
+        self.change(RouteNetlinkMessage::DelAddress(message), 0)
+    }
+
+    fn assignment(&self, address: IpAddr, prefix: u8) -> AddressMessage {
         let mut message = AddressMessage::default();
         message.header.family = family(address);
         message.header.prefix_len = prefix;
         message.header.index = self.index;
-        message.attributes = vec![
-            AddressAttribute::Local(address),
-            AddressAttribute::Address(address),
-            AddressAttribute::Flags(AddressFlags::Nodad | AddressFlags::Noprefixroute),
-        ];
-        self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+        message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+        message
     }
 
     /// Whether it is up; that somebody is at its other end is another matter.

@@ -1,16 +1,11 @@
 //! Opening a device, in the order that the kernel wants: what the backends share, and the `offload` backend.
 
-use std::net::IpAddr;
-
-use rustix::io::Errno;
 use tracing::{debug, info};
 
-use crate::link::{Link, host_prefix};
+use crate::link::Link;
 use crate::queue::TunQueue;
-use crate::route::{self, Way};
 use crate::{
-    Answering, DeviceError, DeviceSpec, Offloads, Opened, Opener, Place, Queue, Standing, namespace,
-    offloads, steering, tun,
+    DeviceError, DeviceSpec, Hold, Offloads, Opened, Opener, Place, Queue, namespace, offloads, tun,
 };
 
 /// Opens multi-queue TUNs whose super-packets pass through whole.
@@ -37,18 +32,16 @@ pub(crate) fn open<Q: Queue + 'static>(
     namespace::visit(&spec.namespace, |namespace| {
         let place = Place::from(spec);
         let mut queues = create(&place)?;
-        let steering = steering::steer(&queues, spec.steering);
         let link = Link::find(&spec.name).map_err(|cause| DeviceError::step(&place, "find it", cause))?;
         let mut setup = Setup { spec, place, link };
         setup.settings()?;
         let offloads = negotiate(&mut queues);
-        setup.addresses()?;
-        setup.routes()?;
-        let answering = setup.answering()?;
+        let mut hold = Hold::of(&setup.place, setup.link, &queues)?;
+        let steering = hold.steer(spec.steering);
+        hold.add(spec)?;
         debug!(device = spec.name, namespace = %namespace::label(&spec.namespace), %offloads, %steering, "device is up");
         let queues = queues.into_iter().map(|queue| Box::new(queue) as Box<dyn Queue>).collect();
-        let standing = Some(Standing::of(setup.link, &spec.routed));
-        Ok(Opened { queues, name: spec.name.clone(), offloads, steering, namespace, standing, answering })
+        Ok(Opened { queues, name: spec.name.clone(), offloads, steering, namespace, hold: Some(hold) })
     })?
 }
 
@@ -71,48 +64,8 @@ impl Setup<'_> {
                 // Containers often have /proc/sys read-only. Without a link-local address little comes of it.
                 info!(device = self.spec.name, %error, "cannot turn router discovery off on the device");
             }
-        } else if let Some(address) = self.spec.routed.iter().chain(&self.spec.local).find(|a| a.is_ipv6()) {
-            return Err(DeviceError::Ipv6Disabled { place: self.place.clone(), address: *address });
         }
         self.step("bring it up", Link::up)
-    }
-
-    fn addresses(&mut self) -> Result<(), DeviceError> {
-        self.spec.local.iter().try_for_each(|address| {
-            self.step(format!("assign {address} to it"), |link| link.assign(*address, host_prefix(*address)))
-        })
-    }
-
-    fn routes(&mut self) -> Result<(), DeviceError> {
-        self.spec.routed.iter().try_for_each(|address| self.route(*address))
-    }
-
-    fn route(&mut self, address: IpAddr) -> Result<(), DeviceError> {
-        let preferred = self.spec.local.iter().copied().find(|local| local.is_ipv4() == address.is_ipv4());
-        match route::add(&mut self.link, address, preferred) {
-            Ok(()) => self.not_assigned(address),
-            Err(cause) if Errno::from_io_error(&cause) == Some(Errno::EXIST) => {
-                let holder = match route::way(&mut self.link.netlink, address, None) {
-                    Ok(Way::Through(device)) => Some(device),
-                    _ => None,
-                };
-                Err(DeviceError::RouteExists { place: self.place.clone(), address, holder })
-            }
-            Err(cause) => Err(DeviceError::step(&self.place, format!("route {address} to it"), cause)),
-        }
-    }
-
-    /// An assigned address wins over every route: its packets would never get here.
-    fn not_assigned(&mut self, address: IpAddr) -> Result<(), DeviceError> {
-        match route::way(&mut self.link.netlink, address, None) {
-            Ok(Way::Local) => Err(DeviceError::AddressAssigned { place: self.place.clone(), address }),
-            _ => Ok(()),
-        }
-    }
-
-    fn answering(&self) -> Result<Option<Answering>, DeviceError> {
-        let DeviceSpec { answers, answers_may_wait, .. } = self.spec;
-        (!answers.is_empty()).then(|| Answering::begin(&self.place, answers, *answers_may_wait)).transpose()
     }
 
     fn step(

@@ -8,6 +8,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE};
 use netlink_packet_route::neighbour::{NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState};
@@ -37,9 +38,9 @@ impl fmt::Display for Answer {
 /// Answers as long as it lives: dropping it takes back what it changed. (Not `proxy_ndp` where others are answered for by
 /// then; and who found it on leaves it on, so of two instances on a link neither may switch it off.) It holds on to the
 /// namespace itself, so it never touches another that has taken its name. What a killed process has left is taken over.
-pub struct Answering {
+pub(crate) struct Answering {
     place: Place,
-    namespace: Held,
+    namespace: Arc<Held>,
     entries: Vec<Entry>,
     /// The links whose `proxy_ndp` was off.
     switched_on: BTreeSet<String>,
@@ -52,27 +53,57 @@ struct Entry {
 }
 
 impl Answering {
-    /// Begins to answer in the namespace of the calling thread. After an error nothing of it is left; where answers
-    /// `may_wait`, there is none.
-    pub(crate) fn begin(place: &Place, answers: &[Answer], may_wait: bool) -> Result<Self, DeviceError> {
-        let namespace = Held::current(&place.namespace)
-            .map_err(|cause| DeviceError::step(place, "hold its namespace open", cause))?;
-        let (entries, switched_on) = (Vec::new(), BTreeSet::new());
-        let mut answering = Self { place: place.clone(), namespace, entries, switched_on };
+    /// Answers nobody yet.
+    pub(crate) fn new(place: &Place, namespace: Arc<Held>) -> Self {
+        Self { place: place.clone(), namespace, entries: Vec::new(), switched_on: BTreeSet::new() }
+    }
+
+    /// Answers for these as well, in the namespace of the calling thread. Where answers `may_wait`, what stands in their way
+    /// is said in the log only.
+    pub(crate) fn extend(&mut self, answers: &[Answer], may_wait: bool) -> Result<(), DeviceError> {
+        let Self { place, entries, switched_on, .. } = self;
         for answer in answers {
-            let is_set = set(place, answer, &mut answering.switched_on);
-            answering.entries.push(Entry { answer: answer.clone(), stands: is_set.is_ok() });
+            if entries.iter().any(|entry| entry.answer == *answer) {
+                continue;
+            }
+            let is_set = set(place, answer, switched_on);
+            entries.push(Entry { answer: answer.clone(), stands: is_set.is_ok() });
             match is_set {
                 Err(error) if may_wait => warn!("{error}"),
                 is_set => is_set?,
             }
         }
-        Ok(answering)
+        Ok(())
+    }
+
+    /// Answers for these and no others any more, in the namespace of the calling thread.
+    pub(crate) fn retain(&mut self, answers: &[Answer]) {
+        let Self { place, entries, switched_on, .. } = self;
+        entries.retain(|Entry { answer, .. }| {
+            let stays = answers.contains(answer);
+            if !stays && let Err(error) = remove(answer) {
+                warn!("{place}: hosts may still be answered for {answer}: {error}");
+            }
+            stays
+        });
+        let is_used = |link: &String| {
+            entries.iter().any(|Entry { answer, .. }| answer.link == *link && answer.address.is_ipv6())
+        };
+        switched_on.retain(|link| {
+            let stays = is_used(link);
+            if !stays {
+                leave_off(place, link);
+            }
+            stays
+        });
     }
 
     /// Makes again what the kernel has forgotten, as it does when a link goes down or is replaced.
-    pub fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         let Self { place, namespace, entries, switched_on } = self;
+        if entries.is_empty() {
+            return;
+        }
         let renew = || {
             for Entry { answer, stands } in entries {
                 let is_set = set(place, answer, switched_on);
@@ -94,30 +125,28 @@ impl Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let Self { place, namespace, entries, switched_on } = self;
-        let label = label(&place.namespace);
-        let end = || {
-            for Entry { answer, .. } in entries {
-                if let Err(error) = remove(answer) {
-                    warn!("hosts may still be answered for {answer} in namespace {label}: {error}");
-                }
-            }
-            for link in switched_on.iter() {
-                match switch_off(link) {
-                    Ok(true) => {}
-                    Ok(false) => info!(
-                        "proxy_ndp of {link} in namespace {label} stays on, because hosts are answered for others there; \
-                         when they are not any more: `{} sysctl -w {}`",
-                        command_in(&place.namespace),
-                        set_proxy_ndp(link, 0)
-                    ),
-                    Err(error) => warn!("proxy_ndp of {link} in namespace {label} may still be on: {error}"),
-                }
-            }
-        };
-        if let Err(error) = namespace.inside(end) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let namespace = Arc::clone(&self.namespace);
+        if let Err(error) = namespace.inside(|| self.retain(&[])) {
             warn!("{error}");
         }
+    }
+}
+
+/// Switches the link's `proxy_ndp` off, which was off before us.
+fn leave_off(place: &Place, link: &str) {
+    let label = label(&place.namespace);
+    match switch_off(link) {
+        Ok(true) => {}
+        Ok(false) => info!(
+            "proxy_ndp of {link} in namespace {label} stays on, because hosts are answered for others there; when they are \
+             not any more: `{} sysctl -w {}`",
+            command_in(&place.namespace),
+            set_proxy_ndp(link, 0)
+        ),
+        Err(error) => warn!("proxy_ndp of {link} in namespace {label} may still be on: {error}"),
     }
 }
 

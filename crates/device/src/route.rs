@@ -1,9 +1,9 @@
-//! Routes: making one to a device, and asking the kernel which one a packet would take.
+//! Routes: making and removing those to a device, and asking the kernel which one a packet would take.
 
 use std::io;
 use std::net::IpAddr;
 
-use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
     RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
@@ -15,6 +15,23 @@ use crate::netlink::Netlink;
 
 /// Routes `address`, alone, to the device. A route that exists already is an error, never replaced.
 pub(crate) fn add(link: &mut Link, address: IpAddr, preferred_source: Option<IpAddr>) -> io::Result<()> {
+    let route = RouteNetlinkMessage::NewRoute(to(link, address, preferred_source));
+    link.netlink.request(route, NLM_F_CREATE | NLM_F_EXCL).map(drop)
+}
+
+/// Gives the route of `address` to the device another preferred source.
+pub(crate) fn replace(link: &mut Link, address: IpAddr, preferred_source: Option<IpAddr>) -> io::Result<()> {
+    let route = RouteNetlinkMessage::NewRoute(to(link, address, preferred_source));
+    link.netlink.request(route, NLM_F_CREATE | NLM_F_REPLACE).map(drop)
+}
+
+/// Removes the route of `address` to the device.
+pub(crate) fn remove(link: &mut Link, address: IpAddr) -> io::Result<()> {
+    let route = RouteNetlinkMessage::DelRoute(to(link, address, None));
+    link.netlink.request(route, 0).map(drop)
+}
+
+fn to(link: &Link, address: IpAddr, preferred_source: Option<IpAddr>) -> RouteMessage {
     let mut message = RouteMessage::default();
     message.header = RouteHeader {
         address_family: family(address),
@@ -27,8 +44,7 @@ pub(crate) fn add(link: &mut Link, address: IpAddr, preferred_source: Option<IpA
     };
     message.attributes = vec![RouteAttribute::Destination(address.into()), RouteAttribute::Oif(link.index)];
     message.attributes.extend(preferred_source.map(|source| RouteAttribute::PrefSource(source.into())));
-    let flags = NLM_F_CREATE | NLM_F_EXCL;
-    link.netlink.request(RouteNetlinkMessage::NewRoute(message), flags).map(drop)
+    message
 }
 
 /// A packet that comes in through an interface.

@@ -64,13 +64,13 @@ impl fmt::Display for Steered {
     }
 }
 
-/// Steers the device of these queues, which are all that it has. The kernel numbers them in the order in which they were
-/// opened, and that is theirs here.
-pub(crate) fn steer(queues: &[impl AsFd], wanted: Option<Steering>) -> Steered {
+/// Steers a device by its first queue, of so many. The kernel numbers them in the order in which they were opened, and that
+/// is theirs here.
+pub(crate) fn steer(first: &impl AsFd, queues: usize, wanted: Option<Steering>) -> Steered {
     match (queues, wanted) {
-        ([] | [_], _) => Steered::OneQueue,
+        (0 | 1, _) => Steered::OneQueue,
         (_, None) => Steered::Kernel,
-        ([queue, ..], Some(steering)) => match attach(queue, steering) {
+        (_, Some(steering)) => match attach(first, steering) {
             Ok(()) => Steered::Ours(steering),
             Err(refusal) => Steered::Refused(refusal),
         },
@@ -150,16 +150,16 @@ mod tests {
     fn one_queue_needs_no_steering() {
         let queue = || File::open("/dev/null").unwrap();
         for wanted in [None, Some(Steering::ByFlow), Some(Steering::ByDestinationPort)] {
-            assert_eq!(steer(&[queue()], wanted).to_string(), "none (one queue)");
+            assert_eq!(steer(&queue(), 1, wanted).to_string(), "none (one queue)");
         }
-        assert_eq!(steer(&[queue(), queue()], None).to_string(), "the kernel's own");
+        assert_eq!(steer(&queue(), 2, None).to_string(), "the kernel's own");
     }
 
     /// Here it is not a TUN; elsewhere it may be that only root may load programs.
     #[test]
     fn a_refusal_says_who_refused() {
-        let queues = [File::open("/dev/null").unwrap(), File::open("/dev/null").unwrap()];
-        let steered = steer(&queues, Some(Steering::ByFlow));
+        let queue = File::open("/dev/null").unwrap();
+        let steered = steer(&queue, 2, Some(Steering::ByFlow));
         assert!(matches!(steered, Steered::Refused(_)), "{steered}");
         let refused = Steered::Refused(Refusal::Load(io::Error::from_raw_os_error(libc::EPERM)));
         assert_eq!(

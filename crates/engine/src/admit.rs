@@ -1,13 +1,14 @@
 //! Admission: may this newcomer in, and where would it go? No side effect, so that `explain` can ask the same question.
 
 use ahash::RandomState;
-use balance::Health;
 use flow::{Key, Place, Table};
 use topology::{DeviceId, InterfaceId};
 use wire::{Addr, Packet, Protocol};
 
+use crate::doors::{Candidate, Door};
+use crate::plan::Plan;
 use crate::verdict::Reason;
-use crate::view::{Candidate, Door, View};
+use crate::view::View;
 
 /// A newcomer's tuple. The device is part of it: two consumers may use the same addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,7 +43,19 @@ impl Tuple {
         }
     }
 
-    fn flow_hash(&self, keys: &RandomState) -> u64 {
+    /// What finds its flow, if it has one already.
+    pub(crate) fn key(&self, interface: InterfaceId) -> Key {
+        Key {
+            place: Place::Interface(interface),
+            protocol: self.protocol,
+            local_port: self.destination_port,
+            remote: self.source,
+            remote_port: self.source_port,
+        }
+    }
+
+    /// What chooses a target: all that tells one newcomer from another.
+    pub(crate) fn flow_hash(&self, keys: &RandomState) -> u64 {
         let ports = u64::from(self.source_port) << 16 | u64::from(self.destination_port);
         keys.hash_one((
             self.source.to_bits(),
@@ -52,41 +65,49 @@ impl Tuple {
             self.device,
         ))
     }
+
+    /// What chooses a target where that is for the client alone: its address, in its own network.
+    pub(crate) fn client_hash(&self, keys: &RandomState) -> u64 {
+        keys.hash_one((self.device, self.source.to_bits()))
+    }
 }
 
 /// A newcomer that may come in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Admission<'a> {
     /// The interface that it came to.
     pub interface: InterfaceId,
     /// The door that it goes through.
     pub door: &'a Door,
     /// Where it is sent.
-    pub candidate: &'a Candidate,
+    pub candidate: Candidate,
 }
 
 /// Decides about a packet that belongs to no flow. `keys` key the choice among targets.
 pub(crate) fn admit<'a>(
-    view: &'a View,
+    plan: &'a Plan,
     flows: &Table,
-    health: &Health,
     keys: &RandomState,
     tuple: &Tuple,
 ) -> Result<Admission<'a>, Reason> {
-    let interface = match view.place(tuple.device, tuple.destination) {
+    let interface = enter(plan, flows, tuple)?;
+    let door = plan.doors.get(interface, tuple.protocol, tuple.destination_port).ok_or(Reason::NoListener)?;
+    let candidate = door.choose(tuple, keys)?;
+    Ok(Admission { interface, door, candidate })
+}
+
+/// The interface that a packet that belongs to no flow comes to, if it may come from where it does.
+pub(crate) fn enter(plan: &Plan, flows: &Table, tuple: &Tuple) -> Result<InterfaceId, Reason> {
+    let interface = match plan.view.place(tuple.device, tuple.destination) {
         Some(Place::Interface(interface)) => interface,
         Some(Place::Node(_)) => return Err(Reason::OneWay),
         None => return Err(Reason::UnknownAddress),
     };
-    check_source(view, tuple.device, tuple.source)?;
-    if is_transit(view, flows, tuple) {
+    check_source(&plan.view, tuple.device, tuple.source)?;
+    if is_transit(&plan.view, flows, tuple) {
         return Err(Reason::Transit);
     }
-    let door = view.door(interface, tuple.protocol, tuple.destination_port).ok_or(Reason::NoListener)?;
-    let hash = tuple.flow_hash(keys);
-    let candidate = balance::choose(&door.candidates, hash, health, |candidate| candidate.target)
-        .ok_or(Reason::NoTarget)?;
-    Ok(Admission { interface, door, candidate })
+    Ok(interface)
 }
 
 /// Whether we have sent this packet ourselves: one of our nodes has a flow from its source to its destination, so it has

@@ -59,6 +59,8 @@ pub enum Message {
     Attach(DeviceId),
     /// The device is gone: frames for it are dropped, its terminated flows end.
     Detach(DeviceId),
+    /// There is a new plan, or flows are to end: whoever sleeps takes notice now.
+    Planned,
     /// Whether the frames of its own TCP may leave checksums and segmentation to the devices from now on. At first they may.
     Offload(bool),
 }
@@ -96,6 +98,19 @@ pub enum Event {
         reply: Key,
         /// For how long nothing had been heard of it.
         silent: Duration,
+    },
+    /// A health check has changed what is known of a target: [`crate::Shared::review`] is called for.
+    HealthChanged {
+        /// Which.
+        target: TargetId,
+    },
+    /// A health check that is due cannot begin, for no fault of its target's, which stays what it was found to be. Whoever counts
+    /// verdicts counts the SYN that did not leave beside them.
+    CheckPutOff {
+        /// Whose.
+        target: TargetId,
+        /// What stands in the way.
+        reason: Reason,
     },
     /// Fragments that were kept, with the verdict [`Reason::FragmentKept`], have come to their end: sent on when their
     /// datagram's first one came, or dropped. Whoever counts verdicts counts this beside them, so that every fragment that

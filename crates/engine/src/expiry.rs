@@ -1,47 +1,60 @@
 //! Who is told of a flow's end. Of one that was silent for too long nobody is: the real load balancer forgets it without a word,
-//! and resets whoever speaks next; an operator who would rather have both ends told at once says so (`flows.expiry`).
+//! and resets whoever speaks next; an operator who would rather have both ends told at once says so (`flows.expiry`). Where a
+//! flow ends because its lane has, both ends are told.
 
-use flow::{Cause, Ended, Key};
+use flow::{Cause, Direction, Ended, Fate, FlowPath, Found, Key, Phase};
 use topology::Expiry;
-use wire::{ANSWER_CAPACITY, Answer, Frame, Packet, Protocol, TcpFlags};
+use wire::{ANSWER_CAPACITY, Answer, Frame, Packet, Protocol, RESET_CAPACITY, TcpFlags};
 
+use crate::attached::Attached;
 use crate::contract::{Egress, Event, Output};
 use crate::journey::Journey;
-use crate::shared::Shared;
+use crate::plan::Plan;
 use crate::verdict::Reason;
-use crate::worker::Own;
+use crate::worker::close;
 
-/// Resets both ends of a TCP flow that has expired, if that is wanted.
-pub(crate) fn tell_both_ends<O: Output>(shared: &Shared, own: &Own, ended: &Ended, out: &mut O) {
-    let is_told = shared.topology.flows.expiry == Expiry::Reset
-        && ended.cause == Cause::Idle
-        && ended.original.protocol == Protocol::Tcp;
-    if !is_told {
-        return;
+/// Resets both ends of a TCP flow that has ended by no doing of theirs, if they are to know.
+pub(crate) fn tell_both_ends<O: Output>(plan: &Plan, attached: &Attached, ended: &Ended, out: &mut O) {
+    let is_told = match ended.cause {
+        Cause::Idle => plan.topology.flows.expiry == Expiry::Reset,
+        Cause::Unhealthy | Cause::Deregistered | Cause::Removed => ended.returned.packets > 0,
+        _ => false,
+    };
+    if is_told && ended.original.protocol == Protocol::Tcp {
+        tell_end(plan, attached, ended, Direction::Reply, out);
+        tell_end(plan, attached, ended, Direction::Forward, out);
     }
-    let [consumer, target] = ended.expected;
-    reset(shared, own, &ended.original, consumer, out);
-    reset(shared, own, &ended.reply, target, out);
 }
 
 /// Resets the target of a half-open flow that has made room, if it has answered: its port may soon be another flow's, and a target
 /// that still waits on it would take the new SYN for an old one.
-pub(crate) fn tell_target<O: Output>(shared: &Shared, own: &Own, crowded_out: &Ended, out: &mut O) {
+pub(crate) fn tell_target<O: Output>(plan: &Plan, attached: &Attached, crowded_out: &Ended, out: &mut O) {
     if crowded_out.returned.packets > 0 {
-        reset(shared, own, &crowded_out.reply, crowded_out.expected[1], out);
+        reset(plan, attached, &crowded_out.reply, crowded_out.expected[1], out);
+    }
+}
+
+/// Resets the end that packets in this direction go to: where it was last seen to be; and where it is if it has got all that was
+/// sent to it, but has not said so yet.
+fn tell_end<O: Output>(plan: &Plan, attached: &Attached, ended: &Ended, to: Direction, out: &mut O) {
+    let (key, expected, sent) = match to {
+        Direction::Forward => (&ended.reply, ended.expected[1], ended.sent[0]),
+        Direction::Reply => (&ended.original, ended.expected[0], ended.sent[1]),
+    };
+    reset(plan, attached, key, expected, out);
+    if sent != expected {
+        reset(plan, attached, key, sent, out);
     }
 }
 
 /// Resets the end of a flow that is behind `key` and expects this sequence number.
-fn reset<O: Output>(shared: &Shared, own: &Own, key: &Key, sequence: u32, out: &mut O) {
-    let at = shared.view.locate(key.place);
-    if own.is_attached(at.device) {
-        let mut buffer = [0; ANSWER_CAPACITY];
-        let flags = TcpFlags::new(TcpFlags::RST);
-        let reset = Answer { flags, sequence, acknowledgement: 0, window: 0, timestamps: None };
-        let len = reset.write(&from_end(key, at.address), &mut buffer);
-        out.emit(&mut Frame::plain(&mut buffer[..len]), Egress::Device(at.device));
-    }
+fn reset<O: Output>(plan: &Plan, attached: &Attached, key: &Key, sequence: u32, out: &mut O) {
+    let Some(at) = plan.view.locate(key.place).filter(|at| attached.has(at.device)) else { return };
+    let mut buffer = [0; ANSWER_CAPACITY];
+    let flags = TcpFlags::new(TcpFlags::RST);
+    let reset = Answer { flags, sequence, acknowledgement: 0, window: 0, timestamps: None };
+    let len = reset.write(&from_end(key, at.address), &mut buffer);
+    out.emit(&mut Frame::plain(&mut buffer[..len]), Egress::Device(at.device));
 }
 
 /// A packet such as the flow's end behind `key` sends.
@@ -63,6 +76,52 @@ fn from_end(key: &Key, ours: wire::Addr) -> Packet {
 }
 
 impl<O: Output> Journey<'_, O> {
+    /// Why a flow has to end, if its lane has ended. What has closed already comes to its end by itself, and what is terminated
+    /// is ended by its owner.
+    #[inline]
+    pub(crate) fn sentence(&self, found: &Found) -> Option<Cause> {
+        match self.shared.flows.lanes().fate(found.lane) {
+            Fate::Carried => None,
+            Fate::Ended(cause) => {
+                (found.path == FlowPath::Nat && found.phase() != Phase::Closing).then_some(cause)
+            }
+        }
+    }
+
+    /// Ends a flow whose lane has ended, at a packet of it. What can open a flow is a newcomer, and may be sent elsewhere; of
+    /// what cannot, both ends are told.
+    #[cold]
+    pub(crate) fn cut_off(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet,
+        key: &Key,
+        found: &Found,
+        cause: Cause,
+    ) -> Result<Found, Reason> {
+        let ended = self.turn.retire(found.flow, cause, self.now);
+        close(ended, self.out);
+        let is_tcp = packet.protocol == Protocol::Tcp;
+        let Some(ended) = ended.filter(|_| is_tcp) else { return self.newcomer(frame, packet, key) };
+        if packet.flags.opens() {
+            tell_target(self.plan, &self.own.attached, &ended, self.out);
+            return self.newcomer(frame, packet, key);
+        }
+        // Who has spoken says itself where it is.
+        let mut buffer = [0; RESET_CAPACITY];
+        if let Some(len) = wire::write_reset(packet, &mut buffer) {
+            self.out.emit(&mut Frame::plain(&mut buffer[..len]), Egress::Device(self.device));
+        }
+        if ended.returned.packets > 0 {
+            tell_end(self.plan, &self.own.attached, &ended, found.direction, self.out);
+        }
+        Err(match cause {
+            Cause::Deregistered => Reason::TargetDeregistered,
+            Cause::Removed => Reason::WayRemoved,
+            _ => Reason::TargetUnhealthy,
+        })
+    }
+
     /// Why a TCP packet that belongs to no flow gets a RST: its flow has expired, or else `otherwise`.
     pub(crate) fn reset_reason(&mut self, key: &Key, otherwise: Reason) -> Reason {
         let Some(tomb) = self.shared.flows.tomb(key) else { return otherwise };

@@ -48,7 +48,7 @@ impl<O: Output> Journey<'_, O> {
         if frame.checksum() == Checksum::Partial || frame.offload.segmentation.is_some() {
             return Err(Reason::Malformed);
         }
-        let view = &self.shared.view;
+        let view = &self.plan.view;
         let place = view.place(self.device, fragment.destination).ok_or(Reason::UnknownAddress)?;
         if let Place::Interface(interface) = place {
             trail.interface = Some(interface);
@@ -111,7 +111,7 @@ impl<O: Output> Journey<'_, O> {
     /// Ends a fragment's journey by its own length, as a whole packet's. Its sender is told about the first one only
     /// (RFC 1122), if at all.
     fn check_length(&mut self, frame: &Frame<'_>, fragment: &Fragment) -> Result<(), Reason> {
-        if frame.bytes.len() <= self.shared.view.mtu {
+        if frame.bytes.len() <= self.plan.view.mtu {
             return Ok(());
         }
         Err(match &fragment.head {
@@ -181,7 +181,10 @@ impl<O: Output> Journey<'_, O> {
             remote_port: head.source_port,
         };
         let found = match self.turn.find(&key) {
-            Some(found) => found,
+            Some(found) => match self.sentence(&found) {
+                None => found,
+                Some(cause) => self.cut_off(frame, head, &key, &found, cause)?,
+            },
             None => self.newcomer(frame, head, &key)?,
         };
         trail.follow(&found);

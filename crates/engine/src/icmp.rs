@@ -36,7 +36,7 @@ impl<O: Output> Journey<'_, O> {
         trail: &mut Trail,
     ) -> Result<Option<Reason>, Reason> {
         let icmp = wire::parse_icmp(frame.bytes)?;
-        let view = &self.shared.view;
+        let view = &self.plan.view;
         let place = view.place(self.device, icmp.destination).ok_or(Reason::UnknownAddress)?;
         if let Place::Interface(interface) = place {
             trail.interface = Some(interface);
@@ -83,6 +83,8 @@ impl<O: Output> Journey<'_, O> {
                 Ok(Some(self.take_note(error, quote, relay, &found)))
             }
             FlowPath::Terminated { worker, .. } => self.hand_over(worker, frame),
+            // A probe has a time-out of its own.
+            FlowPath::Probe { .. } => Err(Reason::IcmpNoFlow),
         }
     }
 
@@ -111,7 +113,7 @@ impl<O: Output> Journey<'_, O> {
         let IcmpError::TooBig(mtu) = error else { return Reason::IcmpTerminated };
         let taken =
             self.own.terminator.lower_mtu(relay, found, mtu as usize, quote.sequence, self.now, self.out);
-        self.conclude(taken)
+        self.conclude(found, taken)
     }
 
     /// Answers a ping to one of our addresses, if that is wanted.
@@ -132,7 +134,7 @@ impl<O: Output> Journey<'_, O> {
     /// cut into fragments.
     pub(crate) fn over_mtu(&mut self, frame: &Frame<'_>, source: Addr, destination: Addr) -> Reason {
         let may_be_cut = source.is_v4() && frame.bytes[6] & DONT_FRAGMENT == 0;
-        let error = IcmpError::TooBig(self.shared.view.mtu as u32);
+        let error = IcmpError::TooBig(self.plan.view.mtu as u32);
         if !may_be_cut && self.complain(frame, error, source, destination) {
             Reason::OverMtuAnswered
         } else {
@@ -154,7 +156,7 @@ impl<O: Output> Journey<'_, O> {
     /// address), or there were too many answers just now.
     fn complain(&mut self, frame: &Frame<'_>, error: IcmpError, source: Addr, destination: Addr) -> bool {
         let allowed = self.is_helpful()
-            && check_source(&self.shared.view, self.device, source).is_ok()
+            && check_source(&self.plan.view, self.device, source).is_ok()
             && is_sound(frame)
             && self.own.messages.allow(self.now);
         if allowed {
@@ -167,7 +169,7 @@ impl<O: Output> Journey<'_, O> {
 
     /// Whether an ICMP packet comes from somebody, and undamaged.
     fn check(&self, frame: &Frame<'_>, icmp: &Icmp) -> Result<(), Reason> {
-        check_source(&self.shared.view, self.device, icmp.source)?;
+        check_source(&self.plan.view, self.device, icmp.source)?;
         if is_sound_icmp(frame, icmp) { Ok(()) } else { Err(Reason::BadChecksum) }
     }
 
@@ -175,13 +177,13 @@ impl<O: Output> Journey<'_, O> {
     fn credible(&self, error: IcmpError, ours: Addr) -> Result<IcmpError, Reason> {
         match error {
             IcmpError::TooBig(mtu) if (mtu as usize) < least_mtu(ours) => Err(Reason::IcmpSmallMtu),
-            IcmpError::TooBig(mtu) => Ok(IcmpError::TooBig(mtu.min(self.shared.view.mtu as u32))),
+            IcmpError::TooBig(mtu) => Ok(IcmpError::TooBig(mtu.min(self.plan.view.mtu as u32))),
             other => Ok(other),
         }
     }
 
     fn is_helpful(&self) -> bool {
-        self.shared.view.icmp == IcmpPolicy::Helpful
+        self.plan.view.icmp == IcmpPolicy::Helpful
     }
 }
 

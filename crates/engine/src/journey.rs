@@ -3,6 +3,7 @@
 //! ```text
 //!   parse ─▶ (ICMP: icmp.rs; a fragment: fragments.rs)
 //!         ─▶ whose address is it? ─▶ known flow?
+//!                                      ├─ ended by its fate ─▶ RST to both sides (expiry.rs), or as new
 //!                                      ├─ nat ──────────▶ rewrite as the flow's other side says ─▶ Forward
 //!                                      ├─ terminated ───▶ our own TCP, on its owning worker (HandOver if that is another)
 //!                                      ├─ new, to an interface ─▶ admit ─▶ source port ─▶ insert both keys ─▶ as above
@@ -13,18 +14,19 @@
 
 use std::time::Duration;
 
-use flow::{Cause, Direction, FlowId, FlowPath, Found, Key, NewFlow, Phase, Place, Refused, Sign, Turn};
-use topology::{DeviceId, InterfaceId, Path};
+use flow::{Direction, FlowId, FlowPath, Found, Key, Phase, Place, Sign, Turn};
+use topology::{DeviceId, Family, InterfaceId, Path};
 use wire::{Checksum, Frame, Packet, Protocol, RESET_CAPACITY, Rewrite, Unparsed, checksum_is_valid};
 
 use crate::admit::{Admission, Tuple, check_source};
-use crate::contract::{Egress, Event, Output, WorkerId};
-use crate::expiry::tell_target;
+use crate::contract::{Egress, Output, WorkerId};
+use crate::overhear::{overhear, overhear_packet};
+use crate::plan::Plan;
+use crate::probe::Ground;
 use crate::shared::Shared;
-use crate::terminate::{Opening, Over, Taken};
+use crate::terminate::Taken;
 use crate::verdict::{Reason, Verdict};
-use crate::view::Candidate;
-use crate::worker::{Own, close, closed_event};
+use crate::worker::{Own, close, closed_event, retire};
 
 /// Frames that are brought near together.
 pub(crate) const BATCH: usize = 8;
@@ -32,6 +34,7 @@ pub(crate) const BATCH: usize = 8;
 /// One batch's journey: what the worker has at hand while it carries frames.
 pub(crate) struct Journey<'a, O> {
     pub(crate) shared: &'a Shared,
+    pub(crate) plan: &'a Plan,
     pub(crate) turn: Turn<'a>,
     pub(crate) own: &'a mut Own,
     pub(crate) device: DeviceId,
@@ -62,7 +65,7 @@ impl<O: Output> Journey<'_, O> {
     /// say is read again when they are carried: that is less work than to remember it.
     pub(crate) fn prefetch(&self, batch: &[Frame<'_>]) {
         let packets = batch.iter().filter_map(|frame| wire::parse(frame.bytes).ok());
-        let place_of = |packet: &Packet| self.shared.view.place(self.device, packet.destination);
+        let place_of = |packet: &Packet| self.plan.view.place(self.device, packet.destination);
         let keys = packets.filter_map(|packet| Some(key_of(&packet, place_of(&packet)?)));
         self.turn.prefetch::<BATCH>(keys);
     }
@@ -89,19 +92,22 @@ impl<O: Output> Journey<'_, O> {
             Err(Unparsed::Housekeeping) => return Err(Reason::Housekeeping),
             Err(Unparsed::OtherProtocol) => return Err(Reason::OtherProtocol),
         };
-        let place = self.shared.view.place(self.device, packet.destination).ok_or(Reason::UnknownAddress)?;
+        let place = self.plan.view.place(self.device, packet.destination).ok_or(Reason::UnknownAddress)?;
         if let Place::Interface(interface) = place {
             trail.interface = Some(interface);
         }
-        if frame.wire_len(packet.payload) > self.shared.view.mtu {
+        if frame.wire_len(packet.payload) > self.plan.view.mtu {
             return Err(self.over_mtu(frame, packet.source, packet.destination));
         }
         let key = key_of(&packet, place);
         let found = match self.turn.find(&key) {
-            Some(found) if !reuses_closed(&found, &packet) => found,
+            Some(found) if !reuses_closed(&found, &packet) && self.sentence(&found).is_none() => found,
             // A damaged packet opens nothing and is not answered. (One of a known flow is the receiver's to notice.)
             _ if is_damaged(frame, &packet) => return Err(Reason::BadChecksum),
-            Some(closed) => self.reuse(frame, &packet, &key, &closed)?,
+            Some(found) => match self.sentence(&found) {
+                Some(cause) => self.cut_off(frame, &packet, &key, &found, cause)?,
+                None => self.reuse(frame, &packet, &key, &found)?,
+            },
             None => self.newcomer(frame, &packet, &key)?,
         };
         self.known(frame, &packet, &found, trail)
@@ -127,19 +133,37 @@ impl<O: Output> Journey<'_, O> {
             FlowPath::Terminated { worker, relay } if worker == self.own.id.0 => {
                 self.turn.count(found, packet.len, self.now);
                 let taken = self.own.terminator.input(relay, found, frame, self.now, self.out);
-                Ok(Some(self.conclude(taken)))
+                Ok(Some(self.conclude(found, taken)))
             }
-            FlowPath::Terminated { worker, .. } => self.hand_over(worker, frame),
+            FlowPath::Probe { worker, probe } if worker == self.own.id.0 => {
+                self.turn.count(found, packet.len, self.now);
+                Ok(Some(self.probe(probe, found, frame)))
+            }
+            FlowPath::Terminated { worker, .. } | FlowPath::Probe { worker, .. } => {
+                self.hand_over(worker, frame)
+            }
         }
     }
 
     /// What became of a packet that a terminated flow's own TCP has taken. If that was the flow's end, its keys go.
     #[inline]
-    pub(crate) fn conclude(&mut self, taken: Taken) -> Reason {
+    pub(crate) fn conclude(&mut self, found: &Found, taken: Taken) -> Reason {
+        if taken.answered {
+            overhear(self.shared, self.plan, self.shared.flows.lanes().lane(found.lane).target, false);
+        }
         if let Some(over) = taken.over {
-            close(self.turn.retire(over.flow, over.cause), self.out);
+            retire(self.shared, self.plan, &self.turn, &over, self.now, self.out);
         }
         taken.reason
+    }
+
+    /// A packet that answers a health check's.
+    fn probe(&mut self, probe: u32, found: &Found, frame: &Frame<'_>) -> Reason {
+        let Own { prober, attached, terminator, .. } = &mut *self.own;
+        let partings = &mut terminator.partings;
+        let mut ground =
+            Ground { shared: self.shared, plan: self.plan, turn: &self.turn, attached, partings };
+        prober.input(&mut ground, probe, found, frame, self.now, self.out)
     }
 
     /// A frame that is another worker's to carry, as it came.
@@ -156,8 +180,11 @@ impl<O: Output> Journey<'_, O> {
         }
         let (egress, rewrite) = self.onward(found)?;
         let sign = self.turn.observe(found, packet, self.now);
+        if sign == Sign::Plausible {
+            overhear_packet(self.shared, self.plan, found, packet);
+        }
         if packet.flags.syn() {
-            wire::clamp_mss(frame, packet, self.shared.view.mss_ceiling(packet.source));
+            wire::clamp_mss(frame, packet, self.plan.view.mss_ceiling(packet.source));
         }
         rewrite.apply(frame, packet);
         self.out.forward(frame, egress);
@@ -170,8 +197,8 @@ impl<O: Output> Journey<'_, O> {
     /// Where a flow's packets leave, and as what.
     #[inline]
     pub(crate) fn onward(&self, found: &Found) -> Result<(Egress, Rewrite), Reason> {
-        let from = self.shared.view.locate(found.onward.place);
-        if !self.own.is_attached(from.device) {
+        let from = self.plan.view.locate(found.onward.place).ok_or(Reason::EgressDown)?;
+        if !self.own.attached.has(from.device) {
             return Err(Reason::EgressDown);
         }
         let rewrite = Rewrite {
@@ -193,15 +220,15 @@ impl<O: Output> Journey<'_, O> {
         if let Place::Node(_) = key.place {
             return Err(self.one_way(packet, key));
         }
-        let admission = self.shared.admit(&Tuple::of(self.device, packet))?;
+        let admission = self.shared.admit(self.plan, &Tuple::of(self.device, packet))?;
         if packet.protocol == Protocol::Tcp && !packet.flags.opens() {
             return Err(self.reset(packet, key, Reason::NoFlowReset));
         }
         if would_expire(&admission, packet) {
             return Err(self.ttl_expired(frame, packet));
         }
-        let egress = self.shared.view.locate(Place::Node(admission.candidate.node)).device;
-        if !self.own.is_attached(egress) {
+        let node = self.plan.view.locate(Place::Node(admission.candidate.node)).ok_or(Reason::EgressDown)?;
+        if !self.own.attached.has(node.device) {
             return Err(Reason::EgressDown);
         }
         let mut opened = self.open(key, &admission);
@@ -210,6 +237,8 @@ impl<O: Output> Journey<'_, O> {
         }
         match opened {
             Ok(found) => {
+                let family = Family::of(node.address.ip());
+                self.shared.homes.settle(admission.interface, family, admission.candidate.node);
                 self.say_opened(&found, admission.interface);
                 Ok(found)
             }
@@ -228,7 +257,7 @@ impl<O: Output> Journey<'_, O> {
         key: &Key,
         closed: &Found,
     ) -> Result<Found, Reason> {
-        let admission = self.shared.admit(&Tuple::of(self.device, packet))?;
+        let admission = self.shared.admit(self.plan, &Tuple::of(self.device, packet))?;
         if would_expire(&admission, packet) {
             return Err(self.ttl_expired(frame, packet));
         }
@@ -243,76 +272,12 @@ impl<O: Output> Journey<'_, O> {
         self.newcomer(frame, packet, key)
     }
 
-    /// Makes the flow that a newcomer opens.
-    fn open(&mut self, key: &Key, admission: &Admission<'_>) -> Result<Found, Reason> {
-        match admission.door.path {
-            Path::Nat => self.insert(key, admission, FlowPath::Nat),
-            Path::Terminate => self.open_terminated(key, admission),
-        }
-    }
-
-    /// Makes room in the table, which itself crowds out half-open flows of nat only. Whether there was anything to crowd out.
-    fn crowd_out_terminated(&mut self) -> bool {
-        let crowded_out = self.own.terminator.make_room(self.now, self.out);
-        crowded_out.map(|over| close(self.turn.retire(over.flow, over.cause), self.out)).is_some()
-    }
-
-    /// Takes a source port and puts the flow into the table.
-    fn insert(&mut self, key: &Key, admission: &Admission<'_>, path: FlowPath) -> Result<Found, Reason> {
-        let Candidate { target, lane, .. } = *admission.candidate;
-        let client = (key.remote.to_bits(), key.remote_port, admission.interface, target);
-        let preference = self.shared.preference.hash_one(client);
-        let new = NewFlow { original: *key, lane, path, preference };
-        let (own, out) = (&*self.own, &mut *self.out);
-        let opened = self.turn.open(&new, self.now, |crowded_out| {
-            tell_target(self.shared, own, &crowded_out, out);
-            close(Some(crowded_out), out);
-        });
-        let found = opened.map_err(|refused| match refused {
-            Refused::Full => Reason::TableFull,
-            Refused::Ports => Reason::PortsExhausted,
-            Refused::Raced => Reason::Raced,
-        })?;
-        for key in [key, &found.onward] {
-            self.own.terminator.forget_parting(key);
-        }
-        Ok(found)
-    }
-
-    /// As [`Journey::insert`], and gives the flow a pair of connections in this worker's own TCP.
-    fn open_terminated(&mut self, key: &Key, admission: &Admission<'_>) -> Result<Found, Reason> {
-        let endpoint = self.shared.flows.lanes().lane(admission.candidate.lane).endpoint;
-        let turn = &self.turn;
-        let mut over = |over: Over, out: &mut O| close(turn.retire(over.flow, over.cause), out);
-        let relay = self.own.terminator.vacancy(endpoint, self.now, self.out, &mut over)?;
-        let path = FlowPath::Terminated { worker: self.own.id.0, relay };
-        let found = self.insert(key, admission, path)?;
-        let opening = Opening {
-            flow: found.flow,
-            original: key,
-            reply: &found.onward,
-            view: &self.shared.view,
-            idle_timeout: admission.door.idle_timeout,
-            expiry: self.shared.topology.flows.expiry,
-        };
-        let opened = self.own.terminator.open(relay, endpoint, &opening, self.now);
-        opened.map(|()| found).inspect_err(|_| {
-            self.turn.release(found.flow, Cause::Released);
-        })
-    }
-
-    fn say_opened(&mut self, found: &Found, interface: InterfaceId) {
-        let Found { flow, lane, path, .. } = *found;
-        let target = self.shared.flows.lanes().lane(lane).target;
-        self.out.event(Event::FlowOpened { flow, interface, target, path });
-    }
-
     /// A packet to a node's address that belongs to no flow: somebody on the provider's side wants in.
     fn one_way(&mut self, packet: &Packet, key: &Key) -> Reason {
         if packet.protocol != Protocol::Tcp || packet.flags.opens() {
             return Reason::OneWay;
         }
-        match check_source(&self.shared.view, self.device, packet.source) {
+        match check_source(&self.plan.view, self.device, packet.source) {
             Ok(()) => self.reset(packet, key, Reason::OneWayReset),
             Err(reason) => reason,
         }

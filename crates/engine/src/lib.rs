@@ -4,15 +4,27 @@
 //! about them it says to an [`Output`]. The journey itself is in `journey.rs`, to be read from top to bottom.
 //!
 //! Time is a [`std::time::Duration`] since an origin that the caller picks, and must not run backwards.
+//!
+//! One thing is not handed in: the random numbers of HTTPS checks, which rustls draws itself. They decide nothing.
 
 mod admit;
 mod answers;
+mod attached;
 mod contract;
+mod doors;
 mod expiry;
+mod explain;
 mod fragments;
+mod homes;
 mod icmp;
 mod idents;
 mod journey;
+mod opening;
+mod overhear;
+mod plan;
+mod probe;
+mod review;
+mod selector;
 mod shared;
 mod sweep;
 mod terminate;
@@ -22,7 +34,9 @@ mod worker;
 
 pub use admit::{Admission, Tuple};
 pub use contract::{Egress, Event, HandOverFull, Message, Output, WorkerId};
+pub use doors::{Candidate, Door};
+pub use explain::{Eligibility, Explanation, GroupShare, Question, TargetShare};
+pub use plan::Plan;
 pub use shared::Shared;
 pub use verdict::{Outcome, Reason, Verdict};
-pub use view::{Candidate, Door};
 pub use worker::Worker;

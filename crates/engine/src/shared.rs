@@ -1,26 +1,34 @@
 //! The part that all workers share.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ahash::RandomState;
-use balance::Health;
+use arc_swap::ArcSwap;
+use balance::{Health, Register};
 use flow::{Lanes, Table};
 use stack::Memory;
 use topology::Topology;
 
 use crate::admit::{Admission, Tuple, admit};
+use crate::homes::Homes;
 use crate::idents::Idents;
+use crate::plan::Plan;
 use crate::verdict::Reason;
-use crate::view::View;
 
-/// Flow table, source ports, topology and health: one for all workers.
+/// Flow table, source ports, plan and health: one for all workers.
 pub struct Shared {
-    pub(crate) topology: Arc<Topology>,
-    pub(crate) view: View,
+    pub(crate) plan: ArcSwap<Plan>,
+    /// The plan's number, so that a worker need not touch the plan to see that it has the latest.
+    pub(crate) latest: AtomicU64,
+    /// What is known of the targets. No worker ever asks for it.
+    pub(crate) register: Mutex<Register>,
     pub(crate) health: Health,
+    pub(crate) homes: Homes,
     pub(crate) flows: Table,
     /// Keys the choice of targets.
-    choice: RandomState,
+    pub(crate) choice: RandomState,
     /// Keys the preferred source port of a client's tuple.
     pub(crate) preference: RandomState,
     /// Keys who follows a datagram that comes in fragments.
@@ -33,25 +41,33 @@ pub struct Shared {
 impl Shared {
     /// Makes room for all that the topology allows. `seed` keys every hash that the network could try to flood.
     pub fn new(topology: Arc<Topology>, workers: usize, seed: [u64; 4]) -> Self {
-        let (view, lanes) = View::new(&topology);
-        let lanes = Lanes::new(lanes, topology.flows.ports, workers);
         let [a, b, c, d] = seed;
-        Self {
-            health: Health::of(&topology),
-            flows: Table::new(topology.flows.capacity, workers, lanes, seed),
+        let lanes = Lanes::new(topology.flows.ports, workers);
+        let homes = Homes::default();
+        let terminate_memory = Memory::new(topology.terminate.memory);
+        let capacity = topology.flows.capacity;
+        let plan = Arc::new(Plan::new(topology, &lanes, &homes, None));
+        let shared = Self {
+            latest: AtomicU64::new(plan.number),
+            plan: ArcSwap::new(Arc::clone(&plan)),
+            register: Mutex::default(),
+            health: Health::default(),
+            homes,
+            flows: Table::new(capacity, workers, lanes, seed),
             choice: RandomState::with_seeds(b, c, d, a),
             preference: RandomState::with_seeds(c, d, a, b),
             datagram_keys: RandomState::with_seeds(d, a, b, c),
             idents: Idents::new(RandomState::with_seeds(b, a, d, c)),
-            terminate_memory: Memory::new(topology.terminate.memory),
-            view,
-            topology,
-        }
+            terminate_memory,
+        };
+        shared.enrol(shared.locked(), plan, Duration::ZERO);
+        shared
     }
 
     /// Decides about a packet that belongs to no flow, and has no side effect: whoever wants to explain asks here too.
-    pub fn admit(&self, tuple: &Tuple) -> Result<Admission<'_>, Reason> {
-        admit(&self.view, &self.flows, &self.health, &self.choice, tuple)
+    #[inline]
+    pub fn admit<'a>(&self, plan: &'a Plan, tuple: &Tuple) -> Result<Admission<'a>, Reason> {
+        admit(plan, &self.flows, &self.choice, tuple)
     }
 
     /// How many workers there are.
@@ -59,9 +75,20 @@ impl Shared {
         self.flows.workers()
     }
 
+    /// The plan in force.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.plan.load_full()
+    }
+
+    /// The number of the plan in force.
+    #[inline]
+    pub(crate) fn latest(&self) -> u64 {
+        self.latest.load(Ordering::Acquire)
+    }
+
     /// The topology in force.
-    pub fn topology(&self) -> &Arc<Topology> {
-        &self.topology
+    pub fn topology(&self) -> Arc<Topology> {
+        Arc::clone(&self.plan.load().topology)
     }
 
     /// The flow table.
@@ -74,7 +101,7 @@ impl Shared {
         &self.terminate_memory
     }
 
-    /// The targets' health.
+    /// What checks have found out about the targets.
     pub fn health(&self) -> &Health {
         &self.health
     }

@@ -4,21 +4,22 @@
 //! leads both sides' packets to its place here. The consumer's SYN is answered only when the target has answered ours, so that a
 //! target that refuses makes us refuse.
 
-mod fence;
+pub(crate) mod fence;
 mod lists;
 mod openings;
-mod partings;
+pub(crate) mod partings;
 mod relay;
-mod wheel;
+pub(crate) mod wheel;
 
 use std::time::Duration;
 
-use flow::{Cause, FlowId, Found, Key};
+use flow::{Cause, Fate, FlowId, Found, Key, Lanes};
 use stack::{Parting, Settings, Stack};
 use topology::{DeviceId, EndpointId};
 use wire::Frame;
 
 use crate::contract::Output;
+use crate::plan::Plan;
 use crate::shared::Shared;
 use crate::verdict::Reason;
 
@@ -43,12 +44,14 @@ pub(crate) struct Terminator {
     vacant: Vec<u32>,
     openings: Openings,
     wheel: Wheel,
-    partings: Partings,
+    pub(crate) partings: Partings,
 }
 
 /// What became of a packet of a terminated flow.
 pub(crate) struct Taken {
     pub(crate) reason: Reason,
+    /// The target has answered, and the connection stands.
+    pub(crate) answered: bool,
     /// The flow is over and has been cleared away here: its keys can go.
     pub(crate) over: Option<Over>,
 }
@@ -57,11 +60,13 @@ pub(crate) struct Taken {
 pub(crate) struct Over {
     pub(crate) flow: FlowId,
     pub(crate) cause: Cause,
+    /// Whether its target has refused it.
+    pub(crate) is_refused: bool,
 }
 
 impl Terminator {
-    pub(crate) fn new(shared: &Shared, seed: [u64; 2]) -> Self {
-        let topology = &shared.topology;
+    pub(crate) fn new(shared: &Shared, plan: &Plan, seed: [u64; 2]) -> Self {
+        let topology = plan.topology();
         // The MSS that we announce is the ceiling itself: 40 bytes of headers below this.
         let mtu = topology.run.mss_ceiling + 40;
         let settings = Settings { mtu: mtu.into(), connections: 2 * CAPACITY, ..Settings::new(seed) };
@@ -79,6 +84,11 @@ impl Terminator {
     /// Whether frames may leave with work undone from now on.
     pub(crate) fn set_offload(&mut self, offload: bool) {
         self.stack.set_offload(offload);
+    }
+
+    /// Gets ready for a plan's endpoints.
+    pub(crate) fn take_up(&mut self, plan: &Plan) {
+        self.openings.take_up(plan.topology());
     }
 
     /// How many relays there are.
@@ -151,13 +161,14 @@ impl Terminator {
         out: &mut O,
     ) -> Taken {
         if !self.is_at(place, found.flow) {
-            return Taken { reason: Reason::NoFlow, over: None };
+            return Taken { reason: Reason::NoFlow, answered: false, over: None };
         }
         let mut reason = Reason::Terminated;
+        let was_opening = self.is_opening(place);
         let over = self.attend(place, now, out, |relay, stack, gate| {
             reason = relay.input(stack, found.direction, frame, now, gate);
         });
-        Taken { reason, over }
+        Taken { reason, answered: was_opening && over.is_none() && !self.is_opening(place), over }
     }
 
     /// Takes note that the path to the peer of one half of the relay at `place` carries no more than `mtu`, as an error about
@@ -173,14 +184,14 @@ impl Terminator {
     ) -> Taken {
         let mut reason = Reason::IcmpNoFlow;
         if !self.is_at(place, found.flow) {
-            return Taken { reason, over: None };
+            return Taken { reason, answered: false, over: None };
         }
         let over = self.attend(place, now, out, |relay, _, _| {
             if relay.lower_mtu(found.direction, mtu, sequence) {
                 reason = Reason::IcmpTerminated;
             }
         });
-        Taken { reason, over }
+        Taken { reason, answered: false, over }
     }
 
     /// Attends to relays whose time has come, so many at once; tells `over` about those that end.
@@ -214,6 +225,17 @@ impl Terminator {
         }
     }
 
+    /// Ends every relay whose lane has ended: both peers are told with a RST, at the next [`Terminator::expire`].
+    pub(crate) fn end_sentenced(&mut self, lanes: &Lanes, now: Duration) {
+        for (place, relay) in self.relays.iter_mut().enumerate() {
+            let Some(relay) = relay.as_mut() else { continue };
+            if let Fate::Ended(cause) = lanes.fate(relay.lane) {
+                relay.abort(cause);
+                self.wheel.set(place as u32, now, now);
+            }
+        }
+    }
+
     /// A flow opens that has this key: what is left of a connection that had it before is of no use any more.
     pub(crate) fn forget_parting(&mut self, key: &Key) {
         self.partings.forget(key);
@@ -227,6 +249,10 @@ impl Terminator {
     /// Whether the relay at `place` is this flow's.
     fn is_at(&self, place: u32, flow: FlowId) -> bool {
         self.relays.get(place as usize).and_then(Option::as_ref).is_some_and(|relay| relay.flow == flow)
+    }
+
+    fn is_opening(&self, place: u32) -> bool {
+        self.relays.get(place as usize).and_then(Option::as_ref).is_some_and(|relay| relay.is_opening())
     }
 
     /// The place that the next relay gets.
@@ -288,7 +314,7 @@ impl Terminator {
         if cause == Cause::Finished {
             relay.partings().for_each(|(key, parting)| self.partings.keep(key, parting, now));
         }
-        Some(Over { flow: relay.flow, cause })
+        Some(Over { flow: relay.flow, cause, is_refused: relay.is_refused() })
     }
 }
 

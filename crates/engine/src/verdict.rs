@@ -74,6 +74,8 @@ reasons! {
     FragmentKept = "fragment_kept", Kept, "";
     /// Taken in by a terminated flow's own TCP.
     Terminated = "terminated", Carried, "";
+    /// A target's answer to a health check.
+    HealthCheck = "health_check", Carried, "";
     /// Of a terminated connection that both sides have closed: acknowledged once more, if that is called for.
     TimeWait = "time_wait", Carried, "";
     /// TCP to a listener's port that belongs to no flow: answered with a RST, as the real load balancer does.
@@ -83,6 +85,15 @@ reasons! {
     /// TCP of a flow that was silent for longer than its listener allows, from either side: answered with a RST.
     ExpiredFlowHit = "expired_flow_hit", Answered,
         "keep connections alive more often than the listener's `idle_timeout`";
+    /// TCP of a flow to a target that has become unhealthy: both ends got a RST.
+    TargetUnhealthy = "target_unhealthy", Answered,
+        "look at `sidegate targets`; `target_health_state.unhealthy.connection_termination.enabled` = false keeps such flows";
+    /// TCP of a flow to a target that was removed, and whose time to drain is over: both ends got a RST.
+    TargetDeregistered = "target_deregistered", Answered,
+        "`deregistration_delay.connection_termination.enabled` = false keeps the flows of targets that are removed";
+    /// TCP of a flow whose endpoint, interface, listener or node was removed: both ends got a RST.
+    WayRemoved = "way_removed", Answered,
+        "a reload took it out of the file: move its clients elsewhere before that";
     /// A ping to one of sidegate's addresses: answered (`run.icmp = "helpful"`).
     PingAnswered = "ping_answered", Answered, "";
     /// Longer than the path carries: answered with the MTU (`run.icmp = "helpful"`).
@@ -144,7 +155,9 @@ reasons! {
     /// Its TTL or hop limit ran out.
     TtlExpired = "ttl_expired", Dropped, "the packet has been through too many hops; look for a routing loop";
     /// No target can take the new flow.
-    NoTarget = "no_target", Dropped, "the target group has no target that this listener can use";
+    NoTarget = "no_target", Dropped, "no target that this listener can use takes new flows: look at `sidegate targets`";
+    /// There is no room for one more way to a target: each that has ever been there counts.
+    LanesExhausted = "lanes_exhausted", Dropped, "restart sidegate: targets and listeners have changed too often";
     /// All source ports towards the chosen target are in use.
     PortsExhausted = "ports_exhausted", Dropped, "`flows.ports` connections per node and target is the limit: add targets or nodes";
     /// The flow table is at its capacity.
@@ -155,6 +168,8 @@ reasons! {
     TerminateFull = "terminate_full", Dropped, "use path = \"nat\" for this listener, or more workers";
     /// The buffers of terminated TCP connections have all the memory that they may.
     TerminateMemory = "terminate_memory", Dropped, "raise `terminate.memory`, or use path = \"nat\" for this listener";
+    /// As many health checks are under way as one worker makes at once: this one waits its turn.
+    ChecksFull = "checks_full", Dropped, "many targets do not answer: shorten the health checks' `timeout`, or use more workers";
     /// It would have been answered with a RST, but too many were sent just now.
     ResetLimited = "reset_limited", Dropped, "";
     /// The worker that it belongs to cannot keep up.
@@ -172,6 +187,16 @@ impl Reason {
     /// Its place in [`Reason::ALL`].
     pub const fn index(self) -> usize {
         self as usize
+    }
+}
+
+impl From<flow::Refused> for Reason {
+    fn from(refused: flow::Refused) -> Self {
+        match refused {
+            flow::Refused::Full => Self::TableFull,
+            flow::Refused::Ports => Self::PortsExhausted,
+            flow::Refused::Raced => Self::Raced,
+        }
     }
 }
 

@@ -3,22 +3,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow::Ended;
+use flow::{Ended, Turn};
 use topology::DeviceId;
 use wire::Frame;
 
 use crate::answers::Answers;
+use crate::attached::Attached;
 use crate::contract::{Event, Message, Output, WorkerId};
 use crate::expiry::tell_both_ends;
 use crate::fragments::Datagrams;
 use crate::journey::{BATCH, Journey};
+use crate::overhear::{overhear, overhear_end};
+use crate::plan::Plan;
+use crate::probe::{Ground, Prober};
 use crate::shared::Shared;
 use crate::sweep::Sweep;
-use crate::terminate::{CAPACITY, Terminator};
+use crate::terminate::{CAPACITY, Over, Terminator};
 
 /// One thread's part of the engine.
 pub struct Worker {
     shared: Arc<Shared>,
+    /// The plan that it goes by: looked after once a batch, so that a packet costs nothing for it.
+    plan: Arc<Plan>,
+    /// That plan's number, once it is taken up.
+    taken_up: u64,
+    /// How often fates had changed when it last looked at those of its terminated flows.
+    sentences: u64,
     own: Own,
     sweep: Sweep,
 }
@@ -26,21 +36,14 @@ pub struct Worker {
 /// What only this worker touches.
 pub(crate) struct Own {
     pub(crate) id: WorkerId,
-    attached: Box<[bool]>,
+    pub(crate) attached: Attached,
     /// RSTs for what belongs to no flow.
     pub(crate) resets: Answers,
     /// Answers to pings, and ICMP errors of our own.
     pub(crate) messages: Answers,
     pub(crate) terminator: Terminator,
     pub(crate) datagrams: Datagrams,
-}
-
-impl Own {
-    /// Whether frames can leave by this device.
-    #[inline]
-    pub(crate) fn is_attached(&self, device: DeviceId) -> bool {
-        self.attached[device.index()]
-    }
+    pub(crate) prober: Prober,
 }
 
 impl Worker {
@@ -50,15 +53,17 @@ impl Worker {
     /// The worker `id`. It has no device yet: each one comes with a [`Message::Attach`]. `seed` keys the numbers of its own
     /// TCP connections.
     pub fn new(shared: Arc<Shared>, id: WorkerId, seed: [u64; 2]) -> Self {
+        let plan = shared.plan();
         let own = Own {
             id,
-            attached: vec![false; shared.topology.namespaces.len()].into(),
+            attached: Attached::default(),
             resets: Answers::new(),
             messages: Answers::new(),
-            terminator: Terminator::new(&shared, seed),
-            datagrams: Datagrams::new(shared.view.mtu, shared.datagram_keys.clone()),
+            terminator: Terminator::new(&shared, &plan, seed),
+            datagrams: Datagrams::new(plan.view.mtu, shared.datagram_keys.clone()),
+            prober: Prober::new(&shared, id, seed),
         };
-        Self { shared, own, sweep: Sweep::default() }
+        Self { shared, plan, taken_up: 0, sentences: 0, own, sweep: Sweep::default() }
     }
 
     /// Carries a batch of frames that came from `device`. Each one ends in one verdict.
@@ -70,8 +75,10 @@ impl Worker {
         now: Duration,
         out: &mut O,
     ) {
+        self.keep_up(now);
         let turn = self.shared.flows.turn(self.own.id.index());
-        let mut journey = Journey { shared: &self.shared, turn, own: &mut self.own, device, now, out };
+        let (shared, plan, own) = (&self.shared, &self.plan, &mut self.own);
+        let mut journey = Journey { shared, plan, turn, own, device, now, out };
         for (nth, batch) in frames.chunks_mut(BATCH).enumerate() {
             if batch.len() > 1 {
                 journey.prefetch(batch);
@@ -84,34 +91,65 @@ impl Worker {
         }
     }
 
-    /// Does what is due at `now`: timers of terminated flows and of datagrams in fragments, and a look at up to `budget`
-    /// flows whose time may be up.
+    /// Does what is due at `now`: timers of terminated flows, of health checks and of datagrams in fragments, and a look at up to
+    /// `budget` flows whose time may be up.
     pub fn expire<O: Output>(&mut self, now: Duration, budget: usize, out: &mut O) {
-        let turn = self.shared.flows.turn(self.own.id.index());
-        self.own.terminator.expire(now, out, &mut |over, out| close(turn.retire(over.flow, over.cause), out));
-        self.own.datagrams.expire(now, out);
+        self.keep_up(now);
+        let (shared, plan) = (&*self.shared, &*self.plan);
+        let turn = shared.flows.turn(self.own.id.index());
+        let Own { id, attached, terminator, datagrams, prober, .. } = &mut self.own;
+        terminator.expire(now, out, &mut |over, out| retire(shared, plan, &turn, &over, now, out));
+        let partings = &mut terminator.partings;
+        prober.expire(&mut Ground { shared, plan, turn: &turn, attached, partings }, now, out);
+        datagrams.expire(now, out);
         turn.recycle(budget);
-        let workers = self.shared.workers();
-        for slot in self.sweep.next_slots(now, budget, self.own.id, workers, self.shared.flows.high_water()) {
+        let high_water = shared.flows.high_water();
+        for slot in self.sweep.next_slots(now, budget, *id, shared.workers(), high_water) {
             let Some(ended) = turn.expire(slot, now) else { continue };
-            tell_both_ends(&self.shared, &self.own, &ended, out);
+            tell_both_ends(plan, attached, &ended, out);
+            overhear_end(shared, plan, &ended);
             close(Some(ended), out);
         }
     }
 
     /// Takes a message from outside.
     pub fn message<O: Output>(&mut self, message: Message, now: Duration, out: &mut O) {
+        self.keep_up(now);
         match message {
-            Message::Attach(device) => self.own.attached[device.index()] = true,
+            Message::Attach(device) => self.own.attached.set(device, true),
             Message::Detach(device) => {
-                self.own.attached[device.index()] = false;
+                self.own.attached.set(device, false);
                 self.own.terminator.detach(device, now);
-                let view = &self.shared.view;
-                self.own.datagrams.detach(|place| view.locate(place).device == device, out);
+                self.own.prober.detach(device, now);
+                let view = &self.plan.view;
+                let is_gone = |place| view.locate(place).is_none_or(|at| at.device == device);
+                self.own.datagrams.detach(is_gone, out);
                 self.expire(now, 0, out);
             }
+            Message::Planned => self.expire(now, 0, out),
             Message::Offload(offload) => self.own.terminator.set_offload(offload),
         }
+    }
+
+    /// Sees to it that what follows goes by the plan in force, and that flows end which are to.
+    #[inline]
+    fn keep_up(&mut self, now: Duration) {
+        if self.shared.latest() != self.taken_up {
+            self.take_up(now);
+        }
+        let sentences = self.shared.flows.lanes().sentences();
+        if sentences != self.sentences {
+            self.sentences = sentences;
+            self.own.terminator.end_sentenced(self.shared.flows.lanes(), now);
+        }
+    }
+
+    #[cold]
+    fn take_up(&mut self, now: Duration) {
+        self.plan = self.shared.plan();
+        self.taken_up = self.plan.number;
+        self.own.terminator.take_up(&self.plan);
+        self.own.prober.take_up(&self.plan.checks, now);
     }
 
     /// How many connections can be terminated here: [`Worker::MOST_TERMINATED`], or fewer where the kernel has refused to set
@@ -125,12 +163,18 @@ impl Worker {
         self.own.terminator.len()
     }
 
+    /// How many health checks are under way here, those included whose connection is still closing.
+    pub fn probes(&self) -> usize {
+        self.own.prober.len()
+    }
+
     /// When [`Worker::expire`] should be called next, if nothing else happens. A worker that sleeps would not learn that
     /// another one has filled a slot which is its own to sweep: so there is always a next time, if only in a second.
     pub fn next_deadline(&self) -> Duration {
         let quiet = self.shared.flows.is_quiet();
         let sweep = self.sweep.due + if quiet { QUIET } else { Duration::ZERO };
-        let timers = [self.own.terminator.next_deadline(), self.own.datagrams.next_deadline()];
+        let Own { terminator, datagrams, prober, .. } = &self.own;
+        let timers = [terminator.next_deadline(), datagrams.next_deadline(), prober.next_deadline()];
         timers.into_iter().flatten().fold(sweep, Duration::min)
     }
 }
@@ -143,6 +187,23 @@ pub(crate) fn close<O: Output>(ended: Option<Ended>, out: &mut O) {
     if let Some(ended) = ended {
         out.event(closed_event(&ended));
     }
+}
+
+/// Ends a terminated flow that is over, and says so.
+pub(crate) fn retire<O: Output>(
+    shared: &Shared,
+    plan: &Plan,
+    turn: &Turn<'_>,
+    over: &Over,
+    now: Duration,
+    out: &mut O,
+) {
+    let Some(ended) = turn.retire(over.flow, over.cause, now) else { return };
+    if over.is_refused {
+        overhear(shared, plan, ended.target, true);
+    }
+    overhear_end(shared, plan, &ended);
+    close(Some(ended), out);
 }
 
 /// What is said about a flow that is no more.

@@ -51,6 +51,12 @@ const NODE: u32 = 1 << 31;
 const UDP: u32 = 1 << 30;
 
 impl Key {
+    /// What stands for the consumer's side of a probe, which the node with this address sends by itself. No packet belongs to it:
+    /// it is never looked up, and a port of 0 is nobody's.
+    pub const fn of_probe(node: NodeId, own: Addr) -> Self {
+        Self { place: Place::Node(node), protocol: Protocol::Tcp, local_port: 0, remote: own, remote_port: 0 }
+    }
+
     /// As the slab stores it.
     #[inline]
     pub(crate) fn to_words(self) -> [u64; 3] {

@@ -1,23 +1,30 @@
 //! Lanes, and what they share: source ports, and room for half-open flows.
 //!
-//! A lane is one endpoint's way through a listener to one target; every flow is on one. Lanes that speak from the same node to
-//! the same target draw on one pool of source ports, as at the real load balancer: 55,000 per (protocol, node, target).
-//! Half-open flows may hold a quarter of a pool, each endpoint its share of that quarter, so that a flood of SYNs through
-//! one endpoint takes nothing from the others. When a share is used up, its oldest half-open flow makes room.
+//! A lane is one way to one target, and what it is used for; every flow is on one. Lanes that speak from the same node to the
+//! same target draw on one pool of source ports, as at the real load balancer: 55,000 per (protocol, node, target).
+//! Half-open flows may hold a quarter of a pool, each endpoint its share of that quarter (`shares.rs`).
+//!
+//! Lanes come with the topologies, and stay: the same lane is the same id for as long as the table lives, also if it is of no use
+//! for a while. They are added behind a lock, by whoever takes up a topology, while workers read what is there already.
+//!
+//! What is to become of a lane's flows is its *fate*. It is looked at for every packet, so fates stand by themselves, a byte for
+//! each lane: those of sixty-four lanes are one line of the cache, which is written seldom.
 
 use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use topology::{EndpointId, ListenerId, NodeId, TargetId};
+use topology::{EndpointId, InterfaceId, ListenerId, NodeId, TargetId};
 use wire::{Addr, Protocol};
 
 use crate::ports::{MOST_PORTS, Pool};
-use crate::shares::Shares;
+use crate::shares::{Quarter, Share};
+use crate::sync::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Memory, Mutex, MutexGuard, Ordering};
 use crate::tick::Tick;
+use crate::track::Cause;
 
-/// The fewest half-open flows that an endpoint may have towards a target, however small the pool has been made: an honest
-/// client whose handshake is crowded out is reset.
-const LEAST_SHARE: usize = 16;
+/// The most lanes that there can be.
+const MOST_LANES: usize = if cfg!(loom) { 4 } else { 1 << 20 };
 
 /// What a pool of source ports belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -32,24 +39,70 @@ pub struct PoolKey {
     pub target_port: u16,
 }
 
-/// One endpoint's way through a listener to a target.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Who uses a lane.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum LaneUser {
+    /// An endpoint's clients.
+    Endpoint {
+        /// The endpoint.
+        endpoint: EndpointId,
+        /// The interface of it that they come to.
+        interface: InterfaceId,
+        /// The listener that they pass.
+        listener: ListenerId,
+    },
+    /// The node itself, which asks how the target is.
+    HealthCheck,
+}
+
+impl LaneUser {
+    /// The endpoint, if it is one.
+    pub const fn endpoint(self) -> Option<EndpointId> {
+        match self {
+            Self::Endpoint { endpoint, .. } => Some(endpoint),
+            Self::HealthCheck => None,
+        }
+    }
+}
+
+/// One way to a target.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Lane {
-    /// The endpoint that it begins at.
-    pub endpoint: EndpointId,
-    /// The listener that it passes.
-    pub listener: ListenerId,
+    /// Who uses it.
+    pub user: LaneUser,
     /// The target that it leads to.
     pub target: TargetId,
     /// Whose source ports it uses.
     pub pool: PoolKey,
-    /// How long its flows may stay silent.
-    pub idle: Duration,
 }
 
 /// Identifies a [`Lane`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct LaneId(pub(crate) u32);
+
+/// What is to become of a lane's flows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// They go on.
+    Carried,
+    /// They end, for this cause: each when its next packet comes or when it is swept.
+    Ended(Cause),
+}
+
+impl Fate {
+    fn to_byte(self) -> u8 {
+        match self {
+            Self::Carried => 0,
+            Self::Ended(cause) => 1 + cause as u8,
+        }
+    }
+
+    #[inline]
+    fn from_byte(byte: u8) -> Self {
+        let cause = byte.checked_sub(1).and_then(|cause| Cause::ALL.get(usize::from(cause)));
+        cause.map_or(Self::Carried, |cause| Self::Ended(*cause))
+    }
+}
 
 /// How one target's source ports stand.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,61 +115,119 @@ pub struct PoolStatus {
     pub exhausted: u64,
 }
 
-impl LaneId {
-    /// The lane at this place of the list that [`Lanes::new`] is given.
-    pub const fn new(index: usize) -> Self {
-        Self(index as u32)
-    }
-}
-
 /// All lanes, and the pools and shares behind them.
 pub struct Lanes {
-    lanes: Vec<Known>,
-    pools: Vec<Pool>,
-    pub(crate) shares: Shares,
+    lanes: boxcar::Vec<Known>,
+    pools: boxcar::Vec<Pool>,
+    shares: boxcar::Vec<Share>,
+    /// By lane.
+    fates: Memory<AtomicU8>,
+    sentences: AtomicU64,
+    registry: Mutex<Registry>,
+    /// How many there are in a pool.
+    ports: usize,
+    workers: usize,
 }
 
 /// A lane, and where its pool and its share are.
 struct Known {
     lane: Lane,
-    idle: Tick,
-    pool: u32,
-    share: u32,
+    /// A [`Tick`].
+    idle: AtomicU32,
+    pool: usize,
+    share: Option<usize>,
+    flows: AtomicUsize,
+}
+
+/// What there is already, by what it is.
+#[derive(Default)]
+struct Registry {
+    lanes: HashMap<Lane, LaneId>,
+    pools: HashMap<PoolKey, (usize, Arc<Quarter>)>,
+    shares: HashMap<(PoolKey, EndpointId), usize>,
 }
 
 impl Lanes {
-    /// These lanes, with so many source ports per pool, [`MOST_PORTS`] at most, for so many workers.
-    pub fn new(lanes: Vec<Lane>, ports: usize, workers: usize) -> Self {
-        let ports = ports.clamp(1, MOST_PORTS);
-        let mut pools = Vec::new();
-        let mut by_key = HashMap::new();
-        let mut shares = Vec::new();
-        let mut by_endpoint = HashMap::new();
-        let lanes = lanes
-            .into_iter()
-            .map(|lane| {
-                let pool = *by_key
-                    .entry(lane.pool)
-                    .or_insert_with(|| push(&mut pools, Pool::new(lane.pool, ports, workers)));
-                let share =
-                    *by_endpoint.entry((pool, lane.endpoint)).or_insert_with(|| push(&mut shares, pool));
-                Known { lane, idle: Tick::of(lane.idle), pool, share }
-            })
-            .collect();
-        let mut endpoints = vec![0; pools.len()];
-        shares.iter().for_each(|pool| endpoints[*pool as usize] += 1);
-        let limits = shares.iter().map(|pool| (ports / 4 / endpoints[*pool as usize]).max(LEAST_SHARE));
-        Self { lanes, pools, shares: Shares::new(limits) }
+    /// No lanes yet. Each pool has so many source ports, [`MOST_PORTS`] at most, for so many workers.
+    pub fn new(ports: usize, workers: usize) -> Self {
+        Self {
+            lanes: boxcar::Vec::new(),
+            pools: boxcar::Vec::new(),
+            shares: boxcar::Vec::new(),
+            fates: Memory::zeroed(MOST_LANES),
+            sentences: AtomicU64::new(0),
+            registry: Mutex::default(),
+            ports: ports.clamp(1, MOST_PORTS),
+            workers,
+        }
+    }
+
+    /// The id of this lane, whose flows may stay silent for `idle` from now on. The same lane always has the same id. `None` if
+    /// there are too many lanes already: more than a million.
+    pub fn intern(&self, lane: &Lane, idle: Duration) -> Option<LaneId> {
+        let mut registry = self.registry();
+        let idle = Tick::of(idle).0;
+        if let Some(&id) = registry.lanes.get(lane) {
+            self.known(id).idle.store(idle, Ordering::Relaxed);
+            return Some(id);
+        }
+        if self.lanes.count() >= MOST_LANES {
+            return None;
+        }
+        let (pool, share) = self.behind(&mut registry, lane);
+        let idle = AtomicU32::new(idle);
+        let known = Known { lane: *lane, idle, pool, share, flows: AtomicUsize::new(0) };
+        let id = LaneId(self.lanes.push(known) as u32);
+        registry.lanes.insert(*lane, id);
+        Some(id)
     }
 
     /// What a lane is.
     pub fn lane(&self, id: LaneId) -> &Lane {
-        &self.lanes[id.0 as usize].lane
+        &self.known(id).lane
+    }
+
+    /// All lanes.
+    pub fn iter(&self) -> impl Iterator<Item = (LaneId, &Lane)> {
+        self.lanes.iter().map(|(index, known)| (LaneId(index as u32), &known.lane))
+    }
+
+    /// What is to become of a lane's flows.
+    #[inline]
+    pub fn fate(&self, id: LaneId) -> Fate {
+        Fate::from_byte(self.fates[id.0 as usize].load(Ordering::Relaxed))
+    }
+
+    /// Decides what is to become of a lane's flows. An endpoint whose lanes to a pool have all ended has no share of it: the others
+    /// have more.
+    pub fn set_fate(&self, id: LaneId, fate: Fate) {
+        let _one_at_a_time = self.registry();
+        let had = self.fate(id);
+        if fate == had {
+            return;
+        }
+        self.fates[id.0 as usize].store(fate.to_byte(), Ordering::Relaxed);
+        match (self.share(id), had, fate) {
+            (Some(share), Fate::Carried, _) => share.leave(),
+            (Some(share), _, Fate::Carried) => share.join(),
+            _ => {}
+        }
+        self.sentences.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many times a fate has changed. Whoever sees that it is as before need not look at the fates again.
+    pub fn sentences(&self) -> u64 {
+        self.sentences.load(Ordering::Acquire)
+    }
+
+    /// How many places of the table a lane's flows take, those of ended flows until somebody else can have them.
+    pub fn flows(&self, id: LaneId) -> usize {
+        self.known(id).flows.load(Ordering::Relaxed)
     }
 
     /// How each pool stands.
     pub fn pools(&self) -> impl Iterator<Item = PoolStatus> {
-        self.pools.iter().map(Pool::status)
+        self.pools.iter().map(|(_, pool)| pool.status())
     }
 
     /// How many source ports are in use, of all pools; those that are kept quiet included.
@@ -125,20 +236,56 @@ impl Lanes {
     }
 
     pub(crate) fn idle(&self, id: LaneId) -> Tick {
-        self.lanes[id.0 as usize].idle
+        Tick(self.known(id).idle.load(Ordering::Relaxed))
     }
 
     pub(crate) fn pool(&self, id: LaneId) -> &Pool {
-        &self.pools[self.lanes[id.0 as usize].pool as usize]
+        &self.pools[self.known(id).pool]
     }
 
-    /// The place of the lane's share in [`Lanes::shares`].
-    pub(crate) fn share(&self, id: LaneId) -> usize {
-        self.lanes[id.0 as usize].share as usize
+    /// The share that a lane's half-open flows count against, if an endpoint uses it.
+    pub(crate) fn share(&self, id: LaneId) -> Option<&Share> {
+        self.known(id).share.map(|share| &self.shares[share])
+    }
+
+    /// The share with the most half-open flows, if any has one.
+    pub(crate) fn fullest(&self) -> Option<&Share> {
+        let counts = self.shares.iter().map(|(_, share)| (share.half_open(), share));
+        counts.max_by_key(|(count, _)| *count).filter(|(count, _)| *count > 0).map(|(_, share)| share)
+    }
+
+    /// One more place of the table is taken by this lane's flows.
+    pub(crate) fn arrive(&self, id: LaneId) {
+        self.known(id).flows.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One of those places can be somebody else's.
+    pub(crate) fn leave(&self, id: LaneId) {
+        self.known(id).flows.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The pool and the share behind a new lane.
+    fn behind(&self, registry: &mut Registry, lane: &Lane) -> (usize, Option<usize>) {
+        let (pool, quarter) = registry.pools.entry(lane.pool).or_insert_with(|| {
+            let pool = Pool::new(lane.pool, self.ports, self.workers);
+            (self.pools.push(pool), Arc::new(Quarter::of(self.ports)))
+        });
+        let share = lane.user.endpoint().map(|endpoint| {
+            let place = registry.shares.entry((lane.pool, endpoint));
+            *place.or_insert_with(|| self.shares.push(Share::new(quarter)))
+        });
+        share.iter().for_each(|share| self.shares[*share].join());
+        (*pool, share)
+    }
+
+    fn known(&self, id: LaneId) -> &Known {
+        &self.lanes[id.0 as usize]
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn push<T>(list: &mut Vec<T>, item: T) -> u32 {
-    list.push(item);
-    list.len() as u32 - 1
-}
+#[cfg(test)]
+mod tests;

@@ -11,12 +11,17 @@
 //! an index of 64-byte buckets (`index.rs`), and a slot that is freed, and the source port it held, go to limbo until
 //! every worker has been outside of its turn (`turns.rs`): so what a [`Turn`] has found stays what it was until the turn
 //! ends, and a port is never given to somebody else while a packet for its last owner is still in a worker's hands.
+//!
+//! What flows have in common, and what is to become of them together, is their lane (`lanes.rs`). Lanes are added while the
+//! workers go on. Who only wants to see the flows looks from outside of any turn (`listing.rs`), and holds nobody up.
 
 mod index;
 mod key;
 mod lanes;
+mod listing;
 #[cfg(not(loom))]
 mod memory;
+mod path;
 mod ports;
 mod prefetch;
 mod shares;
@@ -31,9 +36,11 @@ mod turn;
 mod turns;
 
 pub use key::{Direction, Key, Place};
-pub use lanes::{Lane, LaneId, Lanes, PoolKey, PoolStatus};
+pub use lanes::{Fate, Lane, LaneId, LaneUser, Lanes, PoolKey, PoolStatus};
+pub use listing::FlowView;
+pub use path::FlowPath;
 pub use ports::MOST_PORTS;
-pub use slab::{FlowId, FlowPath, Totals};
+pub use slab::{FlowId, Totals};
 pub use table::{Ended, Found, NewFlow, Refused, Table};
 pub use tick::Tick;
 pub use tombs::Tomb;

@@ -1,114 +1,141 @@
-//! Who is half-open, oldest first: for each endpoint's share of a pool a ring of the flows that it has opened. Lock-free, and
-//! only as exact as it has to be: an entry is taken by one worker, once.
+//! Half-open flows: how many an endpoint may have towards a target, and which is the oldest.
+//!
+//! Half-open flows may hold a quarter of a pool's ports, each endpoint its share of that quarter, so that a flood of SYNs through
+//! one endpoint takes nothing from the others. When a share is used up, its oldest half-open flow makes room. Who that is, a
+//! ring of the flows that the endpoint has opened tells: lock-free, and only as exact as it has to be. An entry is taken by
+//! one worker, once.
+//!
+//! Endpoints come and go, so the limit moves. A ring does not: its size is what the share's limit was when it was made.
 
-use crate::sync::{AtomicU32, AtomicU64, Memory, Ordering};
+use std::sync::Arc;
 
 use crate::slab::FlowId;
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering, zeroed};
+
+/// The fewest half-open flows that an endpoint may have towards a target, however small the pool has been made: an honest
+/// client whose handshake is crowded out is reset.
+const LEAST_SHARE: usize = 16;
 
 /// The most that a ring holds: entries of flows that have long been answered take room too.
 const MOST: usize = 16_384;
 
-/// All shares. Their rings are parts of one mapping, which is touched as they fill.
-pub(crate) struct Shares {
-    shares: Vec<Share>,
-    rings: Memory<AtomicU32>,
+/// The quarter of a pool that half-open flows may hold.
+pub(crate) struct Quarter {
+    ports: usize,
+    /// How many there are that share it.
+    endpoints: AtomicUsize,
 }
 
-/// One endpoint's share of a pool.
-struct Share {
-    /// Half-open flows at most.
-    limit: u32,
-    half_open: AtomicU32,
-    ring: usize,
-    len: u64,
+impl Quarter {
+    /// The quarter of a pool with so many ports.
+    pub(crate) fn of(ports: usize) -> Self {
+        Self { ports: ports / 4, endpoints: AtomicUsize::new(0) }
+    }
+
+    /// What each of so many endpoints may have.
+    fn share(&self, endpoints: usize) -> usize {
+        (self.ports / endpoints.max(1)).max(LEAST_SHARE)
+    }
+}
+
+/// One endpoint's share of a quarter.
+pub(crate) struct Share {
+    quarter: Arc<Quarter>,
+    /// How many of the endpoint's lanes to the pool are in use: without one, it has no part in the quarter.
+    lanes: AtomicUsize,
+    half_open: AtomicUsize,
+    /// Half-open flows at most, however many the quarter would allow: what the ring has room for.
+    most: usize,
+    ring: Box<[AtomicU32]>,
     newest: AtomicU64,
     oldest: AtomicU64,
 }
 
-impl Shares {
-    /// A share for each limit.
-    pub(crate) fn new(limits: impl Iterator<Item = usize>) -> Self {
-        let mut end = 0;
-        let shares: Vec<Share> = limits
-            .map(|limit| {
-                let ring = end;
-                let len = (limit * 2).next_power_of_two().min(MOST);
-                end += len;
-                Share {
-                    limit: limit as u32,
-                    half_open: AtomicU32::new(0),
-                    ring,
-                    len: len as u64,
-                    newest: AtomicU64::new(0),
-                    oldest: AtomicU64::new(0),
-                }
-            })
-            .collect();
-        Self { shares, rings: Memory::zeroed(end.max(1)) }
+impl Share {
+    /// The share of one endpoint more.
+    pub(crate) fn new(quarter: &Arc<Quarter>) -> Self {
+        let limit = quarter.share(quarter.endpoints.load(Ordering::Relaxed) + 1);
+        let ring = (limit * 2).next_power_of_two().min(MOST);
+        Self {
+            quarter: Arc::clone(quarter),
+            lanes: AtomicUsize::new(0),
+            half_open: AtomicUsize::new(0),
+            most: limit.max(ring / 2),
+            ring: zeroed(ring),
+            newest: AtomicU64::new(0),
+            oldest: AtomicU64::new(0),
+        }
     }
 
-    /// Whether a share has as many half-open flows as it may.
-    pub(crate) fn is_full(&self, share: usize) -> bool {
-        let share = &self.shares[share];
-        share.half_open.load(Ordering::Relaxed) >= share.limit
+    /// One more of the endpoint's lanes is in use. Only one thread at a time may say so, or the contrary.
+    pub(crate) fn join(&self) {
+        if self.lanes.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.quarter.endpoints.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    /// The share with the most half-open flows, if any has one.
-    pub(crate) fn fullest(&self) -> Option<usize> {
-        let counts = self.shares.iter().map(|share| share.half_open.load(Ordering::Relaxed));
-        counts
-            .enumerate()
-            .max_by_key(|(_, count)| *count)
-            .filter(|(_, count)| *count > 0)
-            .map(|(share, _)| share)
+    /// One of the endpoint's lanes is of no use any more.
+    pub(crate) fn leave(&self) {
+        if self.lanes.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.quarter.endpoints.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
-    /// Counts a new half-open flow, that [`Shares::settle`] takes back.
-    pub(crate) fn count(&self, share: usize) {
-        self.shares[share].half_open.fetch_add(1, Ordering::Relaxed);
+    /// Whether it has as many half-open flows as it may.
+    pub(crate) fn is_full(&self) -> bool {
+        let limit = self.quarter.share(self.quarter.endpoints.load(Ordering::Relaxed));
+        self.half_open() >= limit.min(self.most)
+    }
+
+    /// How many half-open flows it has.
+    pub(crate) fn half_open(&self) -> usize {
+        self.half_open.load(Ordering::Relaxed)
+    }
+
+    /// Counts a new half-open flow, that [`Share::settle`] takes back.
+    pub(crate) fn count(&self) {
+        self.half_open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A half-open flow of this share is that no longer.
+    pub(crate) fn settle(&self) {
+        self.half_open.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Adds it to those that can be crowded out. If the ring is full, its oldest entry goes to the other end, in case that it is
     /// still half-open: while many are answered at once, one slow answer is not the flood's fault.
     ///
     /// `half_open` says which flow in a slot is half-open, if one is.
-    pub(crate) fn enlist(&self, share: usize, flow: FlowId, half_open: impl Fn(u32) -> Option<FlowId>) {
-        let displaced = self.push(share, flow);
+    pub(crate) fn enlist(&self, flow: FlowId, half_open: impl Fn(u32) -> Option<FlowId>) {
+        let displaced = self.push(flow);
         if let Some(displaced) = recognize(displaced, &half_open) {
-            self.push(share, displaced);
+            self.push(displaced);
         }
     }
 
-    /// A half-open flow of this share is that no longer.
-    pub(crate) fn settle(&self, share: usize) {
-        self.shares[share].half_open.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Takes out the oldest flow of a share that is still half-open. Entries of flows that are not are passed by, each once in its
-    /// life: that is little work per flow, if much at once after a long calm.
-    pub(crate) fn oldest(&self, share: usize, half_open: impl Fn(u32) -> Option<FlowId>) -> Option<FlowId> {
-        let at = &self.shares[share];
-        let newest = at.newest.load(Ordering::Relaxed);
+    /// Takes out the oldest flow that is still half-open. Entries of flows that are not are passed by, each once in its life: that
+    /// is little work per flow, if much at once after a long calm.
+    pub(crate) fn oldest(&self, half_open: impl Fn(u32) -> Option<FlowId>) -> Option<FlowId> {
+        let newest = self.newest.load(Ordering::Relaxed);
         // What was pushed more than a ring's length ago has been displaced.
-        at.oldest.fetch_max(newest.saturating_sub(at.len), Ordering::Relaxed);
+        self.oldest.fetch_max(newest.saturating_sub(self.ring.len() as u64), Ordering::Relaxed);
         loop {
             let next = |oldest| (oldest < newest).then_some(oldest + 1);
-            let turn = at.oldest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
-            let entry = self.entry(share, turn).swap(0, Ordering::Relaxed);
+            let turn = self.oldest.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
+            let entry = self.entry(turn).swap(0, Ordering::Relaxed);
             if let Some(flow) = recognize(entry, &half_open) {
                 return Some(flow);
             }
         }
     }
 
-    fn push(&self, share: usize, flow: FlowId) -> u32 {
-        let turn = self.shares[share].newest.fetch_add(1, Ordering::Relaxed);
-        self.entry(share, turn).swap(mark(flow), Ordering::Relaxed)
+    fn push(&self, flow: FlowId) -> u32 {
+        let turn = self.newest.fetch_add(1, Ordering::Relaxed);
+        self.entry(turn).swap(mark(flow), Ordering::Relaxed)
     }
 
-    fn entry(&self, share: usize, turn: u64) -> &AtomicU32 {
-        let share = &self.shares[share];
-        &self.rings[share.ring + (turn % share.len) as usize]
+    fn entry(&self, turn: u64) -> &AtomicU32 {
+        &self.ring[(turn % self.ring.len() as u64) as usize]
     }
 }
 
@@ -135,55 +162,101 @@ mod tests {
         FlowId { slot, generation: 7 }
     }
 
-    fn open(shares: &Shares, share: usize, flow: FlowId, half_open: impl Fn(u32) -> Option<FlowId>) {
-        shares.count(share);
-        shares.enlist(share, flow, half_open);
+    /// The only endpoint's share of a pool.
+    fn share(ports: usize) -> Share {
+        join(&Arc::new(Quarter::of(ports)))
+    }
+
+    fn join(quarter: &Arc<Quarter>) -> Share {
+        let share = Share::new(quarter);
+        share.join();
+        share
+    }
+
+    fn open(share: &Share, flow: FlowId, half_open: impl Fn(u32) -> Option<FlowId>) {
+        share.count();
+        share.enlist(flow, half_open);
     }
 
     fn all(slot: u32) -> Option<FlowId> {
         Some(flow(slot))
     }
 
+    /// How many half-open flows it takes until the share is full.
+    fn limit(share: &Share) -> usize {
+        let limit = (0..).take_while(|_| !share.is_full()).map(|_| share.count()).count();
+        (0..limit).for_each(|_| share.settle());
+        limit
+    }
+
     #[test]
     fn the_oldest_that_is_still_half_open_comes_first() {
-        let shares = Shares::new([4].into_iter());
-        for slot in 0..4 {
-            assert!(!shares.is_full(0));
-            open(&shares, 0, flow(slot), all);
+        let share = share(64);
+        for slot in 0..16 {
+            assert!(!share.is_full());
+            open(&share, flow(slot), all);
         }
-        assert!(shares.is_full(0));
+        assert!(share.is_full());
         assert_eq!(
-            shares.oldest(0, |slot| all(slot).filter(|_| slot != 0)),
+            share.oldest(|slot| all(slot).filter(|_| slot != 0)),
             Some(flow(1)),
             "the first one was answered"
         );
-        assert_eq!(shares.oldest(0, all), Some(flow(2)));
-        shares.settle(0);
-        assert!(!shares.is_full(0));
+        assert_eq!(share.oldest(all), Some(flow(2)));
+        share.settle();
+        assert!(!share.is_full());
         let newer = FlowId { generation: 8, ..flow(3) };
-        assert_eq!(shares.oldest(0, |_| Some(newer)), None, "another flow has the slot");
+        let strangers = |slot| if slot == 3 { Some(newer) } else { None };
+        assert_eq!(share.oldest(strangers), None, "another flow has the slot");
     }
 
     #[test]
     fn a_slow_one_outlives_many_that_are_answered() {
         let slow = |slot| all(slot).filter(|_| slot == 1);
-        let shares = Shares::new([8].into_iter());
-        open(&shares, 0, flow(1), all);
+        let share = share(64);
+        open(&share, flow(1), all);
         for slot in 2..1000 {
-            open(&shares, 0, flow(slot), slow);
-            shares.settle(0);
+            open(&share, flow(slot), slow);
+            share.settle();
         }
-        let found = std::iter::from_fn(|| shares.oldest(0, slow)).next();
-        assert_eq!(found, Some(flow(1)));
+        assert_eq!(share.oldest(slow), Some(flow(1)));
     }
 
     #[test]
-    fn the_fullest_is_who_has_most() {
-        let shares = Shares::new([4, 4, 4].into_iter());
-        assert_eq!(shares.fullest(), None);
-        for (share, count) in [(0, 1), (1, 3), (2, 2)] {
-            (0..count).for_each(|slot| open(&shares, share, flow(slot), all));
-        }
-        assert_eq!(shares.fullest(), Some(1));
+    fn endpoints_share_alike_as_they_come_and_go() {
+        let quarter = Arc::new(Quarter::of(4000));
+        let first = join(&quarter);
+        assert_eq!(limit(&first), 1000);
+        let second = join(&quarter);
+        assert_eq!((limit(&first), limit(&second)), (500, 500));
+        let crowd: Vec<Share> = (2..200).map(|_| join(&quarter)).collect();
+        assert_eq!((limit(&first), limit(&crowd[197])), (LEAST_SHARE, LEAST_SHARE));
+        crowd.iter().for_each(Share::leave);
+        assert_eq!((limit(&first), limit(&second)), (500, 500));
+        second.leave();
+        assert_eq!(limit(&first), 1000);
+    }
+
+    #[test]
+    fn a_share_never_has_more_than_its_ring_can_tell_of() {
+        let quarter = Arc::new(Quarter::of(4000));
+        let crowd: Vec<Share> = (0..200).map(|_| join(&quarter)).collect();
+        crowd[..199].iter().for_each(Share::leave);
+        let last = &crowd[199];
+        let limit = limit(last);
+        assert!((LEAST_SHARE..=last.ring.len() / 2).contains(&limit), "{limit}");
+        (0..limit as u32).for_each(|slot| open(last, flow(slot), all));
+        assert_eq!(std::iter::from_fn(|| last.oldest(all)).count(), limit);
+    }
+
+    #[test]
+    fn a_lane_that_ends_takes_nothing_from_the_endpoints_others() {
+        let quarter = Arc::new(Quarter::of(4000));
+        let (first, second) = (join(&quarter), join(&quarter));
+        second.join();
+        second.leave();
+        assert_eq!(limit(&first), 500, "the other endpoint has a lane still");
+        second.leave();
+        assert_eq!(limit(&first), 1000);
     }
 }

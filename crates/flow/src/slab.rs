@@ -13,6 +13,7 @@ use wire::{Packet, Protocol};
 
 use crate::key::{Direction, Key};
 use crate::lanes::LaneId;
+use crate::path::FlowPath;
 use crate::prefetch::prefetch;
 use crate::tick::Tick;
 use crate::track::{Edges, Sign, Track};
@@ -26,43 +27,6 @@ pub struct FlowId {
 
 /// Errors about one flow that are passed on at once; after that, one a [`Tick`].
 const ERRORS_AT_ONCE: u32 = 10;
-
-/// How a flow is carried.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FlowPath {
-    /// Its packets are rewritten, by whichever worker gets them.
-    Nat,
-    /// It ends in a worker's own TCP, and all its packets must go there.
-    Terminated {
-        /// The worker.
-        worker: u8,
-        /// Its place among that worker's terminated flows: 23 bits.
-        relay: u32,
-    },
-}
-
-impl FlowPath {
-    const TERMINATED: u32 = 1 << 31;
-    const RELAY: u32 = (1 << 23) - 1;
-
-    fn to_word(self) -> u32 {
-        match self {
-            Self::Nat => 0,
-            Self::Terminated { worker, relay } => {
-                Self::TERMINATED | u32::from(worker) << 23 | relay & Self::RELAY
-            }
-        }
-    }
-
-    #[inline]
-    fn from_word(word: u32) -> Self {
-        if word & Self::TERMINATED == 0 {
-            Self::Nat
-        } else {
-            Self::Terminated { worker: (word >> 23) as u8, relay: word & Self::RELAY }
-        }
-    }
-}
 
 /// What a flow has carried, one direction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -191,6 +155,10 @@ impl Side {
         let carry = u64::from(packets == 0) << 48;
         self.bytes
             .store(self.bytes.load(Ordering::Relaxed).wrapping_add(bytes as u64 + carry), Ordering::Relaxed);
+    }
+
+    pub(crate) fn sent(&self) -> u32 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     pub(crate) fn acknowledged(&self) -> u32 {
@@ -342,6 +310,11 @@ impl Slot {
         seen(&self.forward).latest(seen(&self.reply))
     }
 
+    /// Its silence begins anew.
+    pub(crate) fn touch(&self, now: Tick) {
+        self.reply.touch(now);
+    }
+
     pub(crate) fn started(&self) -> Tick {
         Tick(self.started.load(Ordering::Relaxed))
     }
@@ -349,11 +322,6 @@ impl Slot {
     #[inline]
     pub(crate) fn path(&self) -> FlowPath {
         FlowPath::from_word(self.path.load(Ordering::Relaxed))
-    }
-
-    /// No worker's own TCP has it any more.
-    pub(crate) fn disown(&self) {
-        self.path.store(FlowPath::Nat.to_word(), Ordering::Relaxed);
     }
 
     #[inline]

@@ -7,7 +7,12 @@ pub(crate) use tried::*;
 
 #[cfg(not(loom))]
 mod real {
-    pub(crate) use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use std::sync::atomic::{
+        AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+    pub(crate) use std::sync::{Mutex, MutexGuard};
+
+    pub(crate) use bytemuck::zeroed_slice_box as zeroed;
 
     pub(crate) use crate::memory::Memory;
 }
@@ -16,15 +21,23 @@ mod real {
 mod tried {
     use std::ops::Deref;
 
-    pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{
+        AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
 
     /// Stands for the table's mapping.
-    pub(crate) struct Memory<T>(Vec<T>);
+    pub(crate) struct Memory<T>(Box<[T]>);
 
     impl<T: Default> Memory<T> {
         pub(crate) fn zeroed(count: usize) -> Self {
-            Self((0..count).map(|_| T::default()).collect())
+            Self(zeroed(count))
         }
+    }
+
+    /// A slice of them.
+    pub(crate) fn zeroed<T: Default>(count: usize) -> Box<[T]> {
+        (0..count).map(|_| T::default()).collect()
     }
 
     impl<T> Deref for Memory<T> {

@@ -5,13 +5,14 @@ use crate::sync::{AtomicI64, Memory, Ordering};
 use ahash::RandomState;
 use crossbeam::utils::CachePadded;
 use thiserror::Error;
-use topology::{ListenerId, TargetId};
+use topology::TargetId;
 use wire::Protocol;
 
 use crate::index::Index;
 use crate::key::{Direction, Key};
-use crate::lanes::{LaneId, Lanes};
-use crate::slab::{FlowId, FlowPath, Slot, State, Totals};
+use crate::lanes::{LaneId, LaneUser, Lanes};
+use crate::path::FlowPath;
+use crate::slab::{FlowId, Slot, State, Totals};
 use crate::slots::{Free, Limbo};
 use crate::tick::Tick;
 use crate::tombs::{Tomb, Tombs};
@@ -48,7 +49,7 @@ const RESERVE: usize = if cfg!(loom) { 0 } else { 1024 };
 /// What a flow is made of. Its reply key's port is the table's to choose.
 #[derive(Clone, Copy, Debug)]
 pub struct NewFlow {
-    /// The consumer's side.
+    /// The consumer's side; for a probe, [`Key::of_probe`].
     pub original: Key,
     /// The lane that it is on.
     pub lane: LaneId,
@@ -114,8 +115,8 @@ pub struct Ended {
     pub original: Key,
     /// The target's side.
     pub reply: Key,
-    /// The listener that had admitted it.
-    pub listener: ListenerId,
+    /// Whose it was.
+    pub user: LaneUser,
     /// The target that it went to.
     pub target: TargetId,
     /// What went from the consumer to the target.
@@ -126,6 +127,8 @@ pub struct Ended {
     pub heard: Tick,
     /// The sequence numbers that the consumer and the target expect next: where a RST to each would have to be.
     pub expected: [u32; 2],
+    /// The ends of what the consumer and the target have sent.
+    pub sent: [u32; 2],
 }
 
 impl Table {

@@ -48,6 +48,12 @@ pub enum Cause {
     Released,
     /// It was terminated, and the TCP that did so has failed over it.
     Panicked,
+    /// Its target was found unhealthy.
+    Unhealthy,
+    /// Its target was taken out of its group.
+    Deregistered,
+    /// Its listener, endpoint, interface or node was taken out of the configuration.
+    Removed,
 }
 
 impl Cause {
@@ -61,11 +67,14 @@ impl Cause {
             Self::CrowdedOut => "crowded_out",
             Self::Released => "released",
             Self::Panicked => "panicked",
+            Self::Unhealthy => "unhealthy",
+            Self::Deregistered => "deregistered",
+            Self::Removed => "removed",
         }
     }
 
-    /// All of them.
-    pub const ALL: [Self; 7] = [
+    /// All of them, in their order.
+    pub const ALL: [Self; 10] = [
         Self::Finished,
         Self::Reset,
         Self::Unanswered,
@@ -73,6 +82,9 @@ impl Cause {
         Self::CrowdedOut,
         Self::Released,
         Self::Panicked,
+        Self::Unhealthy,
+        Self::Deregistered,
+        Self::Removed,
     ];
 }
 
@@ -149,12 +161,14 @@ impl Track {
     /// A UDP flow, or one that is followed elsewhere.
     pub(crate) const TALKING: Self = Self(Self::ESTABLISHED);
 
-    /// A flow that has ended like this, if that is how its ends closed it.
+    /// A flow that has ended like this, if its port is to be quiet for a while: its ends have closed it, or we reset them in
+    /// mid-conversation. Then the target may not have heard of it, and go on answering; or be in the midst of it, and take a
+    /// new client's SYN for one of the old one's.
     pub(crate) const fn closed(cause: Cause) -> Option<Self> {
         match cause {
             Cause::Finished => Some(Self(Self::FINISHED)),
-            Cause::Reset => Some(Self(Self::RESET)),
-            _ => None,
+            Cause::Reset | Cause::Unhealthy | Cause::Deregistered | Cause::Removed => Some(Self(Self::RESET)),
+            Cause::Unanswered | Cause::Idle | Cause::CrowdedOut | Cause::Released | Cause::Panicked => None,
         }
     }
 

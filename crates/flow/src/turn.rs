@@ -5,8 +5,10 @@ use std::time::Duration;
 use wire::{Packet, Protocol};
 
 use crate::key::{Direction, Key, Place};
-use crate::lanes::LaneId;
-use crate::slab::{Filling, FlowId, FlowPath, Slot, State};
+use crate::lanes::{Fate, LaneId};
+use crate::path::FlowPath;
+use crate::shares::Share;
+use crate::slab::{Filling, FlowId, Slot, State};
 use crate::table::{Ended, Found, NewFlow, Refused, Table};
 use crate::tick::Tick;
 use crate::tombs::Tomb;
@@ -67,12 +69,11 @@ impl<'a> Turn<'a> {
         // More than one, so that limbo shrinks also while flows come as fast as they go.
         self.recycle(4);
         let table = self.table;
-        let share = table.lanes.share(new.lane);
-        if new.is_followed() && table.lanes.shares.is_full(share) {
+        if let Some(share) = self.share(new).filter(|share| share.is_full()) {
             self.crowd_out(share).map(&mut crowded_out);
         }
         if table.len() >= table.capacity() {
-            let fullest = table.lanes.shares.fullest().ok_or(Refused::Full)?;
+            let fullest = table.lanes.fullest().ok_or(Refused::Full)?;
             crowded_out(self.crowd_out(fullest).ok_or(Refused::Full)?);
         }
         let port = table.lanes.pool(new.lane).take(new.preference, self.worker).ok_or(Refused::Ports)?;
@@ -103,17 +104,15 @@ impl<'a> Turn<'a> {
             now,
         });
         table.count_live(self.worker, 1);
+        table.lanes.arrive(new.lane);
         let flow = FlowId { slot, generation: state.generation() };
-        if new.is_followed() {
-            table.lanes.shares.count(table.lanes.share(new.lane));
-        }
-        self.publish(flow, new.original, reply).inspect_err(|_| {
+        let share = self.share(new);
+        share.inspect(|share| share.count());
+        self.publish(flow, new, reply).inspect_err(|_| {
             self.release(flow, Cause::Released);
         })?;
         // Only now: whoever crowds it out has to find what there is to take out.
-        if new.is_followed() {
-            self.enlist(flow, new.lane);
-        }
+        share.inspect(|share| self.enlist(share, flow));
         Ok(Found {
             flow,
             direction: Direction::Forward,
@@ -124,9 +123,12 @@ impl<'a> Turn<'a> {
         })
     }
 
-    /// The reply key goes first: by the time that the consumer's packet is sent on, its answer finds the flow.
-    fn publish(&self, flow: FlowId, original: Key, reply: Key) -> Result<(), Refused> {
-        for (key, direction) in [(reply, Direction::Reply), (original, Direction::Forward)] {
+    /// The reply key goes first: by the time that the consumer's packet is sent on, its answer finds the flow. Nobody's packet leads
+    /// to a probe but its target's.
+    fn publish(&self, flow: FlowId, new: &NewFlow, reply: Key) -> Result<(), Refused> {
+        let original =
+            (!matches!(new.path, FlowPath::Probe { .. })).then_some((new.original, Direction::Forward));
+        for (key, direction) in [(reply, Direction::Reply)].into_iter().chain(original) {
             let words = key.to_words();
             let hash = self.table.hash(words);
             self.table.index.insert(hash, direction, flow.slot).ok_or(Refused::Full)?;
@@ -152,11 +154,9 @@ impl<'a> Turn<'a> {
         let slot = &self.table.slots[found.flow.slot as usize];
         let (sign, change) = slot.observe(found.state, found.direction, packet, Tick::of(now));
         if let Some((from, to)) = change
-            && from.track().phase() == Phase::Opening
             && to.track().phase() != Phase::Opening
         {
-            let lanes = &self.table.lanes;
-            lanes.shares.settle(lanes.share(found.lane));
+            self.settle(from, found.lane);
         }
         sign
     }
@@ -182,16 +182,24 @@ impl<'a> Turn<'a> {
         // First its clock: a sweep must not take the new flow for one that has waited since the old one began.
         slot.begin(Tick::of(now));
         let state = slot.change(state, state.reopened()).ok()?;
-        self.table.lanes.shares.count(self.table.lanes.share(found.lane));
-        self.enlist(found.flow, found.lane);
+        if let Some(share) = self.table.lanes.share(found.lane) {
+            share.count();
+            self.enlist(share, found.flow);
+        }
         Some((Found { state, ..*found }, ended))
     }
 
     /// A closed flow's tuple goes to a new flow, to another target: this one ends, but its port stays quiet until its time is
     /// up. `None` if it was gone already, or is open again.
     pub fn part(&self, found: &Found) -> Option<Ended> {
-        let state = self.table.slots[found.flow.slot as usize].state();
-        is_closed(state, found).then(|| self.rest(found.flow, state, state.track()))?
+        let slot = &self.table.slots[found.flow.slot as usize];
+        let state = slot.state();
+        if !is_closed(state, found) {
+            return None;
+        }
+        let ended = self.describe(found.flow, slot, state.track().cause());
+        self.rest(found.flow.slot, state, state.track())?;
+        Some(ended)
     }
 
     /// Ends a flow for `cause`: neither key finds it any more; its slot and its port go to limbo. `None` if it was gone
@@ -209,36 +217,41 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Ends a terminated flow that is over. If it was closed by its ends, its port stays quiet for as long as a nat flow's would.
-    pub fn retire(&self, flow: FlowId, cause: Cause) -> Option<Ended> {
+    /// Ends a flow that is over, or whose lane has ended, for `cause`: neither key finds it any more. Its port stays quiet from now
+    /// on for as long as that of a flow which its own ends have closed or reset, if they have done so or we do. `None` if it
+    /// had ended already.
+    pub fn retire(&self, flow: FlowId, cause: Cause, now: Duration) -> Option<Ended> {
         let Some(closed) = Track::closed(cause) else {
             return self.release(flow, cause).inspect(|ended| self.bury(ended));
         };
         let slot = &self.table.slots[flow.slot as usize];
-        let state = slot.state();
-        if !state.is_live() || state.generation() != flow.generation {
-            return None;
+        loop {
+            let state = slot.state();
+            if !state.is_live() || state.is_parted() || state.generation() != flow.generation {
+                return None;
+            }
+            let ended = self.describe(flow, slot, cause);
+            // Before it rests: a sweep must not take its silence so far for its rest.
+            slot.touch(Tick::of(now));
+            if self.rest(flow.slot, state, closed).is_some() {
+                return Some(ended);
+            }
         }
-        slot.disown();
-        self.rest(flow, state, closed)
     }
 
-    /// Ends a flow, but for its port: neither key finds it any more, and its slot is swept when its time is up.
-    fn rest(&self, flow: FlowId, judged: State, closed: Track) -> Option<Ended> {
-        let slot = &self.table.slots[flow.slot as usize];
-        slot.change(judged, judged.with_track(closed).parted()).ok()?;
-        self.table.count_resting(self.worker, 1);
-        self.unlink(flow.slot, Direction::Forward);
-        Some(self.describe(flow, slot, closed.cause()))
-    }
-
-    /// Ends the flow in `slot` if its time is up. Terminated flows are left to their owners; of one that only kept its port,
-    /// the end has been told.
+    /// Ends the flow in `slot` if its time is up, or that of its lane. Terminated flows and probes are left to their owners; of a
+    /// flow that only kept its port, the end has been told; and one that has closed already has nothing left to end.
     pub fn expire(&self, slot: usize, now: Duration) -> Option<Ended> {
         let found = &self.table.slots[slot];
         let state = found.state();
-        if !state.is_live() || found.path() != FlowPath::Nat {
+        if !state.is_live() || found.path() != FlowPath::Nat && !state.is_parted() {
             return None;
+        }
+        if let Fate::Ended(cause) = self.table.lanes.fate(found.lane())
+            && state.track().phase() != Phase::Closing
+        {
+            let flow = FlowId { slot: slot as u32, generation: state.generation() };
+            return self.retire(flow, cause, now);
         }
         let (since, limit) = self.patience(found, state);
         if Tick::of(now).since(since) < limit.0 {
@@ -256,6 +269,7 @@ impl<'a> Turn<'a> {
             let Some(slot) = table.limbo(self.worker).pop(&table.slots, &table.turns) else { return };
             let freed = &table.slots[slot as usize];
             table.lanes.pool(freed.lane()).give_back(freed.side(Direction::Reply).key().local_port);
+            table.lanes.leave(freed.lane());
             table.free.give_back(&table.slots, slot);
         }
     }
@@ -280,15 +294,39 @@ impl<'a> Turn<'a> {
         }
     }
 
-    fn crowd_out(&self, share: usize) -> Option<Ended> {
-        let oldest = self.table.lanes.shares.oldest(share, |slot| self.table.half_open(slot))?;
+    /// What a new flow counts against while it is half-open.
+    fn share(&self, new: &NewFlow) -> Option<&'a Share> {
+        self.table.lanes.share(new.lane).filter(|_| new.is_followed())
+    }
+
+    fn crowd_out(&self, share: &Share) -> Option<Ended> {
+        let oldest = share.oldest(|slot| self.table.half_open(slot))?;
         self.release(oldest, Cause::CrowdedOut)
     }
 
     /// From now on a half-open flow may be crowded out.
-    fn enlist(&self, flow: FlowId, lane: LaneId) {
-        let lanes = &self.table.lanes;
-        lanes.shares.enlist(lanes.share(lane), flow, |slot| self.table.half_open(slot));
+    fn enlist(&self, share: &Share, flow: FlowId) {
+        share.enlist(flow, |slot| self.table.half_open(slot));
+    }
+
+    /// A flow whose state was this has moved on: it is half-open no longer, if it was.
+    fn settle(&self, was: State, lane: LaneId) {
+        if was.track().phase() == Phase::Opening
+            && let Some(share) = self.table.lanes.share(lane)
+        {
+            share.settle();
+        }
+    }
+
+    /// Ends a flow, but for its port, if its state is still the one that was judged: neither key finds it any more, and its slot is
+    /// swept when its time is up.
+    fn rest(&self, slot: u32, judged: State, closed: Track) -> Option<()> {
+        let own = &self.table.slots[slot as usize];
+        own.change(judged, judged.with_track(closed).parted()).ok()?;
+        self.settle(judged, own.lane());
+        self.table.count_resting(self.worker, 1);
+        self.unlink(slot, Direction::Forward);
+        Some(())
     }
 
     /// Unlinks the flow in `slot` and puts the slot into limbo, if its state is still the one that was judged.
@@ -296,9 +334,7 @@ impl<'a> Turn<'a> {
         let table = self.table;
         let own = &table.slots[slot as usize];
         own.change(judged, judged.dead()).ok()?;
-        if judged.track().phase() == Phase::Opening {
-            table.lanes.shares.settle(table.lanes.share(own.lane()));
-        }
+        self.settle(judged, own.lane());
         let ended = self.describe(FlowId { slot, generation: judged.generation() }, own, cause);
         if !judged.is_parted() {
             self.unlink(slot, Direction::Forward);
@@ -324,16 +360,18 @@ impl<'a> Turn<'a> {
             cause,
             original: slot.side(Direction::Forward).key(),
             reply: slot.side(Direction::Reply).key(),
-            listener: lane.listener,
+            user: lane.user,
             target: lane.target,
             forward: slot.side(Direction::Forward).totals(),
             returned: slot.side(Direction::Reply).totals(),
             heard: slot.last_seen(),
-            expected: [Direction::Forward, Direction::Reply]
-                .map(|direction| slot.side(direction).acknowledged()),
+            expected: SIDES.map(|direction| slot.side(direction).acknowledged()),
+            sent: SIDES.map(|direction| slot.side(direction).sent()),
         }
     }
 }
+
+const SIDES: [Direction; 2] = [Direction::Forward, Direction::Reply];
 
 /// Whether this is the flow that was found, and it is closed.
 fn is_closed(state: State, found: &Found) -> bool {

@@ -1,14 +1,20 @@
-//! The board: what everybody may look at. Counters that the workers write, and the devices' states that the watch notes.
+//! The board: what everybody may look at. Counters that the workers write, the devices' states that the watch notes, and what
+//! the engine knows.
+
+mod explaining;
+mod flows;
+mod services;
+mod targets;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use engine::{Outcome, Reason, Shared};
 use flow::Cause;
-use topology::{DeviceId, Topology};
+use topology::{DeviceId, Endpoint, EndpointId, Namespace, Topology, Zone};
 
-use crate::counters::{Counter, DeviceCounters, WorkerCounters};
+use crate::counters::{Counter, DeviceCounters, DeviceCounts, WorkerCounters};
 use crate::snapshot::{
     DeviceState, DeviceStatus, EndpointStatus, FlowsStatus, PoolStatus, Snapshot, TerminateStatus, Traffic,
     VerdictCount, WorkerStatus,
@@ -16,11 +22,10 @@ use crate::snapshot::{
 
 /// What everybody may look at.
 pub(crate) struct Board {
-    pub(crate) topology: Arc<Topology>,
     pub(crate) device_name: String,
     pub(crate) started: Instant,
     pub(crate) workers: Vec<Arc<WorkerCounters>>,
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     devices: Mutex<Devices>,
 }
 
@@ -38,27 +43,73 @@ struct DeviceRecord {
     state: DeviceState,
     queues: usize,
     steering: String,
+    /// By worker.
+    counters: Vec<Arc<DeviceCounters>>,
 }
 
 impl DeviceRecord {
-    fn down(state: DeviceState) -> Self {
-        Self { state, queues: 0, steering: String::new() }
+    /// Of a device that has never been open.
+    fn new(workers: usize) -> Self {
+        Self {
+            state: DeviceState::Down("not opened yet".into()),
+            queues: 0,
+            steering: String::new(),
+            counters: (0..workers).map(|_| Arc::default()).collect(),
+        }
+    }
+
+    fn is_up(&self) -> bool {
+        self.state == DeviceState::Up
+    }
+
+    fn sum(&self, pick: fn(&DeviceCounts) -> &Counter) -> u64 {
+        self.counters.iter().map(|counters| pick(counters).get()).sum()
+    }
+}
+
+impl Devices {
+    fn is_up(&self, device: DeviceId) -> bool {
+        self.records.get(device.index()).is_some_and(DeviceRecord::is_up)
+    }
+
+    /// Whether the devices at both ends of an endpoint are up.
+    fn lead(&self, topology: &Topology, endpoint: &Endpoint) -> bool {
+        self.is_up(endpoint.device) && self.is_up(topology.services[endpoint.service].device)
     }
 }
 
 impl Board {
-    pub(crate) fn new(topology: Arc<Topology>, shared: Arc<Shared>, workers: usize) -> Self {
-        let devices = topology.namespaces.len();
-        let down = DeviceRecord::down(DeviceState::Down("not opened yet".into()));
-        let records = vec![down; devices];
-        Self {
+    pub(crate) fn new(shared: Arc<Shared>, workers: usize) -> Self {
+        let topology = shared.topology();
+        let board = Self {
             device_name: device::device_name(&topology.run.name),
             started: Instant::now(),
-            workers: (0..workers).map(|_| Arc::new(WorkerCounters::new(devices))).collect(),
-            devices: Mutex::new(Devices { records, offloads: String::new() }),
+            workers: (0..workers).map(|_| Arc::default()).collect(),
+            devices: Mutex::new(Devices { records: Vec::new(), offloads: String::new() }),
             shared,
-            topology,
-        }
+        };
+        board.make_room(topology.namespaces.len());
+        board
+    }
+
+    /// The topology in force.
+    pub(crate) fn topology(&self) -> Arc<Topology> {
+        self.shared.topology()
+    }
+
+    /// The time as the engine counts it.
+    pub(crate) fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// There are so many devices now.
+    pub(crate) fn make_room(&self, devices: usize) {
+        self.devices().records.resize_with(devices, || DeviceRecord::new(self.workers.len()));
+    }
+
+    /// Where each worker counts what passes through a device.
+    pub(crate) fn device_counters(&self, device: DeviceId) -> Vec<Arc<DeviceCounters>> {
+        self.devices().records[device.index()].counters.clone()
     }
 
     /// Notes a device's state; says whether that is news.
@@ -66,15 +117,21 @@ impl Board {
         let mut devices = self.devices();
         let record = &mut devices.records[device.index()];
         let news = record.state != state;
-        *record = DeviceRecord::down(state);
+        (record.state, record.queues, record.steering) = (state, 0, String::new());
         news
     }
 
     /// Notes that a device is up, and the offloads that all of them have.
     pub(crate) fn set_opened(&self, device: DeviceId, queues: usize, steering: String, offloads: String) {
         let mut devices = self.devices();
-        devices.records[device.index()] = DeviceRecord { state: DeviceState::Up, queues, steering };
+        let record = &mut devices.records[device.index()];
+        (record.state, record.queues, record.steering) = (DeviceState::Up, queues, steering);
         devices.offloads = offloads;
+    }
+
+    /// Notes that packets find their queues in another way.
+    pub(crate) fn set_steering(&self, device: DeviceId, steering: String) {
+        self.devices().records[device.index()].steering = steering;
     }
 
     /// Notes that the devices have other offloads.
@@ -88,59 +145,42 @@ impl Board {
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         let devices = self.devices().clone();
+        let topology = self.topology();
         Snapshot {
-            instance: self.topology.run.name.clone(),
+            instance: topology.run.name.clone(),
             pid: std::process::id(),
             uptime: self.started.elapsed().as_secs_f64(),
-            devices: self.device_statuses(&devices),
-            endpoints: self.endpoints(&devices.records),
+            devices: self.device_statuses(&topology, &devices),
+            endpoints: endpoints(&topology, &devices),
             workers: self.workers.iter().map(|counters| worker_status(counters)).collect(),
-            flows: self.flows(),
+            flows: self.flows(&topology),
             terminate: self.terminate(),
             verdicts: Reason::ALL.iter().map(|reason| self.verdict(*reason)).collect(),
         }
     }
 
-    fn device_statuses(&self, devices: &Devices) -> Vec<DeviceStatus> {
-        let namespaces = self.topology.namespaces.iter().zip(&devices.records).enumerate();
-        namespaces
-            .map(|(index, (namespace, record))| {
-                let is_up = record.state == DeviceState::Up;
-                let sum = |pick: fn(&DeviceCounters) -> &Counter| {
-                    self.sum(|worker| pick(worker.device(DeviceId(index as u16))))
-                };
-                DeviceStatus {
-                    namespace: namespace.name.clone(),
-                    name: self.device_name.clone(),
-                    state: record.state.clone(),
-                    offloads: if is_up { devices.offloads.clone() } else { String::new() },
-                    steering: record.steering.clone(),
-                    queues: record.queues,
-                    received: Traffic { frames: sum(|c| &c.received), bytes: sum(|c| &c.received_bytes) },
-                    sent: Traffic { frames: sum(|c| &c.sent), bytes: sum(|c| &c.sent_bytes) },
-                    send_errors: sum(|c| &c.send_errors),
-                    receive_errors: sum(|c| &c.receive_errors),
-                }
-            })
-            .collect()
+    fn device_statuses(&self, topology: &Topology, devices: &Devices) -> Vec<DeviceStatus> {
+        let all = topology.namespaces.iter().zip(&devices.records);
+        let used = all.filter(|(namespace, record)| namespace.is_used() || record.is_up());
+        let status = |(namespace, record): (&Namespace, &DeviceRecord)| DeviceStatus {
+            namespace: namespace.name.clone(),
+            name: self.device_name.clone(),
+            state: record.state.clone(),
+            offloads: if record.is_up() { devices.offloads.clone() } else { String::new() },
+            steering: record.steering.clone(),
+            queues: record.queues,
+            received: Traffic {
+                frames: record.sum(|c| &c.received),
+                bytes: record.sum(|c| &c.received_bytes),
+            },
+            sent: Traffic { frames: record.sum(|c| &c.sent), bytes: record.sum(|c| &c.sent_bytes) },
+            send_errors: record.sum(|c| &c.send_errors),
+            receive_errors: record.sum(|c| &c.receive_errors),
+        };
+        used.map(status).collect()
     }
 
-    fn endpoints(&self, records: &[DeviceRecord]) -> Vec<EndpointStatus> {
-        let is_up = |device: DeviceId| records[device.index()].state == DeviceState::Up;
-        let endpoints = self.topology.endpoints.iter();
-        endpoints
-            .map(|(_, endpoint)| {
-                let service = &self.topology.services[endpoint.service];
-                EndpointStatus {
-                    name: endpoint.name.clone(),
-                    service: service.name.clone(),
-                    up: is_up(endpoint.device) && is_up(service.device),
-                }
-            })
-            .collect()
-    }
-
-    fn flows(&self) -> FlowsStatus {
+    fn flows(&self, topology: &Topology) -> FlowsStatus {
         let flows = self.shared.flows();
         let closed: BTreeMap<String, u64> = Cause::ALL
             .iter()
@@ -152,7 +192,7 @@ impl Board {
             opened: self.sum(|worker| &worker.opened),
             closed,
             ports_in_use: flows.lanes().ports_in_use(),
-            pools: flows.lanes().pools().map(|pool| self.pool(&pool)).collect(),
+            pools: flows.lanes().pools().filter_map(|pool| pool_status(topology, &pool)).collect(),
         }
     }
 
@@ -162,16 +202,6 @@ impl Board {
             live: self.sum(|worker| &worker.terminated),
             memory: memory.used(),
             memory_limit: memory.limit(),
-        }
-    }
-
-    fn pool(&self, pool: &flow::PoolStatus) -> PoolStatus {
-        PoolStatus {
-            protocol: pool.key.protocol.as_str().into(),
-            node: self.topology.nodes[pool.key.node].address,
-            target: (pool.key.target.ip(), pool.key.target_port).into(),
-            in_use: pool.in_use,
-            exhausted: pool.exhausted,
         }
     }
 
@@ -194,6 +224,37 @@ impl Board {
     fn sum<'a>(&'a self, pick: impl Fn(&'a WorkerCounters) -> &'a Counter) -> u64 {
         self.workers.iter().map(|worker| pick(worker).get()).sum()
     }
+}
+
+fn endpoints(topology: &Topology, devices: &Devices) -> Vec<EndpointStatus> {
+    let status = |(_, endpoint): (_, &Endpoint)| EndpointStatus {
+        name: endpoint.name.clone(),
+        service: topology.services[endpoint.service].name.clone(),
+        up: devices.lead(topology, endpoint),
+    };
+    topology.endpoints.iter().map(status).collect()
+}
+
+/// The pool of a node that is still there.
+fn pool_status(topology: &Topology, pool: &flow::PoolStatus) -> Option<PoolStatus> {
+    Some(PoolStatus {
+        protocol: pool.key.protocol.as_str().into(),
+        node: topology.nodes.get(pool.key.node)?.address,
+        target: (pool.key.target.ip(), pool.key.target_port).into(),
+        in_use: pool.in_use,
+        exhausted: pool.exhausted,
+    })
+}
+
+/// The endpoint of this name; if there is none, what to tell who asks for it.
+fn endpoint_named<'a>(topology: &'a Topology, name: &str) -> Result<(EndpointId, &'a Endpoint), String> {
+    let found = topology.endpoints.iter().find(|(_, endpoint)| endpoint.name == name);
+    found.ok_or_else(|| format!("there is no endpoint {name:?}; `sidegate endpoints` lists them all"))
+}
+
+/// A zone as it is shown.
+fn shown(zone: Option<&Zone>) -> Option<String> {
+    zone.map(|zone| zone.to_string())
 }
 
 fn worker_status(counters: &WorkerCounters) -> WorkerStatus {

@@ -8,14 +8,18 @@ use device::{Offloads, Queue};
 use mio::Waker;
 use topology::DeviceId;
 
+use crate::counters::DeviceCounters;
+
 /// An order to a worker's thread. A `WaitGroup` is let go of when it has been carried out.
 pub(crate) enum Command {
-    /// Here is your queue of this device.
-    Attach(DeviceId, Box<dyn Queue>, WaitGroup),
+    /// Here is your queue of this device, and where you count what passes there.
+    Attach(DeviceId, Box<dyn Queue>, Arc<DeviceCounters>, WaitGroup),
     /// Close your queue of this device.
     Detach(DeviceId, WaitGroup),
     /// This is all that may be left undone from now on, on every device.
     Lower(Offloads, WaitGroup),
+    /// There is a new plan, or flows are to end that nobody may be heard of.
+    Planned(WaitGroup),
     /// Close everything and end.
     Stop,
 }

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam::utils::CachePadded;
 use engine::Reason;
 use flow::Cause;
-use topology::DeviceId;
 
 /// A number that one thread writes. Plain loads and stores: no locked instruction.
 #[derive(Default)]
@@ -28,6 +27,7 @@ impl Counter {
 }
 
 /// One worker's counters.
+#[derive(Default)]
 pub(crate) struct WorkerCounters {
     pub(crate) frames: Counter,
     pub(crate) batches: Counter,
@@ -37,13 +37,15 @@ pub(crate) struct WorkerCounters {
     /// How many connections it terminates now.
     pub(crate) terminated: Counter,
     closed: [Counter; Cause::ALL.len()],
-    verdicts: [Counter; Reason::COUNT],
-    devices: Box<[CachePadded<DeviceCounters>]>,
+    verdicts: Verdicts,
 }
 
-/// One worker's counters of one device.
+/// One worker's counters of one device. They come to the worker with its queue, and outlive it.
+pub(crate) type DeviceCounters = CachePadded<DeviceCounts>;
+
+/// What is counted of a device.
 #[derive(Default)]
-pub(crate) struct DeviceCounters {
+pub(crate) struct DeviceCounts {
     pub(crate) received: Counter,
     pub(crate) received_bytes: Counter,
     pub(crate) sent: Counter,
@@ -52,32 +54,22 @@ pub(crate) struct DeviceCounters {
     pub(crate) receive_errors: Counter,
 }
 
-impl WorkerCounters {
-    pub(crate) fn new(devices: usize) -> Self {
-        Self {
-            frames: Counter::default(),
-            batches: Counter::default(),
-            wakeups: Counter::default(),
-            handed_over: Counter::default(),
-            opened: Counter::default(),
-            terminated: Counter::default(),
-            closed: Default::default(),
-            verdicts: std::array::from_fn(|_| Counter::default()),
-            devices: (0..devices).map(|_| CachePadded::default()).collect(),
-        }
-    }
+/// A counter for each reason.
+struct Verdicts([Counter; Reason::COUNT]);
 
+impl Default for Verdicts {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl WorkerCounters {
     #[inline]
     pub(crate) fn verdict(&self, reason: Reason) -> &Counter {
-        &self.verdicts[reason.index()]
+        &self.verdicts.0[reason.index()]
     }
 
     pub(crate) fn closed(&self, cause: Cause) -> &Counter {
         &self.closed[cause as usize]
-    }
-
-    #[inline]
-    pub(crate) fn device(&self, device: DeviceId) -> &DeviceCounters {
-        &self.devices[device.index()]
     }
 }

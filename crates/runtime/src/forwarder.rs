@@ -13,19 +13,22 @@ use topology::{Listener, Path, Topology};
 
 use crate::board::Board;
 use crate::command::{Command, Line};
+use crate::fleet::Fleet;
 use crate::loops::{Desk, Loop, WAKE};
+use crate::observer::Observer;
 use crate::outlet::Ties;
 use crate::pin::stay_on_core;
+use crate::report::{Report, Reporter, mailbox};
 use crate::rings::Rings;
 use crate::snapshot::Snapshot;
-use crate::watch::{Report, Watch};
+use crate::watch::Watch;
 
 /// A running forwarder. Dropping it stops it.
 pub struct Forwarder {
     board: Arc<Board>,
     lines: Vec<Line>,
     threads: Vec<JoinHandle<()>>,
-    reports: Sender<Report>,
+    reporter: Reporter,
     ends: Receiver<End>,
     end: Sender<End>,
 }
@@ -61,17 +64,6 @@ impl Stopper {
     }
 }
 
-/// Takes snapshots of a forwarder, from any thread.
-#[derive(Clone)]
-pub struct Observer(Arc<Board>);
-
-impl Observer {
-    /// How the forwarder looks now.
-    pub fn snapshot(&self) -> Snapshot {
-        self.0.snapshot()
-    }
-}
-
 /// As many as the operator's file may ask for.
 const MOST_WORKERS: usize = 64;
 
@@ -88,17 +80,17 @@ impl Forwarder {
         let workers = topology.run.workers.unwrap_or(cores);
         let seed = random_seed()?;
         let shared = Arc::new(Shared::new(Arc::clone(&topology), workers, seed));
-        // Every worker may lose a queue of every device, and once more say what is said again anyway; and then we stop.
-        let (reports, reported) = bounded(workers * (topology.namespaces.len() + 1) + 1);
-        let board = Arc::new(Board::new(topology, Arc::clone(&shared), workers));
+        let (reporter, mailbox) = mailbox();
+        let board = Arc::new(Board::new(Arc::clone(&shared), workers));
         let (end, ends) = bounded(workers + 2);
         let mut forwarder =
-            Self { board: Arc::clone(&board), lines: vec![], threads: vec![], reports, ends, end };
+            Self { board: Arc::clone(&board), lines: vec![], threads: vec![], reporter, ends, end };
         forwarder.start_workers(&shared, workers, [seed[0], seed[3]])?;
-        let mut watch = Watch::new(board, opener, forwarder.lines.clone());
-        watch.open_all()?;
+        let mut fleet = Fleet::new(Arc::clone(&board), opener, forwarder.lines.clone());
+        fleet.open_all()?;
+        let watch = Watch::new(board, fleet, mailbox);
         forwarder.spawn("watch".into(), move || {
-            watch.run(&reported);
+            watch.run();
             Ok(())
         })?;
         Ok(forwarder)
@@ -109,9 +101,9 @@ impl Forwarder {
         self.board.snapshot()
     }
 
-    /// For threads that want to look.
+    /// For threads that want to look, to ask, or to give it another topology.
     pub fn observer(&self) -> Observer {
-        Observer(Arc::clone(&self.board))
+        Observer { board: Arc::clone(&self.board), reporter: self.reporter.clone() }
     }
 
     /// For threads that want to stop it.
@@ -146,7 +138,7 @@ impl Forwarder {
             .collect::<Result<_, _>>()
             .map_err(system("eventfd"))?;
         let rings = Arc::new(Rings::new(wakers.iter().cloned()));
-        let devices = self.board.topology.namespaces.len();
+        let topology = self.board.topology();
         let origin = self.board.started;
         let mut places = Worker::MOST_TERMINATED;
         for (index, (poll, waker)) in polls.into_iter().zip(wakers).enumerate() {
@@ -165,12 +157,12 @@ impl Forwarder {
                 ties: Ties {
                     counters: Arc::clone(&self.board.workers[index]),
                     rings: Arc::clone(&rings),
-                    reports: self.reports.clone(),
+                    reporter: self.reporter.clone(),
                 },
                 origin,
-                desk: Desk::new(devices),
+                desk: Desk::new(),
             };
-            let is_pinned = self.board.topology.run.pin;
+            let is_pinned = topology.run.pin;
             self.spawn(format!("worker-{index}"), move || {
                 if is_pinned {
                     stay_on_core(index)?;
@@ -179,7 +171,7 @@ impl Forwarder {
             })?;
         }
         let terminates = |(_, listener): (_, &Listener)| listener.path == Path::Terminate;
-        if places < Worker::MOST_TERMINATED && shared.topology().listeners.iter().any(terminates) {
+        if places < Worker::MOST_TERMINATED && topology.listeners.iter().any(terminates) {
             let wanted = Worker::MOST_TERMINATED;
             tracing::warn!(
                 "a worker can terminate {places} connections, not {wanted}: the kernel refuses addresses for their buffers"
@@ -211,7 +203,7 @@ impl Forwarder {
 impl Drop for Forwarder {
     fn drop(&mut self) {
         // The watch first, so that it opens nothing any more.
-        drop(self.reports.send(Report::Stop));
+        self.reporter.tell(Report::Stop);
         for line in &self.lines {
             line.tell(Command::Stop);
         }

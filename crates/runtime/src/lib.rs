@@ -1,24 +1,34 @@
 //! Threads: one worker per queue on mio, attach and detach, hand-over rings, counters.
 //!
 //! [`Forwarder::start`] opens one device per namespace and starts one thread per worker; each thread owns one queue of
-//! every device and runs the engine's worker to completion: read, carry, write, again. A further thread watches the
-//! namespaces. They meet in channels (`command.rs`), in rings of frames (`rings.rs`) and in counters that one
+//! every device and runs the engine's worker to completion: read, carry, write, again. A further thread, the watch, looks
+//! after the devices and the targets' health, and takes up other topologies. They meet in channels (`command.rs`), in rings of frames (`rings.rs`) and in counters that one
 //! thread writes and anybody may read (`counters.rs`).
 
 mod board;
+mod chronicle;
 mod command;
 mod counters;
+mod fleet;
 mod forwarder;
 mod loops;
+mod observer;
 mod outlet;
 mod pin;
+mod reload;
+mod report;
 mod rings;
 mod snapshot;
 mod watch;
 
-pub use forwarder::{Forwarder, Observer, RunError, Stopper};
+pub use fleet::answers;
+pub use forwarder::{Forwarder, RunError, Stopper};
+pub use observer::Observer;
+pub use reload::ReloadError;
 pub use snapshot::{
-    DeviceState, DeviceStatus, EndpointStatus, FlowsStatus, PoolStatus, Snapshot, TerminateStatus, Traffic,
-    VerdictCount, WorkerStatus,
+    Carriage, Change, ChangeKind, DeviceState, DeviceStatus, EndpointDetail, EndpointStatus, Entrance,
+    Explanation, FlowFilter, FlowList, FlowSort, FlowStatus, FlowsStatus, ForwardStatus, GroupShare,
+    InterfaceStatus, ListenerStatus, NodeStatus, PoolStatus, Question, Refusal, Reloaded, ServiceStatus,
+    Snapshot, TargetShare, TargetStatus, TerminateStatus, Traffic, Transport, VerdictCount, Way,
+    WorkerStatus,
 };
-pub use watch::answers;

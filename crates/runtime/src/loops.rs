@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
@@ -18,8 +19,8 @@ use wire::{FRAME_CAPACITY, Frame};
 
 use crate::command::Command;
 use crate::counters::DeviceCounters;
-use crate::outlet::Ties;
-use crate::watch::Report;
+use crate::outlet::{Access, Ties};
+use crate::report::Report;
 
 /// The token that wakes a thread for orders and for frames handed to it. Devices have their own place as token.
 pub(crate) const WAKE: Token = Token(usize::MAX);
@@ -43,20 +44,25 @@ pub(crate) struct Loop {
     pub(crate) desk: Desk,
 }
 
-/// The queues, and what is known about them.
+/// The devices, and what is known about them: of all that the worker was ever given a queue of.
 pub(crate) struct Desk {
-    queues: Box<[Option<Box<dyn Queue>>]>,
-    ready: Box<[bool]>,
+    devices: Vec<Access>,
+    ready: Vec<bool>,
     buffers: Box<[Box<[u8]>]>,
 }
 
 impl Desk {
-    pub(crate) fn new(devices: usize) -> Self {
-        Self {
-            queues: (0..devices).map(|_| None).collect(),
-            ready: vec![false; devices].into(),
-            buffers: (0..BATCH).map(|_| vec![0; FRAME_CAPACITY].into()).collect(),
-        }
+    pub(crate) fn new() -> Self {
+        let buffers = (0..BATCH).map(|_| vec![0; FRAME_CAPACITY].into()).collect();
+        Self { devices: Vec::new(), ready: Vec::new(), buffers }
+    }
+
+    /// The place of a device, which is made if need be.
+    fn place(&mut self, device: DeviceId) -> &mut Access {
+        let places = self.devices.len().max(device.index() + 1);
+        self.devices.resize_with(places, Access::default);
+        self.ready.resize(places, false);
+        &mut self.devices[device.index()]
     }
 }
 
@@ -126,16 +132,16 @@ impl Loop {
     /// Reads a batch and carries it. Returns how many frames were read; 0 says that the queue is empty.
     #[inline]
     fn carry_batch(&mut self, device: DeviceId) -> usize {
-        let Desk { queues, buffers, .. } = &mut self.desk;
-        let Some(queue) = &mut queues[device.index()] else { return 0 };
-        let Batch { mut frames, broken, failure } =
-            read_batch(queue.as_mut(), buffers, self.ties.counters.device(device));
+        let Desk { devices, buffers, .. } = &mut self.desk;
+        let Access { queue, counters } = &mut devices[device.index()];
+        let Some(queue) = queue else { return 0 };
+        let Batch { mut frames, broken, failure } = read_batch(queue.as_mut(), buffers, counters);
         let carried = frames.len();
         if carried > 0 {
             self.ties.counters.frames.add(carried as u64);
             self.ties.counters.batches.add(1);
             let now = self.origin.elapsed();
-            let mut outlet = self.ties.outlet(queues);
+            let mut outlet = self.ties.outlet(devices);
             self.worker.input(device, &mut frames, now, &mut outlet);
         }
         drop(frames);
@@ -150,7 +156,7 @@ impl Loop {
         for _ in 0..self.ties.rings.look(self.id) {
             let Some(mut handed) = self.ties.rings.take(self.id) else { return };
             let now = self.now();
-            let mut outlet = self.ties.outlet(&mut self.desk.queues);
+            let mut outlet = self.ties.outlet(&mut self.desk.devices);
             let mut frames = [Frame { offload: handed.offload, bytes: &mut handed.bytes }];
             self.worker.input(handed.device, &mut frames, now, &mut outlet);
             self.ties.rings.give_back(handed);
@@ -160,7 +166,7 @@ impl Loop {
     fn expire(&mut self) {
         let now = self.now();
         if self.worker.next_deadline() <= now {
-            let mut outlet = self.ties.outlet(&mut self.desk.queues);
+            let mut outlet = self.ties.outlet(&mut self.desk.devices);
             self.worker.expire(now, EXPIRE_BUDGET, &mut outlet);
         }
     }
@@ -169,8 +175,8 @@ impl Loop {
     fn obey(&mut self) -> io::Result<Next> {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Attach(device, queue, done) => {
-                    self.attach(device, queue)?;
+                Command::Attach(device, queue, counters, done) => {
+                    self.attach(device, queue, counters)?;
                     drop(done);
                 }
                 Command::Detach(device, done) => {
@@ -181,6 +187,10 @@ impl Loop {
                     self.lower(offloads);
                     drop(done);
                 }
+                Command::Planned(done) => {
+                    self.tell_worker(Message::Planned);
+                    drop(done);
+                }
                 Command::Stop => return Ok(Next::Stop),
             }
         }
@@ -188,11 +198,16 @@ impl Loop {
         Ok(Next::Go)
     }
 
-    fn attach(&mut self, device: DeviceId, queue: Box<dyn Queue>) -> io::Result<()> {
+    fn attach(
+        &mut self,
+        device: DeviceId,
+        queue: Box<dyn Queue>,
+        counters: Arc<DeviceCounters>,
+    ) -> io::Result<()> {
         let fd = queue.as_fd().as_raw_fd();
         let token = Token(device.index());
         self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)?;
-        self.desk.queues[device.index()] = Some(queue);
+        *self.desk.place(device) = Access { queue: Some(queue), counters };
         self.desk.ready[device.index()] = true;
         self.tell_worker(Message::Attach(device));
         Ok(())
@@ -203,17 +218,18 @@ impl Loop {
         self.close(device)
     }
 
-    /// Closes a queue that is of no use any more, and tells the watch, which opens the device anew. There is room in its
-    /// mailbox: a worker says this once of each queue that it was given.
+    /// Closes a queue that is of no use any more, and tells the watch, which opens the device anew.
     fn lose(&mut self, device: DeviceId, error: &io::Error) {
         // It is closed, whether epoll knew it or not.
         drop(self.close(device));
-        drop(self.ties.reports.try_send(Report::Lost(device, error.to_string())));
+        self.ties.reporter.tell(Report::Lost(device, error.to_string()));
     }
 
     fn close(&mut self, device: DeviceId) -> io::Result<()> {
+        let place = self.desk.place(device);
+        let queue = place.queue.take();
         self.desk.ready[device.index()] = false;
-        if let Some(queue) = self.desk.queues[device.index()].take() {
+        if let Some(queue) = queue {
             self.poll.registry().deregister(&mut SourceFd(&queue.as_fd().as_raw_fd()))?;
         }
         Ok(())
@@ -221,8 +237,8 @@ impl Loop {
 
     /// The devices, and the worker's own TCP, get by with these offloads from now on.
     fn lower(&mut self, offloads: Offloads) {
-        for index in 0..self.desk.queues.len() {
-            if let Some(queue) = &mut self.desk.queues[index]
+        for index in 0..self.desk.devices.len() {
+            if let Some(queue) = &mut self.desk.devices[index].queue
                 && let Err(error) = queue.set_offloads(offloads)
             {
                 self.lose(DeviceId(index as u16), &error);
@@ -233,7 +249,7 @@ impl Loop {
 
     fn tell_worker(&mut self, message: Message) {
         let now = self.now();
-        let mut outlet = self.ties.outlet(&mut self.desk.queues);
+        let mut outlet = self.ties.outlet(&mut self.desk.devices);
         self.worker.message(message, now, &mut outlet);
     }
 }

@@ -3,45 +3,50 @@
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
-use crossbeam::channel::Sender;
 use device::{Queue, Undone};
 use engine::{Egress, Event, HandOverFull, Output, Verdict, WorkerId};
 use topology::DeviceId;
 use wire::Frame;
 
-use crate::counters::WorkerCounters;
+use crate::counters::{DeviceCounters, WorkerCounters};
+use crate::report::{Report, Reporter};
 use crate::rings::Rings;
-use crate::watch::Report;
 
-/// One worker's queues, by device.
-pub(crate) type Queues = [Option<Box<dyn Queue>>];
+/// A worker's access to one device.
+#[derive(Default)]
+pub(crate) struct Access {
+    /// Its queue; none while the device is down.
+    pub(crate) queue: Option<Box<dyn Queue>>,
+    pub(crate) counters: Arc<DeviceCounters>,
+}
 
 /// What ties a worker's thread to the others.
 pub(crate) struct Ties {
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) rings: Arc<Rings>,
-    pub(crate) reports: Sender<Report>,
+    pub(crate) reporter: Reporter,
 }
 
 impl Ties {
-    /// The way out, through these queues.
+    /// The way out, through these devices.
     #[inline]
-    pub(crate) fn outlet<'a>(&'a self, queues: &'a mut Queues) -> Outlet<'a> {
-        Outlet { queues, ties: self }
+    pub(crate) fn outlet<'a>(&'a self, devices: &'a mut [Access]) -> Outlet<'a> {
+        Outlet { devices, ties: self }
     }
 }
 
 /// The engine's [`Output`] on real devices.
 pub(crate) struct Outlet<'a> {
-    queues: &'a mut Queues,
+    devices: &'a mut [Access],
     ties: &'a Ties,
 }
 
 impl Outlet<'_> {
     #[inline]
     fn write(&mut self, frame: &Frame<'_>, Egress::Device(device): Egress) {
-        let counters = self.ties.counters.device(device);
-        let Some(queue) = &mut self.queues[device.index()] else {
+        // The engine sends nothing to a device that the worker was never given.
+        let Some(Access { queue, counters }) = self.devices.get_mut(device.index()) else { return };
+        let Some(queue) = queue else {
             counters.send_errors.add(1);
             return;
         };
@@ -62,12 +67,10 @@ impl Outlet<'_> {
     #[cold]
     fn not_taken(&self, frame: &Frame<'_>, device: DeviceId, error: &io::Error) {
         tracing::trace!("a frame of {} bytes was not taken: {error}", frame.bytes.len());
-        // It is said again of the next such frame, so it need not take the room of what is said once.
         if error.kind() == ErrorKind::InvalidInput
-            && self.ties.reports.is_empty()
             && let Some(undone) = Undone::by(frame)
         {
-            drop(self.ties.reports.try_send(Report::Refused(device, undone)));
+            self.ties.reporter.mention(Report::Refused(device, undone));
         }
     }
 }
@@ -99,11 +102,11 @@ impl Output for Outlet<'_> {
             Event::FlowClosed { cause, .. } => self.ties.counters.closed(cause).add(1),
             Event::ExpiredFlowHit { original, reply, silent } => {
                 // Each is counted by its verdict; in a flood of them not each need be told.
-                if self.ties.reports.is_empty() {
-                    drop(self.ties.reports.try_send(Report::ExpiredFlowHit(original, reply, silent)));
-                }
+                self.ties.reporter.mention(Report::ExpiredFlowHit(original, reply, silent));
             }
             Event::FragmentsEnded { reason, count } => self.ties.counters.verdict(reason).add(count as u64),
+            Event::HealthChanged { .. } => self.ties.reporter.health_changed(),
+            Event::CheckPutOff { reason, .. } => self.ties.counters.verdict(reason).add(1),
         }
     }
 }

@@ -1,9 +1,25 @@
 //! What a running forwarder looks like from outside, as plain data.
 
+mod endpoints;
+mod explanation;
+mod flows;
+mod reloaded;
+mod services;
+mod targets;
+mod words;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+
+pub use endpoints::{EndpointDetail, InterfaceStatus};
+pub use explanation::{Entrance, Explanation, GroupShare, Question, Refusal, TargetShare, Way};
+pub use flows::{FlowFilter, FlowList, FlowSort, FlowStatus};
+pub use reloaded::{Change, ChangeKind, Reloaded};
+pub use services::{ForwardStatus, ListenerStatus, NodeStatus, ServiceStatus};
+pub use targets::TargetStatus;
+pub use words::{Carriage, Transport};
 
 /// Everything that `sidegate status` shows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -120,22 +120,22 @@ fn a_device_that_has_fallen_is_known(backend: &Backend) -> Result<(), Failed> {
     let (namespace, elsewhere) = (namespace()?, namespace()?);
     let spec = DeviceSpec { routed: vec![ROUTED.into(), ip("fd77::1")?], ..backend.spec(&namespace) };
     let mut opened = backend.opener.open(&spec)?;
-    let mut standing = opened.standing.take().ok_or("nobody to ask")?;
-    assert_eq!(standing.check(), Ok(()));
+    let mut hold = opened.hold.take().ok_or("nobody to ask")?;
+    assert_eq!(hold.keep(), Ok(()));
     run(&namespace, "ip link set sg-test down")?;
-    assert_eq!(standing.check(), Err(Fallen::Down));
+    assert_eq!(hold.keep(), Err(Fallen::Down));
     assert!(matches!(opened.queues[0].read(&mut [0; 100]), Ok(None)), "its queue says nothing of it");
 
     run(&namespace, "ip link set sg-test up")?;
     for address in spec.routed {
-        assert_eq!(standing.check(), Err(Fallen::Unrouted(address)));
+        assert_eq!(hold.keep(), Err(Fallen::Unrouted(address)));
         run(&namespace, &format!("ip route add {address} dev sg-test"))?;
     }
-    assert_eq!(standing.check(), Ok(()));
+    assert_eq!(hold.keep(), Ok(()));
     run(&namespace, &format!("ip route replace unreachable {ROUTED}"))?;
-    assert_eq!(standing.check(), Err(Fallen::Unrouted(ROUTED.into())));
+    assert_eq!(hold.keep(), Err(Fallen::Unrouted(ROUTED.into())));
     run(&namespace, &format!("ip link set sg-test netns {}", elsewhere.name()))?;
-    assert_eq!(standing.check(), Err(Fallen::Gone));
+    assert_eq!(hold.keep(), Err(Fallen::Gone));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 //! fails instead.
 
 mod devices;
+mod holds;
 mod labs;
 mod packets;
 mod probes;
@@ -28,17 +29,25 @@ fn main() -> ExitCode {
     // their devices outlive them.
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
     let skipped = Permit::obtain("device").skips();
-    let of_each = [devices::OF_EACH, packets::OF_EACH].concat().into_iter().flat_map(|(name, run)| {
-        BACKENDS.iter().map(move |backend: &'static Backend| {
-            Trial::test(format!("{}::{name}", backend.name), move || run(backend))
-        })
-    });
-    let trials =
-        [devices::TRIALS, labs::TRIALS, packets::TRIALS, probes::TRIALS, proxy::TRIALS, steering::TRIALS];
+    let of_each =
+        [devices::OF_EACH, holds::OF_EACH, packets::OF_EACH].concat().into_iter().flat_map(|(name, run)| {
+            BACKENDS.iter().map(move |backend: &'static Backend| {
+                Trial::test(format!("{}::{name}", backend.name), move || run(backend))
+            })
+        });
+    let trials = [
+        devices::TRIALS,
+        holds::TRIALS,
+        labs::TRIALS,
+        packets::TRIALS,
+        probes::TRIALS,
+        proxy::TRIALS,
+        steering::TRIALS,
+    ];
     let trial = |(name, run)| Trial::test(name, run);
     let trials = trials.concat().into_iter().map(trial).chain(of_each);
     let trials = trials.map(|trial| trial.with_ignored_flag(skipped));
-    let steered = steering::OF_PROGRAMS.iter().copied().map(trial);
+    let steered = [steering::OF_PROGRAMS, holds::OF_PROGRAMS].concat().into_iter().map(trial);
     let skips_programs = skipped || steering::skips_programs();
     let steered = steered.map(|trial| trial.with_ignored_flag(skips_programs));
     libtest_mimic::run(&arguments, trials.chain(steered).collect()).exit_code()

@@ -4,7 +4,7 @@ use std::net::{IpAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use device::lab::Namespace;
-use device::{Answer, Answering, DeviceError, DeviceSpec, OffloadOpener, Opened, Opener, inside};
+use device::{Answer, DeviceError, DeviceSpec, OffloadOpener, Opened, Opener, inside};
 use libtest_mimic::Failed;
 
 use crate::Named;
@@ -94,6 +94,11 @@ fn open(namespace: &Namespace, answered: bool) -> Result<Opened, Failed> {
     Ok(OffloadOpener.open(&DeviceSpec { routed, answers, ..spec(namespace) })?)
 }
 
+/// As the watch does now and then.
+fn renew(opened: &mut Opened) -> Result<(), Failed> {
+    Ok(opened.hold.as_mut().ok_or("nobody to ask")?.keep()?)
+}
+
 fn entries(namespace: &Namespace) -> Result<String, Failed> {
     run(namespace, "ip neigh show proxy")
 }
@@ -166,7 +171,7 @@ fn a_missing_link_can_be_waited_for() -> Result<(), Failed> {
     let mut opened = OffloadOpener.open(&spec)?;
     bridge(&router)?;
     assert_eq!(entries(&router)?, "");
-    opened.answering.iter_mut().for_each(Answering::renew);
+    renew(&mut opened)?;
     assert_eq!(entries(&router)?.trim(), format!("{} dev br0 proxy", OURS[0]));
     drop(opened);
     assert_eq!(entries(&router)?, "");
@@ -196,18 +201,17 @@ fn who_answers_beside_us_keeps_it_on() -> Result<(), Failed> {
 fn a_link_that_was_down_is_answered_on_again() -> Result<(), Failed> {
     let network = Network::new()?;
     let mut opened = open(&network.router, true)?;
-    let renew = |opened: &mut Opened| opened.answering.iter_mut().for_each(Answering::renew);
 
     run(&network.router, "ip link set br0 down")?;
     assert_eq!(entries(&network.router)?, "", "the kernel forgets");
     run(&network.router, "ip link set br0 up")?;
-    renew(&mut opened);
+    renew(&mut opened)?;
     assert_eq!(entries(&network.router)?.lines().count(), OURS.len());
 
     run(&network.router, "ip link del br0")?;
-    renew(&mut opened);
+    renew(&mut opened)?;
     bridge(&network.router)?;
-    renew(&mut opened);
+    renew(&mut opened)?;
     assert_eq!(entries(&network.router)?.lines().count(), OURS.len());
     drop(opened);
     assert_eq!((entries(&network.router)?, proxy_ndp(&network.router)?), (String::new(), "0".into()));

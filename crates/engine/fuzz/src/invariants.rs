@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use engine::{Event, Outcome, Reason};
-use flow::{Cause, Table};
+use flow::{Cause, FlowPath, Table};
 use topology::DeviceId;
 use wire::{Checksum, Offload};
 
@@ -84,9 +85,16 @@ impl Invariants {
     }
 
     /// The table has no more than it may, and no other flows than those of which it was said.
-    pub(crate) fn hold_for(&self, flows: &Table) {
+    pub(crate) fn hold_for(&self, flows: &Table, now: Duration) {
         assert!(flows.len() <= flows.capacity(), "{} flows in a table for {}", flows.len(), flows.capacity());
-        assert_eq!(self.opened - self.closed, flows.live(), "flows opened and closed, and flows there");
+        // Checks are flows of which nothing is said.
+        let mut probes = 0;
+        flows.each(now, |flow| probes += usize::from(matches!(flow.path, FlowPath::Probe { .. })));
+        assert_eq!(
+            self.opened - self.closed,
+            flows.live() - probes,
+            "flows opened and closed, and flows there"
+        );
     }
 
     /// Nothing is left of all that has been.
@@ -123,11 +131,14 @@ impl Invariants {
         {
             self.onward.remove(&from);
         }
-        // Targets of flows that had to make room are told first.
+        // Targets of flows that had to make room, or that end with their lane, are told first.
+        let is_told = |cause: &Cause| {
+            matches!(cause, Cause::CrowdedOut | Cause::Unhealthy | Cause::Deregistered | Cause::Removed)
+        };
         let made_room = said
             .events
             .iter()
-            .filter(|event| matches!(event, Event::FlowClosed { cause: Cause::CrowdedOut, .. }));
+            .filter(|event| matches!(event, Event::FlowClosed { cause, .. } if is_told(cause)));
         let told = said.sent.iter().take(made_room.count()).take_while(|sent| sent.built).count();
         match (reason, reason.outcome(), &said.sent[told..]) {
             (Reason::Forwarded | Reason::StrayForwarded, _, [sent]) => {
@@ -139,12 +150,16 @@ impl Invariants {
             }
             (Reason::IcmpForwarded, _, [sent]) => self.judge_report(arrived, sent),
             (Reason::FragmentKept, _, []) => self.kept += 1,
-            // Its own TCP says what it has to say, be it about another packet than this one.
+            // Its own TCP says what it has to say, be it about another packet than this one; and both ends are told of an end.
             (
                 Reason::Terminated
                 | Reason::TerminateMemory
                 | Reason::TimeWait
                 | Reason::IcmpTerminated
+                | Reason::HealthCheck
+                | Reason::TargetUnhealthy
+                | Reason::TargetDeregistered
+                | Reason::WayRemoved
                 | Reason::BadChecksum,
                 _,
                 sent,
@@ -165,7 +180,7 @@ impl Invariants {
                 Event::FlowOpened { .. } => self.opened += 1,
                 Event::FlowClosed { .. } => self.closed += 1,
                 Event::FragmentsEnded { count, .. } => self.kept -= count,
-                Event::ExpiredFlowHit { .. } => {}
+                Event::ExpiredFlowHit { .. } | Event::HealthChanged { .. } | Event::CheckPutOff { .. } => {}
             }
         }
         self.opened > before

@@ -26,9 +26,20 @@ const ROUTERS: [Pair; 3] =
 const DOORS: [(u8, u16); 6] = [(TCP, 80), (TCP, 8443), (UDP, 53), (TCP, 81), (ICMP, 0), (TCP, 444)];
 
 /// Where the interface's ports that something stands behind lead to.
-const TARGETS: [(u16, Pair, u16); 4] =
-    [(80, TARGET, 8080), (8443, TARGET, 8080), (53, TARGET, 5353), (444, INTERFACE, 80)];
+const TARGETS: [(u16, Pair, u16); 8] = [
+    (80, TARGET, 8080),
+    (80, OTHER, 8080),
+    (80, LATER, 8080),
+    (8443, TARGET, 8080),
+    (8443, OTHER, 8080),
+    (8443, LATER, 8080),
+    (53, TARGET, 5353),
+    (444, INTERFACE, 80),
+];
 const TARGET: Pair = ["10.2.0.2", "fd02::2"];
+const OTHER: Pair = ["10.2.0.3", "fd02::3"];
+/// What a reload puts in the place of the first.
+const LATER: Pair = ["10.2.0.4", "fd02::4"];
 
 /// Whether what comes to this port of an interface may be sent on to this target.
 pub(crate) fn leads_to(port: u16, target: (IpAddr, u16)) -> bool {

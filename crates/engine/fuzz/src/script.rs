@@ -23,6 +23,8 @@ pub struct Setting {
     pub full_rings: bool,
     /// The devices have no offloads: every frame is finished.
     pub plain_devices: bool,
+    /// Targets are checked.
+    pub checked: bool,
 }
 
 /// Something happens.
@@ -36,6 +38,15 @@ pub enum Step {
     Detach(u8),
     /// A device comes.
     Attach(u8),
+    /// Somebody finds out how a target is.
+    Judge {
+        /// Which.
+        target: u8,
+        /// Whether it is well.
+        well: bool,
+    },
+    /// Another file is put in force: see [`crate::world`].
+    Reload(u8),
 }
 
 /// How a packet is made. A number that names something is taken modulo how many there are.
@@ -167,6 +178,7 @@ impl Setting {
             small_table: bits & 4 != 0,
             full_rings: bits & 8 != 0,
             plain_devices: bits & 16 != 0,
+            checked: bits & 32 != 0,
         }
     }
 
@@ -176,12 +188,13 @@ impl Setting {
             | u8::from(self.small_table) << 2
             | u8::from(self.full_rings) << 3
             | u8::from(self.plain_devices) << 4
+            | u8::from(self.checked) << 5
     }
 }
 
 impl Step {
     fn decode(input: &mut Input<'_>) -> Option<Self> {
-        let making = match input.byte()? % 8 {
+        let making = match input.byte()? % 10 {
             0 => {
                 let asker = Asker::from_bits(input.byte()?);
                 Making::Ask { asker, door: input.byte()?, segment: Segment::decode(input)? }
@@ -200,6 +213,11 @@ impl Step {
             4 => return Some(Self::Pass(input.word()?)),
             5 => return Some(Self::Detach(input.byte()?)),
             6 => return Some(Self::Attach(input.byte()?)),
+            8 => {
+                let judged = input.byte()?;
+                return Some(Self::Judge { target: judged >> 1, well: judged & 1 != 0 });
+            }
+            9 => return Some(Self::Reload(input.byte()?)),
             _ => Making::Again { back: input.byte()?, device: input.byte()? },
         };
         Some(Self::Send(making, Treatment::decode(input)?))
@@ -217,6 +235,8 @@ impl Step {
             }
             Self::Detach(device) => out.extend([5, *device]),
             Self::Attach(device) => out.extend([6, *device]),
+            Self::Judge { target, well } => out.extend([8, target << 1 | u8::from(*well)]),
+            Self::Reload(variant) => out.extend([9, *variant]),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the fuzzer begins with: conversations as they are, and as they go wrong. `scripts/fuzz --seeds` writes them to
 //! `seeds/`.
 
+mod balance;
 mod beside;
 mod road;
 
@@ -28,8 +29,10 @@ const PLAIN: Setting = Setting {
     small_table: false,
     full_rings: false,
     plain_devices: false,
+    checked: false,
 };
 const HELPFUL: Setting = Setting { helpful: true, ..PLAIN };
+const CHECKED: Setting = Setting { checked: true, ..PLAIN };
 const TWO_WORKERS: Setting = Setting { two_workers: true, ..PLAIN };
 
 /// What makes the client's address fd01::2 the loopback address.
@@ -46,6 +49,7 @@ pub fn all() -> Vec<(String, Script)> {
             road::datagrams(asker),
             beside::reports(asker),
             beside::fragments(asker),
+            balance::ends(asker),
             refusals(asker),
         ];
         for (name, setting, steps) in stories.into_iter().flatten() {

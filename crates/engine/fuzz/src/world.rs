@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use balance::{Reason as Unwell, Standing, State};
 use engine::{Egress, Event, HandOverFull, Message, Output, Reason, Shared, Verdict, Worker, WorkerId};
 use topology::{DeviceId, IcmpPolicy, Origin, Topology};
 use wire::{Frame, Offload};
@@ -33,7 +34,11 @@ listeners = [
 ]
 [[target_group]]
 name = "web"
-targets = [{ address = "10.2.0.2", port = 8080 }, { address = "fd02::2", port = 8080 }]
+targets = [
+  { address = "10.2.0.2", port = 8080 }, { address = "fd02::2", port = 8080 },
+  { address = "10.2.0.3", port = 8080 }, { address = "fd02::3", port = 8080 },
+]
+attributes = { "deregistration_delay.timeout_seconds" = 0, "deregistration_delay.connection_termination.enabled" = true }
 [[target_group]]
 name = "round"
 targets = [{ address = "10.1.9.50", port = 80 }, { address = "fd01::9:50", port = 80 }]
@@ -52,12 +57,38 @@ namespace = "consumer-b"
 interfaces = [{ zone = "a", address = "10.1.9.50" }, { zone = "a", address = "fd01::9:50" }]
 "#;
 
-static TOPOLOGY: LazyLock<Topology> = LazyLock::new(|| {
-    let topology =
-        Topology::parse(FILE, &Origin::new(Path::new("/fuzz.toml"))).expect("the file above is right");
-    let names: Vec<&str> = topology.namespaces.iter().map(|namespace| namespace.name.as_str()).collect();
-    assert_eq!(names, ["provider", "consumer-a", "consumer-b"]);
-    topology
+/// What a reload changes in that file: nothing, a listener is gone, targets are replaced, an endpoint is gone.
+const RELOADS: [(&str, &str); 4] = [
+    ("", ""),
+    ("{ protocol = \"tcp\", port = 80, forward = \"web\" },", ""),
+    (
+        "{ address = \"10.2.0.2\", port = 8080 }, { address = \"fd02::2\", port = 8080 },",
+        "{ address = \"10.2.0.4\", port = 8080 }, { address = \"fd02::4\", port = 8080 },",
+    ),
+    (SECOND, ""),
+];
+const SECOND: &str = r#"[[endpoint]]
+name = "orders-b"
+service = "orders"
+namespace = "consumer-b"
+interfaces = [{ zone = "a", address = "10.1.9.50" }, { zone = "a", address = "fd01::9:50" }]
+"#;
+const CHECK: &str = "attributes = { \"dereg";
+
+/// Each of these, without checks and with them.
+static TOPOLOGIES: LazyLock<[[Topology; 2]; RELOADS.len()]> = LazyLock::new(|| {
+    let checked = format!("health_check = {{ protocol = \"tcp\", interval = 5, timeout = 5 }}\n{CHECK}");
+    RELOADS.map(|(old, new)| {
+        let file = FILE.replacen(old, new, 1);
+        let files = [file.clone(), file.replacen(CHECK, &checked, 1)];
+        files.map(|file| {
+            let topology = Topology::parse(&file, &Origin::new(Path::new("/fuzz.toml")));
+            let topology = topology.expect("the file above is right");
+            let names: Vec<&str> = topology.namespaces.iter().map(|own| own.name.as_str()).collect();
+            assert!(["provider", "consumer-a", "consumer-b"].starts_with(&names));
+            topology
+        })
+    })
 });
 
 /// The provider's device; the consumers' are the next ones.
@@ -75,6 +106,19 @@ const BUDGET: usize = 1_000;
 /// A silence that ends every flow; a sweep takes ten calls, and so many go by until nothing is left.
 const SILENCE: Duration = Duration::from_secs(400);
 const SILENCES: usize = 24;
+
+/// The topology of a reload.
+fn topology(setting: Setting, variant: u8) -> Topology {
+    let variants = &TOPOLOGIES[usize::from(variant) % RELOADS.len()];
+    let mut topology = variants[usize::from(setting.checked)].clone();
+    if setting.helpful {
+        topology.run.icmp = IcmpPolicy::Helpful;
+    }
+    if setting.small_table {
+        topology.flows.capacity = FEW;
+    }
+    topology
+}
 
 /// How many frames ended for each reason, and fragments that had been kept.
 pub type Tally = [usize; Reason::COUNT];
@@ -163,13 +207,7 @@ struct World {
 
 impl World {
     fn new(setting: Setting) -> Self {
-        let mut topology = TOPOLOGY.clone();
-        if setting.helpful {
-            topology.run.icmp = IcmpPolicy::Helpful;
-        }
-        if setting.small_table {
-            topology.flows.capacity = FEW;
-        }
+        let topology = topology(setting, 0);
         let count = if setting.two_workers { 2 } else { 1 };
         let invariants =
             Invariants::new(Limits { mtu: topology.run.mtu.into(), plain: setting.plain_devices });
@@ -193,8 +231,28 @@ impl World {
             Step::Pass(tenths) => self.pass(Duration::from_millis(100 * u64::from(*tenths))),
             Step::Detach(number) => self.tell(Message::Detach(device(*number))),
             Step::Attach(number) => self.tell(Message::Attach(device(*number))),
+            Step::Judge { target, well } => self.judge(*target, *well),
+            Step::Reload(variant) => self.reload(self.setting, *variant),
         }
-        self.invariants.hold_for(self.shared.flows());
+        self.shared.review(self.now);
+        self.invariants.hold_for(self.shared.flows(), self.now);
+    }
+
+    /// Somebody finds out how a target is.
+    fn judge(&self, target: u8, well: bool) {
+        let topology = self.shared.topology();
+        let judged = topology.targets.iter().nth(usize::from(target) % topology.targets.len());
+        let standing = if well { Standing::HEALTHY } else { Standing::of(State::Unhealthy, Unwell::Timeout) };
+        if let Some((id, _)) = judged {
+            self.shared.health().set(id, standing);
+        }
+    }
+
+    /// Another file is put in force.
+    fn reload(&mut self, setting: Setting, variant: u8) {
+        let fresh = topology(setting, variant).succeed(&self.shared.topology());
+        self.shared.adopt(Arc::new(fresh.expect("there are not many ids")), self.now);
+        self.tell(Message::Planned);
     }
 
     /// Makes a packet, treats it and hands it in.
@@ -291,12 +349,13 @@ impl World {
 
     /// After a long silence nothing is left: no flow, no port, no slot in limbo.
     fn settle(&mut self) {
+        self.reload(Setting { checked: false, ..self.setting }, 0);
         for _ in 0..SILENCES {
             self.now += SILENCE;
             self.work();
         }
         self.invariants.hold_after_all(self.shared.flows());
-        self.invariants.hold_for(self.shared.flows());
+        self.invariants.hold_for(self.shared.flows(), self.now);
     }
 
     /// What a worker says when no frame has arrived.

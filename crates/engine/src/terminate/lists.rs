@@ -4,7 +4,7 @@ const NONE: u32 = u32::MAX;
 
 /// Some lists over the same places. Whatever is asked of them takes as long for one place as for many.
 pub(crate) struct Lists {
-    ends: Box<[Ends]>,
+    ends: Vec<Ends>,
     /// By place; there are as many as the highest place that has ever been in a list.
     links: Vec<Link>,
 }
@@ -22,6 +22,10 @@ struct Link {
     after: u32,
 }
 
+impl Ends {
+    const NONE: Self = Self { first: NONE, last: NONE };
+}
+
 impl Link {
     const FREE: Self = Self { list: NONE, before: NONE, after: NONE };
 }
@@ -29,7 +33,12 @@ impl Link {
 impl Lists {
     /// So many empty lists.
     pub(crate) fn new(count: usize) -> Self {
-        Self { ends: vec![Ends { first: NONE, last: NONE }; count].into(), links: Vec::new() }
+        Self { ends: vec![Ends::NONE; count], links: Vec::new() }
+    }
+
+    /// There are so many lists now, and not fewer than before. New ones are empty.
+    pub(crate) fn grow(&mut self, count: usize) {
+        self.ends.resize(count, Ends::NONE);
     }
 
     /// Puts a place that is in no list at the end of this one.
@@ -90,7 +99,8 @@ mod tests {
         fn they_are_as_queues_from_whose_middle_one_may_leave(
             steps in prop::collection::vec((0usize..3, 0u32..20), 0..200)
         ) {
-            let mut lists = Lists::new(3);
+            let mut lists = Lists::new(1);
+            lists.grow(3);
             let mut model: [VecDeque<u32>; 3] = Default::default();
             for (list, place) in steps {
                 let known = model.iter().position(|queue| queue.contains(&place));

@@ -25,7 +25,9 @@ pub(crate) struct Openings {
     /// By endpoint, the oldest first.
     lists: Lists,
     /// By endpoint: how many.
-    counts: Box<[usize]>,
+    counts: Vec<usize>,
+    /// How many there may be of all endpoints together.
+    quarter: usize,
     /// How many each may have.
     share: usize,
 }
@@ -33,14 +35,19 @@ pub(crate) struct Openings {
 impl Openings {
     /// None yet, of a worker among so many that holds `capacity` relays.
     pub(crate) fn new(topology: &Topology, workers: usize, capacity: usize) -> Self {
-        let endpoints = topology.endpoints.iter().count();
         let flows = topology.flows.capacity.min(topology.flows.ports) / workers.max(1);
-        let share = capacity.min(flows) / 4 / terminating(topology).max(1);
-        Self {
-            lists: Lists::new(endpoints),
-            counts: vec![0; endpoints].into(),
-            share: share.max(LEAST_SHARE),
-        }
+        let quarter = capacity.min(flows) / 4;
+        let mut own = Self { lists: Lists::new(0), counts: Vec::new(), quarter, share: LEAST_SHARE };
+        own.take_up(topology);
+        own
+    }
+
+    /// Makes room for a topology's endpoints, and shares out anew.
+    pub(crate) fn take_up(&mut self, topology: &Topology) {
+        let endpoints = topology.endpoints.bound().max(self.counts.len());
+        self.lists.grow(endpoints);
+        self.counts.resize(endpoints, 0);
+        self.share = (self.quarter / terminating(topology).max(1)).max(LEAST_SHARE);
     }
 
     /// Adds a new one, which [`Openings::settle`] takes away.

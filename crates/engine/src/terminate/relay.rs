@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use flow::{ANSWER_WITHIN, Cause, Direction, FlowId, Key};
-use stack::{Connection, InputError, Parting, Stack, State};
+use flow::{ANSWER_WITHIN, Cause, Direction, FlowId, Key, LaneId};
+use stack::{Connection, Failure, InputError, Parting, Stack, State};
 use topology::{DeviceId, Expiry};
 use wire::Frame;
 
@@ -19,6 +19,7 @@ const REST_AFTER: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy)]
 pub(crate) struct Opening<'a> {
     pub(crate) flow: FlowId,
+    pub(crate) lane: LaneId,
     pub(crate) original: &'a Key,
     pub(crate) reply: &'a Key,
     pub(crate) view: &'a View,
@@ -29,6 +30,7 @@ pub(crate) struct Opening<'a> {
 /// One terminated flow.
 pub(crate) struct Relay {
     pub(crate) flow: FlowId,
+    pub(crate) lane: LaneId,
     consumer: Half,
     target: Half,
     opened: Duration,
@@ -65,8 +67,8 @@ pub(crate) enum Outlook {
 impl Relay {
     /// Ready for the consumer's SYN, and about to dial the target; `None` if the stack has no place for both connections.
     pub(crate) fn open(stack: &mut Stack, opening: &Opening<'_>, now: Duration) -> Option<Self> {
-        let Opening { flow, original, reply, view, idle_timeout, expiry } = *opening;
-        let (interface, node) = (view.locate(original.place), view.locate(reply.place));
+        let Opening { flow, lane, original, reply, view, idle_timeout, expiry } = *opening;
+        let (interface, node) = (view.locate(original.place)?, view.locate(reply.place)?);
         let local = (interface.address.ip(), original.local_port).into();
         let remote = (original.remote.ip(), original.remote_port).into();
         let consumer = Connection::accept(stack, local, remote, now)?;
@@ -75,6 +77,7 @@ impl Relay {
         let target = Connection::dial(stack, from, to, now)?;
         Some(Self {
             flow,
+            lane,
             consumer: Half {
                 connection: consumer,
                 device: interface.device,
@@ -160,6 +163,11 @@ impl Relay {
     /// Whether either handshake is still to be completed.
     pub(crate) fn is_opening(&self) -> bool {
         self.is_opening
+    }
+
+    /// Whether its target has answered its SYN with a RST.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.target.connection.state() == State::Failed(Failure::Refused)
     }
 
     /// Whether one of its halves is on this device.

@@ -92,6 +92,8 @@ pub(crate) struct Lab {
     pub(crate) workers: Vec<Worker>,
     pub(crate) provider: DeviceId,
     pub(crate) consumers: [DeviceId; 2],
+    /// When [`Lab::input`] happens.
+    pub(crate) now: Duration,
 }
 
 impl Lab {
@@ -112,12 +114,26 @@ impl Lab {
                 worker.message(Message::Attach(DeviceId(device)), Duration::ZERO, &mut Said::default());
             }
         }
-        Self { shared, workers, provider, consumers }
+        Self { shared, workers, provider, consumers, now: Duration::ZERO }
+    }
+
+    /// Puts another file in force, and says what the workers have to say about that.
+    pub(crate) fn reload(&mut self, file: &str, now: Duration) -> Said {
+        let fresh = Topology::parse(file, &Origin::new(Path::new("/lab.toml"))).unwrap();
+        self.shared.adopt(Arc::new(fresh.succeed(&self.shared.topology()).unwrap()), now);
+        self.tell(Message::Planned, now)
+    }
+
+    /// Tells all workers something.
+    pub(crate) fn tell(&mut self, message: Message, now: Duration) -> Said {
+        let mut said = Said::default();
+        self.workers.iter_mut().for_each(|worker| worker.message(message, now, &mut said));
+        said
     }
 
     /// Gives worker 0 a packet, and says what became of it.
     pub(crate) fn input(&mut self, device: DeviceId, bytes: &[u8]) -> Said {
-        self.input_at(0, device, bytes, Duration::ZERO)
+        self.input_at(0, device, bytes, self.now)
     }
 
     pub(crate) fn input_at(&mut self, worker: usize, device: DeviceId, bytes: &[u8], now: Duration) -> Said {

@@ -1,5 +1,6 @@
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+mod fates;
+mod probes;
+mod threads;
 
 use std::time::Duration;
 
@@ -8,20 +9,30 @@ use wire::{Addr, Packet, Protocol, TcpFlags};
 
 use super::*;
 use crate::key::Place;
-use crate::lanes::{Lane, PoolKey};
+use crate::lanes::{Fate, Lane, PoolKey};
 use crate::tick::Tick;
 
 /// Lanes 0 and 1: two endpoints' ways to one target; lane 2: a way by UDP.
 fn table_with(capacity: usize, workers: usize, ports: usize) -> Table {
-    let lane = |endpoint, protocol| Lane {
-        endpoint: Id::new(endpoint, 0),
-        listener: Id::new(0, 0),
-        target: Id::new(0, 0),
-        pool: PoolKey { protocol, node: Id::new(0, 0), target: Addr::v4([10, 2, 0, 2]), target_port: 8080 },
-        idle: secs(if protocol == Protocol::Udp { 120 } else { 350 }),
-    };
-    let lanes = vec![lane(0, Protocol::Tcp), lane(1, Protocol::Tcp), lane(0, Protocol::Udp)];
-    Table::new(capacity, workers, Lanes::new(lanes, ports, workers), [1, 2, 3, 4])
+    let lanes = Lanes::new(ports, workers);
+    for (number, (endpoint, protocol)) in
+        [(0, Protocol::Tcp), (1, Protocol::Tcp), (0, Protocol::Udp)].into_iter().enumerate()
+    {
+        let idle = secs(if protocol == Protocol::Udp { 120 } else { 350 });
+        assert_eq!(lanes.intern(&lane(endpoint, protocol, 2), idle), Some(LaneId(number as u32)));
+    }
+    Table::new(capacity, workers, lanes, [1, 2, 3, 4])
+}
+
+/// An endpoint's way to the target 10.2.0.`target`.
+fn lane(endpoint: usize, protocol: Protocol, target: u8) -> Lane {
+    let (interface, listener) = (Id::new(endpoint, 0), Id::new(0, 0));
+    let target_address = Addr::v4([10, 2, 0, target]);
+    Lane {
+        user: LaneUser::Endpoint { endpoint: Id::new(endpoint, 0), interface, listener },
+        target: Id::new(target.into(), 0),
+        pool: PoolKey { protocol, node: Id::new(0, 0), target: target_address, target_port: 8080 },
+    }
 }
 
 fn table(capacity: usize, workers: usize) -> Table {
@@ -39,7 +50,7 @@ fn original(interface: usize, client: u32) -> Key {
 }
 
 fn new_flow(original: Key) -> NewFlow {
-    let lane = LaneId::new(if original.protocol == Protocol::Udp { 2 } else { 0 });
+    let lane = LaneId(if original.protocol == Protocol::Udp { 2 } else { 0 });
     NewFlow { original, lane, path: FlowPath::Nat, preference: u64::from(original.remote_port) }
 }
 
@@ -249,7 +260,7 @@ fn a_terminated_flow_that_its_ends_have_closed_leaves_its_port_quiet() {
         let opened = turn.open(&NewFlow { path, ..new_flow(original(0, 1)) }, secs(0), |_| ()).unwrap();
         let slot = opened.flow.slot as usize;
         assert_eq!(turn.expire(slot, secs(1000)), None, "it is its owner's to end");
-        let ended = turn.retire(opened.flow, cause);
+        let ended = turn.retire(opened.flow, cause, secs(0));
         assert_eq!((turn.find(&original(0, 1)), turn.find(&opened.onward)), (None, None));
         assert_eq!(ended.map(|ended| (ended.flow, ended.cause)), Some((opened.flow, cause)));
         for now in [secs(rest) - Tick::LEN, secs(rest)] {
@@ -266,7 +277,7 @@ fn an_endpoint_has_a_share_of_a_quarter_of_the_ports_for_flows_that_are_half_ope
     let table = table_with(1000, 1, 160);
     let turn = table.turn(0);
     let lane =
-        |endpoint, client| NewFlow { lane: LaneId::new(endpoint), ..new_flow(original(endpoint, client)) };
+        |endpoint, client| NewFlow { lane: LaneId(endpoint as u32), ..new_flow(original(endpoint, client)) };
     let mut out = Vec::new();
     let answered = life(&turn, 0, &OPEN);
     for client in 1..=30 {
@@ -318,68 +329,4 @@ fn errors_about_a_flow_are_rationed_and_keep_it_no_longer() {
 
     let again = turn.open(&new_flow(original(0, 2)), secs(33), |_| ()).unwrap();
     assert!(turn.allows_error(&again, secs(33)), "another flow has an allowance of its own");
-}
-
-/// Four threads open, find and end flows as fast as they can, over few slots, so that each slot and port is re-used all
-/// the time. Whatever a thread finds must be what it looked for, for as long as its turn lasts, and no port may have
-/// two owners.
-#[test]
-fn threads_never_meet_a_stranger_in_a_slot() {
-    const WORKERS: usize = 4;
-    let table = table(48, WORKERS);
-    // Which flow, by a number of its own, holds each port; 0 is nobody.
-    let owners: Vec<AtomicU64> = (0..=u16::MAX).map(|_| AtomicU64::new(0)).collect();
-    let failed = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        for worker in 0..WORKERS {
-            let (table, owners, failed) = (&table, &owners, &failed);
-            scope.spawn(move || {
-                let mut mine: Vec<(FlowId, Key, u16)> = Vec::new();
-                for round in 0..20_000u32 {
-                    let turn = table.turn(worker);
-                    turn.recycle(1);
-                    let key = original(worker, round % 500);
-                    if mine.len() < 12 && turn.find(&key).is_none() {
-                        if let Ok(Found { flow, onward, .. }) = open(&turn, key) {
-                            let port = onward.local_port;
-                            let serial = u64::from(round) << 8 | (worker as u64 + 1);
-                            let had = owners[usize::from(port)].swap(serial, Ordering::SeqCst);
-                            failed.fetch_or(had != 0, Ordering::SeqCst);
-                            mine.push((flow, key, port));
-                        }
-                    } else if !mine.is_empty() {
-                        let (flow, _, port) = mine.swap_remove(round as usize % mine.len());
-                        owners[usize::from(port)].store(0, Ordering::SeqCst);
-                        failed.fetch_or(turn.release(flow, Cause::Released).is_none(), Ordering::SeqCst);
-                    }
-                    // Everybody's flows, found by anybody, lead back to themselves.
-                    let other = original((worker + 1) % WORKERS, round % 500);
-                    if let Some(found) = turn.find(&other) {
-                        let owner = &owners[usize::from(found.onward.local_port)];
-                        let before = owner.load(Ordering::SeqCst);
-                        if let Some(back) = turn.find(&found.onward) {
-                            failed.fetch_or(back.onward != other, Ordering::SeqCst);
-                        }
-                        std::thread::yield_now();
-                        let after = owner.load(Ordering::SeqCst);
-                        let given_away = before != 0 && after != 0 && after != before;
-                        failed.fetch_or(given_away, Ordering::SeqCst);
-                    }
-                }
-                let turn = table.turn(worker);
-                for (flow, ..) in mine {
-                    turn.release(flow, Cause::Released);
-                }
-            });
-        }
-    });
-    assert!(!failed.load(Ordering::SeqCst));
-    // What was gathered begins to wait, what waited is freed, and the other way round.
-    for worker in (0..WORKERS).cycle().take(4 * WORKERS) {
-        table.turn(worker).recycle(table.slots.len());
-    }
-    assert!(table.is_quiet());
-    assert!(table.lanes.pools().all(|pool| pool.in_use == 0), "every port came back");
-    let slots: HashSet<u32> = std::iter::from_fn(|| table.free.take(&table.slots)).collect();
-    assert_eq!(slots.len(), table.slots.len(), "and so did every slot");
 }

@@ -41,6 +41,8 @@ struct Device {
     /// What opening it ends in, the next times.
     refusals: usize,
     openings: usize,
+    /// The offloads that it is granted at most, if not all.
+    granted: Option<Offloads>,
 }
 
 impl Machine {
@@ -59,9 +61,27 @@ impl Machine {
         self.with(namespace, |device| device.refusals = times);
     }
 
+    /// How often it still is to fail.
+    pub(crate) fn refusals(&self, namespace: &str) -> usize {
+        self.with(namespace, |device| device.refusals)
+    }
+
+    /// When the device is opened, it has no more offloads than these.
+    pub(crate) fn grant(&self, namespace: &str, offloads: Offloads) {
+        self.with(namespace, |device| device.granted = Some(offloads));
+    }
+
     /// The other end of every queue is closed.
     pub(crate) fn hang_up(&self, namespace: &str) {
         self.with(namespace, |device| device.far.clear());
+    }
+
+    /// Whether somebody has the device open.
+    pub(crate) fn is_open(&self, namespace: &str) -> bool {
+        let Some(far) = self.with(namespace, |device| device.far.first().cloned()) else { return false };
+        let mut asked = [PollFd::new(&far, PollFlags::OUT)];
+        poll(&mut asked, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap();
+        !asked[0].revents().contains(PollFlags::HUP)
     }
 
     /// How often the device has been opened.
@@ -131,11 +151,10 @@ impl Opener for Machine {
             Ok(Opened {
                 queues,
                 name: spec.name.clone(),
-                offloads: spec.offloads,
+                offloads: device.granted.map_or(spec.offloads, |granted| spec.offloads & granted),
                 steering: Steered::Kernel,
                 namespace: NamespaceIdentity::of(&spec.namespace).unwrap(),
-                standing: None,
-                answering: None,
+                hold: None,
             })
         })
     }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that fails here has failed
 
 mod fake;
+mod reloads;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const PROVIDER: &str = "/proc/self/ns/net";
 const CONSUMER: &str = "/proc/self/ns/uts";
 const OTHER_CONSUMER: &str = "/proc/self/ns/mnt";
+/// Those that are there from the beginning.
+const CONSUMERS: &[&str] = &[CONSUMER, OTHER_CONSUMER];
 
 const CLIENT: [u8; 4] = [10, 1, 0, 2];
 const INTERFACE: [u8; 4] = [10, 1, 9, 50];
@@ -38,34 +41,9 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
-        let file = format!(
-            r#"
-            [run]
-            name = "faults"
-            workers = 1
-            [[service]]
-            name = "dns"
-            namespace = "{PROVIDER}"
-            nodes = [{{ address = "10.2.9.1" }}]
-            listeners = [{{ protocol = "udp", port = 53, forward = "dns" }}]
-            [[target_group]]
-            name = "dns"
-            targets = [{{ address = "10.2.0.2", port = 5353 }}]
-            [[endpoint]]
-            name = "dns-a"
-            service = "dns"
-            namespace = "{CONSUMER}"
-            interfaces = [{{ address = "10.1.9.50" }}]
-            [[endpoint]]
-            name = "dns-b"
-            service = "dns"
-            namespace = "{OTHER_CONSUMER}"
-            interfaces = [{{ address = "10.1.9.50" }}]
-            "#
-        );
-        let topology = Topology::parse(&file, &Origin::new(Path::new("/faults.toml"))).unwrap();
         let machine = Arc::new(Machine::default());
-        let forwarder = Forwarder::start(Arc::new(topology), Arc::clone(&machine) as _).unwrap();
+        let opener = Arc::clone(&machine) as _;
+        let forwarder = Forwarder::start(Arc::new(topology("", CONSUMERS)), opener).unwrap();
         Self { machine, forwarder, sent: 0 }
     }
 
@@ -127,6 +105,41 @@ impl Lab {
         let most = self.sent + 100 + (snapshot.uptime * 20.0) as u64;
         assert!(wakeups <= most, "{wakeups} wake-ups for {} packets in {} s", self.sent, snapshot.uptime);
     }
+}
+
+/// A service, and an endpoint to it in each of these namespaces, all with the same address. `run` is said as well of how to
+/// run.
+fn topology(run: &str, consumers: &[&str]) -> Topology {
+    let service = format!(
+        r#"
+        [run]
+        name = "faults"
+        workers = 1
+        {run}
+        [[service]]
+        name = "dns"
+        namespace = "{PROVIDER}"
+        nodes = [{{ address = "10.2.9.1" }}]
+        listeners = [{{ protocol = "udp", port = 53, forward = "dns" }}]
+        [[target_group]]
+        name = "dns"
+        targets = [{{ address = "10.2.0.2", port = 5353 }}]
+        "#
+    );
+    let endpoint = |namespace: &&str| {
+        format!(
+            r#"
+            [[endpoint]]
+            name = "dns-{}"
+            service = "dns"
+            namespace = "{namespace}"
+            interfaces = [{{ address = "10.1.9.50" }}]
+            "#,
+            namespace.rsplit_once('/').unwrap().1
+        )
+    };
+    let file: String = std::iter::once(service).chain(consumers.iter().map(endpoint)).collect();
+    Topology::parse(&file, &Origin::new(Path::new("/faults.toml"))).unwrap()
 }
 
 fn verdicts(snapshot: &Snapshot) -> u64 {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use device::lab::Namespace;
 use device::{OffloadOpener, Opener, PlainOpener, inside};
-use runtime::{Forwarder, Snapshot};
+use runtime::{Forwarder, ReloadError, Reloaded, Snapshot};
 use topology::{Origin, Topology};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,11 +48,15 @@ impl Lab {
         let consumer = namespace("sg-rc", &["10.1.0.2", "fd01::2"]);
         let provider = namespace("sg-rp", &["10.2.0.2", "fd02::2"]);
         inside(provider.path(), serve).unwrap();
-        let file = file(run, &consumer, &provider);
-        let origin = PathBuf::from(format!("/{}.toml", consumer.name()));
-        let topology = Topology::parse(&file, &Origin::new(&origin)).unwrap();
+        let topology = parse(&file(run, &consumer, &provider), &consumer);
         let forwarder = Forwarder::start(Arc::new(topology), opener).unwrap();
         Self { forwarder, consumer, provider }
+    }
+
+    /// Reloads the lab's file with more at its end.
+    pub(crate) fn reload(&self, backend: &Backend, more: &str) -> Result<Reloaded, ReloadError> {
+        let file = file(backend.run, &self.consumer, &self.provider) + more;
+        self.forwarder.observer().reload(parse(&file, &self.consumer))
     }
 
     pub(crate) fn connect(&self, interface: &str, port: u16) -> std::io::Result<TcpStream> {
@@ -66,6 +70,12 @@ impl Lab {
             std::thread::yield_now();
         }
     }
+}
+
+/// The topology of a lab's file; the instance's name comes from the consumer's.
+fn parse(file: &str, consumer: &Namespace) -> Topology {
+    let origin = PathBuf::from(format!("/{}.toml", consumer.name()));
+    Topology::parse(file, &Origin::new(&origin)).unwrap()
 }
 
 pub(crate) fn namespace(label: &str, addresses: &[&str]) -> Namespace {

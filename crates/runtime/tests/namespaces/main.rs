@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // a test that fails here has failed
 
 mod carrying;
+mod checking;
 mod lab;
 mod lowering;
+mod reloads;
 mod silence;
 
 use device::lab::Permit;
@@ -26,13 +28,16 @@ fn main() {
         };
         Trial::test(name, run).with_ignored_flag(skipped)
     };
-    let of_each = carrying::OF_EACH.iter().flat_map(|(name, run)| {
+    let of_each = [carrying::OF_EACH, reloads::OF_EACH].into_iter().flatten().flat_map(|(name, run)| {
         let of = move |backend: &'static Backend| {
             trial(format!("{}::{name}", backend.name), Box::new(move || run(backend)))
         };
         BACKENDS.iter().map(of)
     });
-    let once = [lowering::TRIALS, silence::TRIALS].into_iter().flatten();
+    let once = [checking::TRIALS, lowering::TRIALS, silence::TRIALS].into_iter().flatten();
     let once = once.map(|(name, run)| trial((*name).into(), Box::new(run)));
-    libtest_mimic::run(&Arguments::from_args(), of_each.chain(once).collect()).exit();
+    // One at a time: what one of them counts of the process, another would change; and a command that one starts holds the
+    // devices of all others between fork and exec.
+    let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
+    libtest_mimic::run(&arguments, of_each.chain(once).collect()).exit();
 }

@@ -1,0 +1,34 @@
+//! What becomes of real flows, where that counts for a target's health: whether it answers newcomers.
+
+use flow::{Cause, Direction, Ended, Found, Phase};
+use topology::TargetId;
+use wire::{Packet, Protocol};
+
+use crate::plan::Plan;
+use crate::shared::Shared;
+
+/// Takes note of whether a target has answered a newcomer.
+pub(crate) fn overhear(shared: &Shared, plan: &Plan, target: TargetId, failed: bool) {
+    if plan.is_overheard(target) {
+        shared.health.overheard(target, failed);
+    }
+}
+
+/// Takes note of a packet of a flow that its target has not answered yet: it may be the answer, or a refusal.
+#[inline]
+pub(crate) fn overhear_packet(shared: &Shared, plan: &Plan, found: &Found, packet: &Packet) {
+    let is_first_word = packet.protocol == Protocol::Tcp
+        && found.phase() == Phase::Opening
+        && found.direction == Direction::Reply
+        && (packet.flags.rst() || packet.flags.syn());
+    if is_first_word {
+        overhear(shared, plan, shared.flows.lanes().lane(found.lane).target, packet.flags.rst());
+    }
+}
+
+/// Takes note of a flow's end, if its target has kept silent until then.
+pub(crate) fn overhear_end(shared: &Shared, plan: &Plan, ended: &Ended) {
+    if ended.cause == Cause::Unanswered && ended.returned.packets == 0 {
+        overhear(shared, plan, ended.target, true);
+    }
+}

@@ -1,0 +1,106 @@
+//! What would become of a newcomer, as `sidegate explain` shows it.
+
+use std::net::SocketAddr;
+
+use engine::{GroupShare as EngineGroup, TargetShare as EngineTarget};
+use topology::{DeviceId, InterfaceId, ListenerId, TargetId, Topology};
+
+use super::{Board, endpoint_named, shown};
+use crate::snapshot::{Entrance, Explanation, GroupShare, Question, Refusal, TargetShare, Way};
+
+impl Board {
+    /// What would become of a newcomer.
+    pub(crate) fn explain(&self, question: &Question) -> Result<Explanation, String> {
+        let Question { protocol, from, to, isn, .. } = *question;
+        if from.is_ipv4() != to.is_ipv4() {
+            return Err(format!("{from} and {to} are of different families"));
+        }
+        let topology = self.topology();
+        let device = device(&topology, question)?;
+        let told =
+            self.shared.explain(&engine::Question { device, protocol: protocol.into(), from, to, isn });
+        // Another topology may have come into force meanwhile: what is gone from this one is left out.
+        Ok(Explanation {
+            refused: told
+                .refused
+                .map(|reason| Refusal { reason: reason.as_str().into(), remedy: reason.remedy().into() }),
+            known: told.is_known,
+            entrance: told.interface.and_then(|id| entrance(&topology, id)),
+            way: told.listener.and_then(|id| way(&topology, id, &told)),
+        })
+    }
+}
+
+/// Where the newcomer would come from: the endpoint's namespace, if one is named; otherwise there has to be only one
+/// endpoint with the address.
+fn device(topology: &Topology, question: &Question) -> Result<DeviceId, String> {
+    let address = question.to.ip();
+    if let Some(name) = &question.endpoint {
+        return endpoint_named(topology, name).map(|(_, endpoint)| endpoint.device);
+    }
+    let mut with_address = topology.interfaces.iter().filter(|(_, interface)| interface.address == address);
+    match (with_address.next(), with_address.next()) {
+        (None, _) => {
+            Err(format!("no endpoint has the address {address}; `sidegate endpoints` lists them all"))
+        }
+        (Some((_, interface)), None) => Ok(interface.device),
+        _ => Err(format!(
+            "several endpoints have the address {address}: say with --endpoint which one is meant"
+        )),
+    }
+}
+
+fn entrance(topology: &Topology, id: InterfaceId) -> Option<Entrance> {
+    let interface = topology.interfaces.get(id)?;
+    let endpoint = topology.endpoints.get(interface.endpoint)?;
+    Some(Entrance {
+        endpoint: endpoint.name.clone(),
+        interface: interface.address,
+        zone: shown(interface.zone.as_ref()),
+        service: topology.services.get(endpoint.service)?.name.clone(),
+    })
+}
+
+fn way(topology: &Topology, id: ListenerId, told: &engine::Explanation) -> Option<Way> {
+    let listener = topology.listeners.get(id)?;
+    Some(Way {
+        protocol: listener.protocol.into(),
+        port: listener.port,
+        path: listener.path.into(),
+        groups: told.groups.iter().filter_map(|share| group(topology, share)).collect(),
+        choice: told.choice.and_then(|id| socket(topology, id)),
+    })
+}
+
+fn group(topology: &Topology, share: &EngineGroup) -> Option<GroupShare> {
+    let node = topology.nodes.get(share.node)?;
+    Some(GroupShare {
+        name: topology.groups.get(share.group)?.name.clone(),
+        node: node.address,
+        node_zone: shown(node.zone.as_ref()),
+        weight: share.weight,
+        share: share.share,
+        fails_open: share.is_failing_open,
+        sticky: share.is_sticky,
+        targets: share.targets.iter().filter_map(|share| target(topology, share)).collect(),
+    })
+}
+
+fn target(topology: &Topology, share: &EngineTarget) -> Option<TargetShare> {
+    let target = topology.targets.get(share.target)?;
+    let reason = share.standing.reason;
+    Some(TargetShare {
+        address: socket(topology, share.target)?,
+        zone: shown(target.zone.as_ref()),
+        weight: target.weight,
+        state: share.standing.state.as_str().into(),
+        reason: reason.map(|reason| reason.as_str().into()),
+        description: reason.map(|reason| reason.description().into()).unwrap_or_default(),
+        eligibility: share.eligibility.as_str().into(),
+        share: share.share,
+    })
+}
+
+fn socket(topology: &Topology, id: TargetId) -> Option<SocketAddr> {
+    topology.targets.get(id).map(|target| SocketAddr::new(target.address, target.port))
+}

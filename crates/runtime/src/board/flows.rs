@@ -1,0 +1,261 @@
+//! The flows, as `sidegate flows` shows them. All are looked at, and no more are kept than are asked for.
+
+use std::cmp::Reverse;
+use std::net::SocketAddr;
+
+use flow::{FlowPath, FlowView, LaneUser, Lanes, Phase, Place, Totals};
+use topology::{EndpointId, ListenerId, Topology};
+use wire::Protocol;
+
+use super::{Board, endpoint_named};
+use crate::snapshot::{Carriage, FlowFilter, FlowList, FlowSort, FlowStatus, Traffic};
+
+impl Board {
+    /// The flows that fit the question.
+    pub(crate) fn list_flows(&self, filter: &FlowFilter) -> Result<FlowList, String> {
+        let topology = self.topology();
+        let flows = self.shared.flows();
+        let fits = Fits::new(&topology, filter)?;
+        let mut list = FlowList::default();
+        let mut first = First::new(filter);
+        flows.each(self.now(), |view| {
+            let Some(way) = Way::of(flows.lanes(), view) else { return };
+            list.total += 1;
+            if fits.fits(view, way) {
+                list.matching += 1;
+                first.offer(view);
+            }
+        });
+        let status = |view: FlowView| status(&topology, &view, Way::of(flows.lanes(), &view)?);
+        list.flows = first.finish().into_iter().filter_map(status).collect();
+        Ok(list)
+    }
+}
+
+/// What a client's flow has passed.
+#[derive(Clone, Copy)]
+struct Way {
+    endpoint: EndpointId,
+    listener: ListenerId,
+    path: Carriage,
+}
+
+impl Way {
+    /// Health checks' flows have none.
+    fn of(lanes: &Lanes, view: &FlowView) -> Option<Self> {
+        let LaneUser::Endpoint { endpoint, listener, .. } = lanes.lane(view.lane).user else { return None };
+        let path = match view.path {
+            FlowPath::Nat => Carriage::Nat,
+            FlowPath::Terminated { .. } => Carriage::Terminate,
+            FlowPath::Probe { .. } => return None,
+        };
+        Some(Self { endpoint, listener, path })
+    }
+}
+
+/// A question, ready to be put to each flow.
+struct Fits<'a> {
+    filter: &'a FlowFilter,
+    endpoint: Option<EndpointId>,
+    protocol: Option<Protocol>,
+}
+
+impl<'a> Fits<'a> {
+    fn new(topology: &Topology, filter: &'a FlowFilter) -> Result<Self, String> {
+        let endpoint = filter.endpoint.as_ref().map(|name| endpoint_named(topology, name)).transpose()?;
+        Ok(Self {
+            filter,
+            endpoint: endpoint.map(|(id, _)| id),
+            protocol: filter.protocol.map(Protocol::from),
+        })
+    }
+
+    fn fits(&self, view: &FlowView, way: Way) -> bool {
+        let FlowFilter { target_address, target_port, client, path, .. } = self.filter;
+        self.endpoint.is_none_or(|endpoint| endpoint == way.endpoint)
+            && self.protocol.is_none_or(|protocol| protocol == view.original.protocol)
+            && path.is_none_or(|path| path == way.path)
+            && target_address.is_none_or(|address| address == view.reply.remote.ip())
+            && target_port.is_none_or(|port| port == view.reply.remote_port)
+            && client.is_none_or(|address| address == view.original.remote.ip())
+    }
+}
+
+/// The first flows of all that are offered, in the order that is asked for.
+struct First {
+    rank: fn(&FlowView) -> u128,
+    limit: usize,
+    flows: Vec<FlowView>,
+}
+
+impl First {
+    fn new(filter: &FlowFilter) -> Self {
+        let rank: fn(&FlowView) -> u128 = match filter.sort {
+            FlowSort::Bytes => |view| u128::from(view.forward.bytes) + u128::from(view.returned.bytes),
+            FlowSort::Age => |view| view.age.as_nanos(),
+            FlowSort::Idle => |view| view.silent.as_nanos(),
+        };
+        Self { rank, limit: filter.limit.min(FlowFilter::MOST), flows: Vec::new() }
+    }
+
+    fn offer(&mut self, view: &FlowView) {
+        self.flows.push(*view);
+        if self.flows.len() >= 2 * self.limit.max(1) {
+            self.cut();
+        }
+    }
+
+    fn finish(mut self) -> Vec<FlowView> {
+        self.cut();
+        self.flows
+    }
+
+    fn cut(&mut self) {
+        self.flows.sort_by_key(|view| Reverse((self.rank)(view)));
+        self.flows.truncate(self.limit);
+    }
+}
+
+/// A flow as it is shown. One whose endpoint, node or listener is there no more is about to end, and is not shown.
+fn status(topology: &Topology, view: &FlowView, way: Way) -> Option<FlowStatus> {
+    let endpoint = topology.endpoints.get(way.endpoint)?;
+    let listener = topology.listeners.get(way.listener)?;
+    let address = |place| match place {
+        Place::Interface(id) => topology.interfaces.get(id).map(|interface| interface.address),
+        Place::Node(id) => topology.nodes.get(id).map(|node| node.address),
+    };
+    let (original, reply) = (&view.original, &view.reply);
+    Some(FlowStatus {
+        endpoint: endpoint.name.clone(),
+        service: topology.services.get(listener.service)?.name.clone(),
+        protocol: original.protocol.into(),
+        path: way.path,
+        phase: shown(view.phase).into(),
+        client: SocketAddr::new(original.remote.ip(), original.remote_port),
+        interface: SocketAddr::new(address(original.place)?, original.local_port),
+        node: SocketAddr::new(address(reply.place)?, reply.local_port),
+        target: SocketAddr::new(reply.remote.ip(), reply.remote_port),
+        age: view.age.as_secs_f64(),
+        idle: view.silent.as_secs_f64(),
+        sent: traffic(view.forward),
+        received: traffic(view.returned),
+    })
+}
+
+fn traffic(totals: Totals) -> Traffic {
+    Traffic { frames: totals.packets, bytes: totals.bytes }
+}
+
+fn shown(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Opening => "opening",
+        Phase::Established => "established",
+        Phase::Closing => "closing",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use engine::Shared;
+    use flow::{Key, LaneId, NewFlow};
+    use topology::Origin;
+
+    const FILE: &str = r#"
+        [[service]]
+        name = "dns"
+        namespace = "provider"
+        nodes = [{ address = "10.2.9.1" }]
+        listeners = [{ protocol = "udp", port = 53, forward = "dns" }, { protocol = "tcp", port = 53, forward = "dns" }]
+        [[target_group]]
+        name = "dns"
+        targets = [{ address = "10.2.0.2", port = 53 }, { address = "10.2.0.3", port = 53 }]
+        [[endpoint]]
+        name = "dns-a"
+        service = "dns"
+        namespace = "consumer-a"
+        interfaces = [{ address = "10.1.9.50" }]
+        [[endpoint]]
+        name = "dns-b"
+        service = "dns"
+        namespace = "consumer-b"
+        interfaces = [{ address = "10.1.9.50" }]
+        "#;
+
+    /// A flow on every lane, the first one second old, the next two seconds, and so on.
+    fn board() -> Board {
+        let topology = Topology::parse(FILE, &Origin::new(Path::new("/dns.toml"))).unwrap();
+        let shared = Arc::new(Shared::new(Arc::new(topology), 1, [1, 2, 3, 4]));
+        let mut board = Board::new(shared, 1);
+        board.started -= Duration::from_secs(1000);
+        let flows = board.shared.flows();
+        let lanes: Vec<(LaneId, flow::Lane)> = flows.lanes().iter().map(|(id, lane)| (id, *lane)).collect();
+        assert_eq!(lanes.len(), 8);
+        for (nth, (id, lane)) in lanes.into_iter().enumerate() {
+            let LaneUser::Endpoint { interface, .. } = lane.user else { panic!("{lane:?}") };
+            let began = Duration::from_secs(1000 - nth as u64 * 10);
+            let original = Key {
+                place: Place::Interface(interface),
+                protocol: lane.pool.protocol,
+                local_port: 53,
+                remote: std::net::IpAddr::from([10, 1, 0, 2 + nth as u8]).into(),
+                remote_port: 4000,
+            };
+            let new = NewFlow { original, lane: id, path: FlowPath::Nat, preference: 0 };
+            flows.turn(0).open(&new, began, |_| ()).unwrap();
+        }
+        board
+    }
+
+    fn list(board: &Board, filter: &FlowFilter) -> (usize, Vec<FlowStatus>) {
+        let list = board.list_flows(filter).unwrap();
+        assert_eq!(list.total, 8);
+        (list.matching, list.flows)
+    }
+
+    #[test]
+    fn what_is_not_asked_for_is_left_out() {
+        let board = board();
+        let all = FlowFilter::default;
+        let half = [
+            FlowFilter { endpoint: Some("dns-b".into()), ..all() },
+            FlowFilter { protocol: Some(crate::Transport::Udp), ..all() },
+            FlowFilter { target_address: "10.2.0.3".parse().ok(), ..all() },
+        ];
+        let shown: [fn(&FlowStatus) -> bool; 3] = [
+            |flow| flow.endpoint == "dns-b",
+            |flow| flow.protocol == crate::Transport::Udp,
+            |flow| flow.target.ip().to_string() == "10.2.0.3",
+        ];
+        for (filter, is_right) in half.iter().zip(shown) {
+            let (matching, flows) = list(&board, filter);
+            assert!(matching == 4 && flows.len() == 4 && flows.iter().all(is_right), "{filter:?}: {flows:?}");
+        }
+        for (filter, expected) in [
+            (FlowFilter { target_port: Some(53), path: Some(Carriage::Nat), ..all() }, 8),
+            (FlowFilter { target_port: Some(54), ..all() }, 0),
+            (FlowFilter { path: Some(Carriage::Terminate), ..all() }, 0),
+            (FlowFilter { client: "10.1.0.4".parse().ok(), ..all() }, 1),
+        ] {
+            assert_eq!(list(&board, &filter).0, expected, "{filter:?}");
+        }
+        assert!(board.list_flows(&FlowFilter { endpoint: Some("dns-c".into()), ..all() }).is_err());
+    }
+
+    #[test]
+    fn the_first_are_shown_however_many_are_asked_for() {
+        let board = board();
+        for (limit, shown) in [(0, 0), (1, 1), (3, 3), (8, 8), (usize::MAX, 8)] {
+            let filter = FlowFilter { sort: FlowSort::Age, limit, ..FlowFilter::default() };
+            let (matching, flows) = list(&board, &filter);
+            assert_eq!((matching, flows.len()), (8, shown));
+            assert!(flows.is_sorted_by(|a, b| a.age >= b.age), "{flows:?}");
+            assert!(flows.first().is_none_or(|oldest| oldest.age >= 70.0), "{flows:?}");
+        }
+    }
+}
