@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, criterion_group, criterion_main};
-use flow::{Cause, FlowId, FlowPath, Key, Lane, LaneId, Lanes, NewFlow, Place, PoolKey, Table, Turn};
+use flow::{
+    Cause, Fate, FlowId, FlowPath, Key, Lane, LaneId, LaneUser, Lanes, NewFlow, Place, PoolKey, Table, Turn,
+};
 use topology::Id;
 use wire::{Addr, Protocol};
 
@@ -50,23 +52,34 @@ struct Opened {
 }
 
 /// Ours.
-struct Ours(Table);
+struct Ours {
+    table: Table,
+    /// By target.
+    lanes: Vec<LaneId>,
+}
+
+/// A worker's turn with our table, and its lanes.
+struct OurTurn<'a> {
+    turn: Turn<'a>,
+    ours: &'a Ours,
+}
 
 impl Flows for Ours {
-    type Turn<'a> = Turn<'a>;
+    type Turn<'a> = OurTurn<'a>;
 
-    fn turn(&self, worker: usize) -> Turn<'_> {
-        self.0.turn(worker)
+    fn turn(&self, worker: usize) -> OurTurn<'_> {
+        OurTurn { turn: self.table.turn(worker), ours: self }
     }
 
-    fn look_up(turn: &Turn<'_>, client: u32) -> bool {
-        turn.find(&original(client)).is_some()
+    /// As the road does it: with a look at what is to become of the flow.
+    fn look_up(OurTurn { turn, ours }: &OurTurn<'_>, client: u32) -> bool {
+        turn.find(&original(client)).is_some_and(|found| ours.is_carried(found.lane))
     }
 
-    fn open(turn: &Turn<'_>, client: u32) -> Option<Opened> {
+    fn open(OurTurn { turn, ours }: &OurTurn<'_>, client: u32) -> Option<Opened> {
         let new = NewFlow {
             original: original(client),
-            lane: LaneId::new(lane_of(client)),
+            lane: ours.lanes[lane_of(client)],
             path: FlowPath::Nat,
             preference: u64::from(client).wrapping_mul(0x9e37_79b9_7f4a_7c15),
         };
@@ -74,8 +87,14 @@ impl Flows for Ours {
         Some(Opened { client, flow: Some(flow) })
     }
 
-    fn close(turn: &Turn<'_>, opened: Opened) {
+    fn close(OurTurn { turn, .. }: &OurTurn<'_>, opened: Opened) {
         black_box(opened.flow.and_then(|flow| turn.release(flow, Cause::Released)));
+    }
+}
+
+impl Ours {
+    fn is_carried(&self, lane: LaneId) -> bool {
+        self.table.lanes().fate(lane) == Fate::Carried
     }
 }
 
@@ -180,7 +199,7 @@ fn rows<F: Flows>(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, flows: &
 
 /// Look-ups of a batch, their memory asked for beforehand; the time is that of one look-up.
 fn batches(group: &mut BenchmarkGroup<'_, WallTime>, ours: &Ours, size: u32) {
-    let turn = ours.turn(0);
+    let turn = ours.table.turn(0);
     let mut next = steps_through(size, 0);
     group.bench_function(BenchmarkId::new("hit, in batches of 8", "sidegate"), |b| {
         b.iter_custom(|count| {
@@ -189,7 +208,7 @@ fn batches(group: &mut BenchmarkGroup<'_, WallTime>, ours: &Ours, size: u32) {
                     let keys: [Key; BATCH] = std::array::from_fn(|_| original(next()));
                     turn.prefetch::<BATCH>(keys.iter().copied());
                     for key in &keys {
-                        black_box(turn.find(key));
+                        black_box(turn.find(key).is_some_and(|found| ours.is_carried(found.lane)));
                     }
                 }
             })
@@ -269,22 +288,30 @@ impl Mix {
 
 fn ours(size: u32, workers: usize) -> Ours {
     let last = size + SPARE * 16;
-    let lanes = (0..=lane_of(last)).map(|lane| Lane {
-        endpoint: Id::new(0, 0),
-        listener: Id::new(0, 0),
-        target: Id::new(lane, 0),
+    let lanes = Lanes::new(flow::MOST_PORTS, workers);
+    let ids =
+        (0..=lane_of(last)).map(|number| lanes.intern(&lane(number), Duration::from_secs(350)).unwrap());
+    let ids = ids.collect();
+    let ours = Ours { table: Table::new(last as usize, workers, lanes, [1, 2, 3, 4]), lanes: ids };
+    fill(&ours, size);
+    ours
+}
+
+fn lane(number: usize) -> Lane {
+    Lane {
+        user: LaneUser::Endpoint {
+            endpoint: Id::new(0, 0),
+            interface: Id::new(0, 0),
+            listener: Id::new(0, 0),
+        },
+        target: Id::new(number, 0),
         pool: PoolKey {
             protocol: Protocol::Udp,
             node: Id::new(0, 0),
-            target: Addr::v4((0x0a02_0000 + lane as u32).to_be_bytes()),
+            target: Addr::v4((0x0a02_0000 + number as u32).to_be_bytes()),
             target_port: 8080,
         },
-        idle: Duration::from_secs(350),
-    });
-    let lanes = Lanes::new(lanes.collect(), flow::MOST_PORTS, workers);
-    let ours = Ours(Table::new(last as usize, workers, lanes, [1, 2, 3, 4]));
-    fill(&ours, size);
-    ours
+    }
 }
 
 fn papaya(size: u32) -> Papaya {

@@ -14,8 +14,9 @@ use benches::namespace::{Namespace, read, words};
 use benches::process::{Interrupt, Program};
 use benches::stage::Stage;
 use clap::ValueEnum;
-use control::{Request, ask, socket_of};
+use control::{ask, socket_of};
 use runtime::Snapshot;
+use serde_json::json;
 
 /// Where the crowd connects. No kernel hears of it: a raw program answers.
 pub(crate) const CROWD_PORT: u16 = 9000;
@@ -157,7 +158,7 @@ impl Gate {
 
     /// What sidegate says about itself.
     pub(crate) fn status(&self) -> Result<Snapshot> {
-        Ok(ask(&socket_of(&self.instance), Request::Status)?)
+        Ok(ask(&socket_of(&self.instance), &json!({ "verb": "status" }), Duration::from_secs(5))?)
     }
 
     /// Bytes of memory that sidegate's process holds.

@@ -14,7 +14,7 @@ use arrayvec::ArrayVec;
 use criterion::measurement::WallTime;
 use criterion::{BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use engine::{Egress, Event, HandOverFull, Message, Output, Reason, Shared, Verdict, Worker, WorkerId};
-use flow::{Cause, FlowPath, Key, Lane, LaneId, Lanes, NewFlow, Place, PoolKey, Table};
+use flow::{Cause, FlowPath, Key, Lane, LaneId, LaneUser, Lanes, NewFlow, Place, PoolKey, Table};
 use topology::{DeviceId, Id, Origin, Topology};
 use wire::{Addr, Checksum, Frame, Offload, Protocol, Rewrite, Segmentation, SegmentationKind};
 
@@ -73,7 +73,7 @@ fn steps(criterion: &mut Criterion) {
 fn table(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("table");
     for flows in [1024, FLOWS] {
-        let table = filled(flows);
+        let (table, lanes) = filled(flows);
         let turn = table.turn(0);
         let mut next = steps_through(flows);
         group.bench_function(format!("hit, {flows} flows"), |b| {
@@ -95,12 +95,12 @@ fn table(criterion: &mut Criterion) {
         group.bench_function(format!("insert and release, {flows} flows"), |b| {
             b.iter(|| {
                 let turn = table.turn(0);
-                let flow = turn.open(&new_flow(flows + 1), NOW, |_| ()).unwrap().flow;
+                let flow = turn.open(&new_flow(&lanes, flows + 1), NOW, |_| ()).unwrap().flow;
                 turn.release(flow, Cause::Released)
             });
         });
     }
-    let table = filled(1);
+    let (table, _) = filled(1);
     group.bench_function("turn", |b| b.iter(|| drop(table.turn(0))));
 }
 
@@ -247,30 +247,34 @@ fn tcp(port: u16, flags: u8, payload: usize) -> Vec<u8> {
     bytes
 }
 
-fn filled(flows: u32) -> Table {
-    let lanes = (0..8).map(lane).collect();
-    let table = Table::new(2 * FLOWS as usize, 1, Lanes::new(lanes, 55_000, 1), [1, 2, 3, 4]);
+fn filled(flows: u32) -> (Table, Vec<LaneId>) {
+    let lanes = Lanes::new(55_000, 1);
+    let ids = (0..8).map(|number| lanes.intern(&lane(number), Duration::from_secs(350)).unwrap());
+    let ids: Vec<LaneId> = ids.collect();
+    let table = Table::new(2 * FLOWS as usize, 1, lanes, [1, 2, 3, 4]);
     for client in 0..flows {
-        table.turn(0).open(&new_flow(client), NOW, |_| ()).unwrap();
+        table.turn(0).open(&new_flow(&ids, client), NOW, |_| ()).unwrap();
     }
-    table
+    (table, ids)
 }
 
 fn lane(number: u32) -> Lane {
     let target = Addr::v4((0x0a02_0000 + number).to_be_bytes());
     Lane {
-        endpoint: Id::new(0, 0),
-        listener: Id::new(0, 0),
+        user: LaneUser::Endpoint {
+            endpoint: Id::new(0, 0),
+            interface: Id::new(0, 0),
+            listener: Id::new(0, 0),
+        },
         target: Id::new(0, 0),
         pool: PoolKey { protocol: Protocol::Tcp, node: Id::new(0, 0), target, target_port: 8080 },
-        idle: Duration::from_secs(350),
     }
 }
 
-fn new_flow(client: u32) -> NewFlow {
+fn new_flow(lanes: &[LaneId], client: u32) -> NewFlow {
     NewFlow {
         original: original(client),
-        lane: LaneId::new(client as usize / 10_000),
+        lane: lanes[client as usize / 10_000],
         path: FlowPath::Nat,
         preference: client.into(),
     }

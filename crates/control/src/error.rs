@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::Refusal;
+
 /// An instance could not have its socket.
 #[derive(Debug, Error)]
 pub enum ClaimError {
@@ -85,12 +87,7 @@ pub enum AskError {
         cause: serde_json::Error,
     },
 
-    /// It refused.
-    #[error("the sidegate at {} refused: {reason}", socket.display())]
-    Refused {
-        /// The socket.
-        socket: PathBuf,
-        /// Its reason.
-        reason: String,
-    },
+    /// It refused, and says why.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }

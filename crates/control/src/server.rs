@@ -16,10 +16,11 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fs::{Mode, fchmod};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tracing::{debug, warn};
 
 use crate::protocol::{Answer, MAX_REQUEST, line};
-use crate::{Claim, ClaimError, Request};
+use crate::{Claim, ClaimError, Refusal};
 
 /// Connections at once.
 const CONNECTIONS: usize = 4;
@@ -39,10 +40,11 @@ pub struct Server {
 
 impl Server {
     /// Starts to answer with what `handler` makes of each request.
-    pub fn start<T, H>(claim: Claim, handler: H) -> Result<Self, ClaimError>
+    pub fn start<R, T, H>(claim: Claim, handler: H) -> Result<Self, ClaimError>
     where
+        R: DeserializeOwned,
         T: Serialize,
-        H: Fn(Request) -> T + Send + Sync + 'static,
+        H: Fn(R) -> Result<T, Refusal> + Send + Sync + 'static,
     {
         let refused = |cause| ClaimError::Socket { path: claim.socket().into(), cause };
         // The listener comes last, since it leaves something behind: the socket's file.
@@ -96,7 +98,11 @@ fn private_listener(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// What each thread does: one connection after the other.
-fn accept<T: Serialize>(listener: &UnixListener, stop: &OwnedFd, handler: &impl Fn(Request) -> T) {
+fn accept<R, T>(listener: &UnixListener, stop: &OwnedFd, handler: &impl Fn(R) -> Result<T, Refusal>)
+where
+    R: DeserializeOwned,
+    T: Serialize,
+{
     while readable(listener, stop, None) {
         match listener.accept() {
             Ok((stream, _)) => {
@@ -121,24 +127,28 @@ fn pause(stop: &OwnedFd) {
 }
 
 /// Answers requests until the client hangs up or tries the server's patience.
-fn serve<T: Serialize>(
+fn serve<R, T>(
     mut stream: UnixStream,
     stop: &OwnedFd,
-    handler: &impl Fn(Request) -> T,
-) -> io::Result<()> {
+    handler: &impl Fn(R) -> Result<T, Refusal>,
+) -> io::Result<()>
+where
+    R: DeserializeOwned,
+    T: Serialize,
+{
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut pending = Vec::with_capacity(MAX_REQUEST);
     while let Some(request) = next_line(&mut stream, &mut pending, stop)? {
-        match serde_json::from_slice(&request) {
-            Ok(request) => stream.write_all(&line(&Answer::Ok(handler(request)))?)?,
-            Err(error) => refuse(&mut stream, &format!("cannot understand the request: {error}"))?,
-        }
+        let answer = serde_json::from_slice(&request).map_err(not_understood).and_then(handler);
+        stream.write_all(&line(&Answer::from(answer))?)?;
     }
     Ok(())
 }
 
-fn refuse(stream: &mut UnixStream, reason: &str) -> io::Result<()> {
-    stream.write_all(&line(&Answer::<()>::Error(reason.into()))?)
+fn not_understood(error: serde_json::Error) -> Refusal {
+    Refusal::Error(format!(
+        "the running sidegate cannot understand the request: {error}; is that a sidegate of another version?"
+    ))
 }
 
 /// The next request, or `None` when no more are to be answered. `pending` keeps what has arrived after it.
@@ -149,7 +159,8 @@ fn next_line(stream: &mut UnixStream, pending: &mut Vec<u8>, stop: &OwnedFd) -> 
         }
         let room = MAX_REQUEST - pending.len();
         if room == 0 {
-            refuse(stream, &format!("a request has {MAX_REQUEST} bytes at most"))?;
+            let too_long = format!("a request has {MAX_REQUEST} bytes at most");
+            stream.write_all(&line(&Answer::<()>::Error(too_long))?)?;
             return Ok(None);
         }
         if !readable(&*stream, stop, Some(PATIENCE)) {

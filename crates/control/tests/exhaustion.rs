@@ -7,19 +7,27 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use control::{Claim, Request, Server, ask};
+use control::{Claim, Server, ask};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
+
+/// What may be asked here.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+enum Request {
+    Status,
+}
 
 #[test]
 fn clients_wait_for_a_descriptor_and_the_threads_do_not_spin() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("orders.sock");
     let claim = Claim::take("orders", &path).unwrap();
-    let _server = Server::start(claim, |Request::Status| "well").unwrap();
-    assert_eq!(ask::<String>(&path, Request::Status).unwrap(), "well");
+    let _server = Server::start(claim, |Request::Status| Ok("well")).unwrap();
+    assert_eq!(ask::<String>(&path, &Request::Status, Duration::from_secs(10)).unwrap(), "well");
 
     // A new descriptor is the lowest that is free: all below this one are taken.
     let client = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();

@@ -7,9 +7,21 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use control::{AskError, Claim, ClaimError, Request, Server, ask, running};
+use control::{AskError, Claim, ClaimError, Refusal, Server, ask, running};
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
+
+/// What may be asked here.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+enum Request {
+    Status,
+    Spell { word: String },
+}
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Place {
     directory: TempDir,
@@ -29,11 +41,24 @@ impl Place {
     }
 
     fn server(&self) -> Server {
-        Server::start(self.claim().unwrap(), |Request::Status| "well").unwrap()
+        Server::start(self.claim().unwrap(), handle).unwrap()
+    }
+
+    fn status(&self) -> Result<String, AskError> {
+        ask(&self.socket(), &Request::Status, PATIENCE)
     }
 
     fn is_empty(&self) -> bool {
         fs::read_dir(self.directory.path()).unwrap().next().is_none()
+    }
+}
+
+fn handle(request: Request) -> Result<String, Refusal> {
+    match request {
+        Request::Status => Ok("well".into()),
+        Request::Spell { word } if word.is_empty() => Err(Refusal::Mistake("say\na word".into())),
+        Request::Spell { word } if word == "sesquipedalian" => Err(Refusal::Error("out of letters".into())),
+        Request::Spell { word } => Ok(word.to_uppercase()),
     }
 }
 
@@ -49,9 +74,36 @@ fn answer_to(socket: &Path, request: &str) -> String {
 #[test]
 fn a_question_is_answered() {
     let place = Place::new();
-    let server = place.server();
-    assert_eq!(ask::<String>(server.socket(), Request::Status).unwrap(), "well");
+    let _server = place.server();
+    assert_eq!(place.status().unwrap(), "well");
     assert_eq!(running(place.directory.path()).unwrap()[0].name, "orders");
+}
+
+#[test]
+fn a_request_carries_what_it_is_about_and_may_be_refused() {
+    let place = Place::new();
+    let _server = place.server();
+    let spell = |word: &str| -> Result<String, AskError> {
+        ask(&place.socket(), &Request::Spell { word: word.into() }, PATIENCE)
+    };
+    assert_eq!(spell("ox").unwrap(), "OX");
+    for (word, refusal) in [
+        ("", Refusal::Mistake("say\na word".into())),
+        ("sesquipedalian", Refusal::Error("out of letters".into())),
+    ] {
+        let error = spell(word).unwrap_err();
+        assert_eq!(error.to_string(), refusal.to_string(), "it is told as it stands");
+        assert!(matches!(error, AskError::Refused(told) if told == refusal));
+    }
+}
+
+#[test]
+fn patience_ends() {
+    let place = Place::new();
+    let silent = UnixListener::bind(place.socket()).unwrap();
+    let answer: Result<String, _> = ask(&place.socket(), &Request::Status, Duration::from_millis(10));
+    assert!(matches!(answer, Err(AskError::NoAnswer { .. })), "{answer:?}");
+    drop(silent);
 }
 
 #[test]
@@ -71,7 +123,7 @@ fn one_connection_takes_many_requests() {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
     assert_eq!(lines.next().unwrap(), "{\"ok\":\"well\"}");
     assert_eq!(lines.next().unwrap(), "{\"ok\":\"well\"}");
-    assert!(lines.next().unwrap().starts_with("{\"error\":\"cannot understand the request"));
+    assert!(lines.next().unwrap().starts_with("{\"error\":\"the running sidegate cannot understand"));
     stream.write_all(b"\"status\"}\n").unwrap();
     assert_eq!(lines.next().unwrap(), "{\"ok\":\"well\"}");
 }
@@ -82,7 +134,7 @@ fn an_endless_request_is_cut_off() {
     let _server = place.server();
     let answer = answer_to(&place.socket(), &"x".repeat(4096));
     assert_eq!(answer, "{\"error\":\"a request has 4096 bytes at most\"}\n");
-    assert_eq!(ask::<String>(&place.socket(), Request::Status).unwrap(), "well");
+    assert_eq!(place.status().unwrap(), "well");
 }
 
 #[test]
@@ -117,7 +169,7 @@ fn an_instance_runs_once() {
         }
         other => panic!("{other:?}"),
     }
-    assert_eq!(ask::<String>(&place.socket(), Request::Status).unwrap(), "well", "the first is undisturbed");
+    assert_eq!(place.status().unwrap(), "well", "the first is undisturbed");
     drop(server);
     assert!(place.is_empty(), "nothing is left behind");
     drop(place.server());
@@ -140,9 +192,9 @@ fn what_a_dead_process_left_is_replaced() {
     drop(UnixListener::bind(place.socket()).unwrap());
     fs::write(place.directory.path().join("orders.lock"), "12345\n").unwrap();
     assert!(running(place.directory.path()).unwrap().is_empty());
-    assert!(matches!(ask::<String>(&place.socket(), Request::Status), Err(AskError::NotRunning { .. })));
+    assert!(matches!(place.status(), Err(AskError::NotRunning { .. })));
     let _server = place.server();
-    assert_eq!(ask::<String>(&place.socket(), Request::Status).unwrap(), "well");
+    assert_eq!(place.status().unwrap(), "well");
 }
 
 #[test]
@@ -167,6 +219,6 @@ fn errors_say_what_to_do() {
 
     let long = place.directory.path().join("x".repeat(120));
     let claim = Claim::take("orders", &long).unwrap();
-    let error = Server::start(claim, |Request::Status| ()).err().unwrap().to_string();
+    let error = Server::start(claim, handle).err().unwrap().to_string();
     assert!(error.contains("107 bytes at most"), "{error}");
 }

@@ -1,7 +1,7 @@
 //! From the name of the operator's file to a topology.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 
 use topology::{Origin, Topology};
@@ -11,7 +11,7 @@ use crate::Failure;
 /// More is not read. It is more than a topology may have, so nothing is cut off unseen.
 const MAX_BYTES: u64 = 8 << 20;
 
-/// Reads the file. All its mistakes go to stderr, a line for each.
+/// Reads the file. A failure lists all its mistakes, a line for each, and counts them in the last.
 pub(crate) fn load(file: &Path) -> Result<Topology, Failure> {
     let name = file.display();
     let unreadable = |error| {
@@ -22,12 +22,11 @@ pub(crate) fn load(file: &Path) -> Result<Topology, Failure> {
     // A pipe can be read, and has no canonical path.
     let origin = Origin::new(fs::canonicalize(file).unwrap_or_else(|_| file.into()));
     Topology::parse(&text, &origin).map_err(|problems| {
-        for problem in &problems {
-            // Where stderr is closed, the exit status is all there is to say.
-            let _ = writeln!(io::stderr(), "{}", problem.in_file(&name.to_string()));
-        }
+        let list: String = problems.iter().map(|problem| problem.in_file(&name.to_string()) + "\n").collect();
         let count = problems.len();
         let plural = if count == 1 { "" } else { "s" };
-        Failure::mistake(format_args!("{name} has {count} mistake{plural}; correct what is listed above"))
+        Failure::mistake(format_args!(
+            "{list}{name} has {count} mistake{plural}; correct what is listed above"
+        ))
     })
 }

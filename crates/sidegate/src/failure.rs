@@ -3,9 +3,9 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
-use control::{AskError, ClaimError};
+use control::{AskError, ClaimError, Refusal};
 use device::{DeviceError, Obstacle};
-use runtime::RunError;
+use runtime::{ReloadError, RunError};
 use thiserror::Error;
 
 /// Each says what, where, and what to do.
@@ -31,6 +31,15 @@ impl Failure {
 
     pub(crate) fn system(what: impl Display) -> Self {
         Self::System(what.to_string())
+    }
+
+    /// The same, and something more about it.
+    pub(crate) fn adding(self, remark: &str) -> Self {
+        match self {
+            Self::Mistake(what) => Self::Mistake(format!("{what}; {remark}")),
+            Self::System(what) => Self::System(format!("{what}; {remark}")),
+            Self::Interrupted => self,
+        }
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
@@ -67,10 +76,29 @@ impl From<RunError> for Failure {
     }
 }
 
+/// As it is told to somebody who asked over the control socket.
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Mistake(what) => Self::Mistake(what),
+            _ => Self::Error(failure.to_string()),
+        }
+    }
+}
+
+impl From<ReloadError> for Failure {
+    fn from(error: ReloadError) -> Self {
+        match error {
+            ReloadError::Unchangeable(_) | ReloadError::OutOfIds(_) => Self::mistake(error),
+            ReloadError::Device(_) | ReloadError::Silent => Self::system(error),
+        }
+    }
+}
+
 impl From<AskError> for Failure {
     fn from(error: AskError) -> Self {
         match error {
-            AskError::NotRunning { .. } => Self::mistake(error),
+            AskError::NotRunning { .. } | AskError::Refused(Refusal::Mistake(_)) => Self::mistake(error),
             _ => Self::system(error),
         }
     }

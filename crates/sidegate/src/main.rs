@@ -1,19 +1,30 @@
 //! The sidegate command: one verb, one answer, one exit status.
 
+mod answers;
 mod args;
 mod check;
 mod child;
 mod config;
 mod demo;
+mod endpoints;
+mod explain;
 mod failure;
+mod flows;
 mod opener;
 mod output;
 mod packets;
 mod ready;
+mod reload;
+mod request;
 mod run;
+mod services;
+mod show;
 mod status;
 mod table;
+mod targets;
 mod units;
+mod ways;
+mod whom;
 
 use std::process::ExitCode;
 
@@ -35,6 +46,12 @@ fn main() -> ExitCode {
         Verb::Check(args) => check::check(&args),
         Verb::Demo(args) => demo::demo(&args),
         Verb::Status(args) => status::status(&args),
+        Verb::Reload(args) => reload::reload(&args),
+        Verb::Targets(args) => targets::targets(&args),
+        Verb::Services(args) => services::services(&args),
+        Verb::Endpoints(args) => endpoints::endpoints(&args),
+        Verb::Flows(args) => flows::flows(&args),
+        Verb::Explain(args) => explain::explain(&args),
     };
     done.unwrap_or_else(|failure| {
         output::complain(&failure);

@@ -8,6 +8,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
+use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
 
 use crate::{Failure, output};
@@ -52,6 +53,15 @@ pub(crate) fn announce(ready_fd: Option<ReadyFd>) {
 /// Says the same on stdout.
 pub(crate) fn print_ready() -> Result<(), Failure> {
     output::print("ready\n")
+}
+
+/// Says to a service manager that the file is being read again; [`announce`] says when that is over.
+pub(crate) fn announce_reload() {
+    let now = clock_gettime(ClockId::Monotonic);
+    let microseconds = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
+    if let Err(error) = notify(&format!("RELOADING=1\nMONOTONIC_USEC={microseconds}")) {
+        warn!(%error, "cannot tell the service manager that the file is read again");
+    }
 }
 
 /// As `sd_notify` does it; nothing to do where no service manager asks for it.

@@ -1,35 +1,36 @@
 //! `sidegate run`: one instance, from the operator's file to its end.
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use control::{Claim, Request, Server, socket_of};
-use device::device_name;
-use device::probe::{self, Severity};
+use control::{Claim, Server, socket_of};
 use runtime::Forwarder;
 use rustix::process::Signal;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use topology::{DeviceId, Topology};
-use tracing::{info, warn};
+use topology::Topology;
+use tracing::info;
 
+use crate::answers::Answers;
 use crate::args::RunArgs;
 use crate::child::Child;
 use crate::ready::{self, ReadyFd};
-use crate::{Failure, config, opener, packets};
+use crate::reload::Reloader;
+use crate::{Failure, config, opener, ways};
 
 /// Runs until stopped, or until the command ends.
 pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let ready_fd = args.ready_fd.map(ReadyFd::take).transpose()?;
     let topology = config::load(&args.config)?;
     // From here on a signal does not end the process: it waits for whoever listens.
-    let signals = Signals::new([SIGINT, SIGTERM]).map_err(cannot("listen for signals"))?;
+    let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(cannot("listen for signals"))?;
     let socket = args.socket.unwrap_or_else(|| socket_of(&topology.run.name));
     let claim = Claim::take(&topology.run.name, &socket)?;
-    let instance = Instance::start(topology, claim)?;
+    let instance = Instance::start(topology, args.config, claim)?;
     match args.command.split_first() {
         None => instance.run_until_stopped(signals, ready_fd),
         Some((program, arguments)) => instance.run_command(signals, ready_fd, program, arguments),
@@ -39,23 +40,25 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
 /// A running instance. Dropped in this order: its devices are gone before its name is free.
 struct Instance {
     forwarder: Forwarder,
+    reloader: Arc<Reloader>,
     _server: Server,
 }
 
 impl Instance {
-    fn start(topology: Topology, claim: Claim) -> Result<Self, Failure> {
+    fn start(topology: Topology, file: PathBuf, claim: Claim) -> Result<Self, Failure> {
         let topology = Arc::new(topology);
         let forwarder = Forwarder::start(Arc::clone(&topology), opener::of(&topology))?;
-        warn_of_broken_ways(&topology);
-        let observer = forwarder.observer();
-        let server = Server::start(claim, move |Request::Status| observer.snapshot())?;
+        ways::warn_of_broken(&topology, None);
+        let reloader = Arc::new(Reloader::new(file, topology, forwarder.observer()));
+        let answers = Answers::new(forwarder.observer(), Some(Arc::clone(&reloader)));
+        let server = Server::start(claim, move |request| answers.to(request))?;
         info!(socket = %server.socket().display(), "packets flow");
-        Ok(Self { forwarder, _server: server })
+        Ok(Self { forwarder, reloader, _server: server })
     }
 
-    fn run_until_stopped(self, mut signals: Signals, ready_fd: Option<ReadyFd>) -> Result<ExitCode, Failure> {
+    fn run_until_stopped(self, signals: Signals, ready_fd: Option<ReadyFd>) -> Result<ExitCode, Failure> {
         let stopper = self.forwarder.stopper();
-        start_thread("signals", move || signals.forever().for_each(|_| stopper.stop()))?;
+        self.obey(signals, move |_| stopper.stop())?;
         ready::announce(ready_fd);
         ready::print_ready()?;
         self.forwarder.wait()?;
@@ -64,7 +67,7 @@ impl Instance {
 
     fn run_command(
         self,
-        mut signals: Signals,
+        signals: Signals,
         ready_fd: Option<ReadyFd>,
         program: &OsString,
         arguments: &[OsString],
@@ -73,7 +76,7 @@ impl Instance {
         let child = Child::start(program, arguments)?;
         let line = Arc::new(child.line()?);
         let signalled = Arc::clone(&line);
-        start_thread("signals", move || signals.forever().for_each(|signal| signalled.pass_on(signal)))?;
+        self.obey(signals, move |signal| signalled.pass_on(signal))?;
         let stopper = self.forwarder.stopper();
         let waiting = start_thread("command", move || {
             let status = child.wait();
@@ -88,21 +91,18 @@ impl Instance {
         outcome?;
         status.map_err(cannot("wait for the command"))
     }
-}
 
-/// Asks the kernel what becomes of packets, and warns of all that do not arrive: nothing of it keeps the rest from
-/// flowing.
-fn warn_of_broken_ways(topology: &Topology) {
-    let device = device_name(&topology.run.name);
-    for (index, namespace) in topology.namespaces.iter().enumerate() {
-        let packets = packets::of(topology, DeviceId(index as u16));
-        match probe::routes(&namespace.path, &device, &packets) {
-            Ok(findings) => findings
-                .iter()
-                .filter(|finding| finding.severity() > Severity::Fine)
-                .for_each(|finding| warn!("{finding}")),
-            Err(error) => warn!("{error}"),
-        }
+    /// Does from now on what signals ask for: SIGHUP has the file read again, others are `end`'s. That goes for a command's
+    /// SIGHUP as well: it is sent to whom the sender started, and nothing else can be meant by it. But where the terminal
+    /// is gone that we were started on, it says just that, and ends us as it would end others.
+    fn obey(&self, mut signals: Signals, end: impl Fn(i32) + Send + 'static) -> Result<(), Failure> {
+        let reloader = Arc::clone(&self.reloader);
+        let had_terminal = io::stdin().is_terminal();
+        let obey = move |signal| match signal {
+            SIGHUP if !had_terminal || io::stdin().is_terminal() => drop(reloader.reload()),
+            _ => end(signal),
+        };
+        start_thread("signals", move || signals.forever().for_each(obey)).map(drop)
     }
 }
 

@@ -1,58 +1,24 @@
 //! `sidegate status`: what a running one says about itself.
 
 use std::fmt::{self, Display};
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use control::{DIRECTORY, Instance, Request, ask, running, socket_of};
 use runtime::{DeviceState, DeviceStatus, Snapshot, TerminateStatus, Traffic, VerdictCount};
 
 use crate::args::StatusArgs;
+use crate::request::Request;
 use crate::table::{Side::Left, Side::Right, Table};
-use crate::{Failure, config, output, units};
+use crate::{Failure, output, units};
 
 /// Asks, and prints the answer.
 pub(crate) fn status(args: &StatusArgs) -> Result<ExitCode, Failure> {
-    let snapshot: Snapshot = ask(&socket(args)?, Request::Status)?;
+    let snapshot: Snapshot = args.whom.ask(&Request::Status {})?;
     if args.json {
-        let json = serde_json::to_string_pretty(&snapshot).map_err(Failure::system)?;
-        output::print(format_args!("{json}\n"))?;
+        output::print_json(&snapshot)?;
     } else {
         output::print(Tables { snapshot: &snapshot, all: args.all })?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The socket of the instance that is meant.
-fn socket(args: &StatusArgs) -> Result<PathBuf, Failure> {
-    if let Some(socket) = &args.socket {
-        return Ok(socket.clone());
-    }
-    if let Some(file) = &args.config {
-        return Ok(socket_of(&config::load(file)?.run.name));
-    }
-    match &args.instance {
-        Some(instance) => Ok(socket_of(instance)),
-        None => the_only_one(),
-    }
-}
-
-fn the_only_one() -> Result<PathBuf, Failure> {
-    let unreadable =
-        |error| Failure::system(format_args!("cannot look for instances in {DIRECTORY}: {error}"));
-    let mut instances = running(Path::new(DIRECTORY)).map_err(unreadable)?;
-    match instances.len() {
-        0 => Err(Failure::mistake(format_args!(
-            "no sidegate runs here (nobody answers in {DIRECTORY}); start one with `sidegate run --config FILE`, or say \
-             where it answers with --socket"
-        ))),
-        1 => Ok(instances.remove(0).socket),
-        _ => {
-            let names: Vec<String> = instances.into_iter().map(|Instance { name, .. }| name).collect();
-            let names = names.join(", ");
-            Err(Failure::mistake(format_args!("several instances run; say which: {names}")))
-        }
-    }
 }
 
 /// A snapshot as tables. Of the counters only those that count something, unless `all`.

@@ -1,5 +1,6 @@
-//! Numbers as people read them.
+//! Numbers, and what goes with them, as people read them.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 /// `1,234,567`
@@ -41,6 +42,38 @@ pub(crate) fn age(seconds: u64) -> String {
     }
 }
 
+/// `350 s`, `95 min`: so much of the largest unit that it says enough, for tables.
+pub(crate) fn span(seconds: f64) -> String {
+    let seconds = seconds as u64;
+    match seconds {
+        0..600 => format!("{seconds} s"),
+        600..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// `1 flow`, `2 flows`
+pub(crate) fn number(number: usize, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {thing}{plural}", count(number))
+}
+
+/// `75.0 %`
+pub(crate) fn share(part: f64) -> String {
+    format!("{:.1} %", part * 100.0)
+}
+
+/// `10.2.9.1 (zone a)`
+pub(crate) fn in_zone(what: impl Display, zone: Option<&str>) -> String {
+    zone.map_or_else(|| what.to_string(), |zone| format!("{what} (zone {zone})"))
+}
+
+/// A dash where there is nothing.
+pub(crate) fn or_dash(what: Option<&str>) -> String {
+    what.unwrap_or("-").into()
+}
+
 /// Three digits or so, and the unit that fits them; each is a thousand of the one before.
 fn scaled(mut number: f64, units: &[&str]) -> String {
     let mut unit = 0;
@@ -74,6 +107,23 @@ mod tests {
         assert_eq!(bit_rate(2_500_000_000, Duration::from_secs(2)), "10.0 Gb/s");
         assert_eq!(latency(Duration::from_nanos(42_300)), "42.3 µs");
         assert_eq!(latency(Duration::from_secs(7200)), "7200 s");
+    }
+
+    #[test]
+    fn spans_are_short() {
+        for (seconds, shown) in
+            [(0.9, "0 s"), (599.0, "599 s"), (5700.0, "95 min"), (7200.0, "2 h"), (1e6, "11 d")]
+        {
+            assert_eq!(span(seconds), shown);
+        }
+    }
+
+    #[test]
+    fn things_are_counted() {
+        assert_eq!([0, 1, 1000].map(|flows| number(flows, "flow")), ["0 flows", "1 flow", "1,000 flows"]);
+        assert_eq!(share(0.3333), "33.3 %");
+        assert_eq!(in_zone("10.2.9.1", Some("a")), "10.2.9.1 (zone a)");
+        assert_eq!(in_zone("10.2.9.1", None), "10.2.9.1");
     }
 
     #[test]

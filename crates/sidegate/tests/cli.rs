@@ -9,6 +9,10 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 const GOOD: &str = include_str!("orders.toml");
+const VERBS: [&str; 10] =
+    ["run", "check", "demo", "status", "reload", "targets", "services", "endpoints", "flows", "explain"];
+/// What `explain` cannot do without.
+const TUPLE: [&str; 4] = ["--from", "10.1.0.2:40000", "--to", "10.1.9.50:80"];
 
 fn sidegate(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_sidegate")).args(arguments).output().unwrap()
@@ -44,9 +48,11 @@ impl File {
 #[test]
 fn help_is_no_mistake() {
     let (stdout, _) = exits(0, &["--help"]);
-    assert!(["run", "check", "demo", "status"].iter().all(|verb| stdout.contains(verb)), "{stdout}");
     exits(0, &["--version"]);
-    exits(0, &["run", "--help"]);
+    for verb in VERBS {
+        assert!(stdout.contains(&format!("\n  {verb} ")), "{verb} is not in\n{stdout}");
+        exits(0, &[verb, "--help"]);
+    }
 }
 
 #[test]
@@ -60,15 +66,50 @@ fn usage_errors_exit_with_1() {
         &["run", "--config", "f", "--ready-fd", "1"],
         &["status", "orders", "--socket", "s"],
         &["status", "--json", "--all"],
+        &["reload", "orders", "--config", "f"],
+        &["targets", "--group"],
+        &["services", "--watch", "--watch"],
+        &["flows", "--sort", "colour"],
+        &["flows", "--protocol", "icmp"],
+        &["explain"],
     ] {
         let (stdout, stderr) = exits(1, wrong);
         assert!(stdout.is_empty() && stderr.contains("--help"), "{wrong:?}: {stdout}{stderr}");
     }
 }
 
+/// A value that cannot be meant is met with one that can.
+#[test]
+fn wrong_values_are_met_with_right_ones() {
+    for (wrong, words) in [
+        (&["flows", "--target", "web"][..], "10.2.0.2:8080"),
+        (&["flows", "--limit", "0"], "1 to 10000"),
+        (&["targets", "--watch=soon"], "such as 2 or 0.5"),
+        (&["targets", "--watch=0"], "0.1 to 3600 seconds"),
+        (&["explain", "--from", "10.1.0.2", "--to", "10.1.9.50:80"], "add it (any"),
+        (&["explain", "--from", "10.1.0.2:40000", "--to", "10.1.9.50"], "10.1.9.50:80"),
+        (&["explain", "--from", "10.1.0.2:40000", "--to", "fd01::50"], "[fd01::50]:80"),
+        (&["explain", "--from", "10.1.0.2:0", "--to", "10.1.9.50:80"], "port 0"),
+        (&["explain", "--from", "me", "--to", "10.1.9.50:80"], "expected an address and a port"),
+    ] {
+        let (stdout, stderr) = exits(1, wrong);
+        assert!(stdout.is_empty() && stderr.contains(words), "{wrong:?}: {stdout}{stderr}");
+    }
+}
+
+#[test]
+fn a_datagram_has_no_sequence_number() {
+    let numbered =
+        |more: &[&'static str]| [&["explain", "--socket", "/no/such.sock"], &TUPLE[..], more].concat();
+    let (_, stderr) = exits(1, &numbered(&["--isn", "7"]));
+    assert!(stderr.contains("no sidegate answers"), "{stderr}");
+    let (_, stderr) = exits(1, &numbered(&["--isn", "7", "--udp"]));
+    assert!(stderr.contains("cannot be used with"), "{stderr}");
+}
+
 #[test]
 fn a_missing_file_is_named() {
-    for verb in ["run", "check", "status"] {
+    for verb in ["run", "check", "status", "reload", "targets", "services", "endpoints", "flows"] {
         let (_, stderr) = exits(1, &[verb, "--config", "/no/such/file.toml"]);
         assert!(stderr.starts_with("sidegate: cannot read /no/such/file.toml: No such file"), "{stderr}");
     }
@@ -111,9 +152,11 @@ fn every_mistake_is_listed_with_its_place() {
 }
 
 #[test]
-fn status_says_who_does_not_answer() {
-    let (_, stderr) = exits(1, &["status", "--socket", "/no/such.sock"]);
-    assert!(stderr.starts_with("sidegate: no sidegate answers at /no/such.sock"), "{stderr}");
+fn who_does_not_answer_is_named() {
+    for verb in ["status", "reload", "targets", "services", "endpoints", "flows"] {
+        let (_, stderr) = exits(1, &[verb, "--socket", "/no/such.sock"]);
+        assert!(stderr.starts_with("sidegate: no sidegate answers at /no/such.sock"), "{stderr}");
+    }
     let (_, stderr) = exits(1, &["status", "no-such-instance"]);
     assert!(stderr.contains("/run/sidegate/no-such-instance.sock"), "{stderr}");
 }

@@ -19,13 +19,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use control::{Claim, Request, Server, socket_of};
+use control::{Claim, Server, socket_of};
 use device::{Privilege, gain_privilege};
 use runtime::Forwarder;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::Failure;
+use crate::answers::Answers;
 use crate::args::DemoArgs;
 use network::{Network, PORT_NAT, PORT_TERMINATE};
 use report::{Measured, Report};
@@ -58,7 +59,7 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<ExitCode, Failure> {
     }
 }
 
-/// The networks, the forwarder between them, and what answers `sidegate status`. Dropped in this order: for as long as
+/// The networks, the forwarder between them, and what answers `sidegate status` and the like. Dropped in this order: for as long as
 /// there is anything to clean up, the demo can be seen to live.
 struct Scene {
     forwarder: Forwarder,
@@ -79,8 +80,8 @@ impl Scene {
         servers::start(network.provider())?;
         report.quote(network.file())?;
         let forwarder = network.forward()?;
-        let observer = forwarder.observer();
-        let server = Server::start(claim, move |Request::Status| observer.snapshot())?;
+        let answers = Answers::new(forwarder.observer(), None);
+        let server = Server::start(claim, move |request| answers.to(request))?;
         report.step("forwarder", "packets flow")?;
         Ok(Self { forwarder, network, _server: server })
     }

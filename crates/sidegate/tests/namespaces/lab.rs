@@ -35,7 +35,7 @@ impl Lab {
         consumer.address(&[(CONSUMER.into(), 32)])?;
         let provider = Namespace::unique("sg-cli-p")?;
         provider.address(&[(TARGET.0.into(), 32)])?;
-        serve(&provider)?;
+        serve(&provider, TARGET.into(), |peer| peer.to_string())?;
         let instance = consumer.name().replace("sg-cli-c", "cli");
         let lab = Self { consumer, provider, directory: TempDir::new()?, instance };
         fs::write(lab.config(), lab.operators_file(lab.consumer.name()))?;
@@ -91,15 +91,33 @@ impl Lab {
         }
     }
 
+    /// A further server in the provider's network, which says who it is.
+    pub(crate) fn serve_at(&self, address: [u8; 4], name: &'static str) -> Result<(), Failed> {
+        self.provider.address(&[(address.into(), 32)])?;
+        serve(&self.provider, (address, TARGET.1).into(), move |_| name.into())
+    }
+
+    /// Writes the operator's file anew, with one thing different.
+    pub(crate) fn rewrite(&self, old: &str, new: &str) -> Result<(), Failed> {
+        let file = fs::read_to_string(self.config())?;
+        ensure(file.contains(old), || format!("{old} is not in {file}"))?;
+        Ok(fs::write(self.config(), file.replace(old, new))?)
+    }
+
     /// What the provider's server says to the consumer: the source address that it sees.
     pub(crate) fn talk(&self) -> io::Result<String> {
+        let mut answer = String::new();
+        self.connect()?.read_to_string(&mut answer)?;
+        Ok(answer)
+    }
+
+    /// The consumer's connection to the endpoint.
+    pub(crate) fn connect(&self) -> io::Result<TcpStream> {
         let door = SocketAddr::from(DOOR);
         let connect = || TcpStream::connect_timeout(&door, Duration::from_secs(1));
-        let mut stream = device::inside(self.consumer.path(), connect).map_err(io::Error::other)??;
+        let stream = device::inside(self.consumer.path(), connect).map_err(io::Error::other)??;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
+        Ok(stream)
     }
 
     /// Whether the consumer's namespace has a device of ours.
@@ -125,13 +143,17 @@ pub(crate) fn sidegate(verb: &str) -> Command {
     command
 }
 
-/// A server that says who connects, for as long as the process lasts.
-fn serve(provider: &Namespace) -> Result<(), Failed> {
-    let listener = device::inside(provider.path(), || TcpListener::bind(SocketAddr::from(TARGET)))??;
+/// A server that answers whoever connects, for as long as the process lasts.
+fn serve(
+    provider: &Namespace,
+    at: SocketAddr,
+    answer: impl Fn(IpAddr) -> String + Send + 'static,
+) -> Result<(), Failed> {
+    let listener = device::inside(provider.path(), || TcpListener::bind(at))??;
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let peer = stream.peer_addr().map(|peer| peer.ip()).unwrap_or(IpAddr::from([0; 4]));
-            let _ = stream.write_all(peer.to_string().as_bytes());
+            let _ = stream.write_all(answer(peer).as_bytes());
         }
     });
     Ok(())
@@ -151,7 +173,8 @@ impl Running {
 
     /// Starts it as the only program on a terminal, whose other end is returned.
     pub(crate) fn on_terminal(command: &Command) -> Result<(Self, File), Failed> {
-        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        // Nobody but us has the other end, so dropping it hangs up.
+        let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
         unlockpt(&user)?;
         let terminal = ioctl_tiocgptpeer(&user, OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
         let mut setsid = Command::new("setsid");

@@ -8,7 +8,9 @@ mod hosts;
 mod lab;
 mod life;
 mod privilege;
+mod reload;
 mod sight;
+mod traffic;
 
 use std::process::ExitCode;
 
@@ -23,8 +25,16 @@ fn main() -> ExitCode {
     // holds it open, between fork and exec.
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
     let permit = Permit::obtain("sidegate");
-    let anyones =
-        trials(&[demo::TRIALS, life::TRIALS, command::TRIALS, sight::TRIALS, hosts::TRIALS], permit.skips());
+    let anyones = [
+        demo::TRIALS,
+        life::TRIALS,
+        command::TRIALS,
+        sight::TRIALS,
+        traffic::TRIALS,
+        reload::TRIALS,
+        hosts::TRIALS,
+    ];
+    let anyones = trials(&anyones, permit.skips());
     let roots = trials(&[privilege::TRIALS], permit.skips_those_of_root());
     libtest_mimic::run(&arguments, anyones.chain(roots).collect()).exit_code()
 }
