@@ -123,7 +123,7 @@ impl Reason {
             Self::DeregistrationInProgress => "it was removed; its flows may go on until the delay is over",
             Self::InvalidState => "it is not running",
             Self::IpUnusable => "its address cannot be used",
-            Self::HealthCheckDisabled => "its group has no health check, so it counts as healthy",
+            Self::HealthCheckDisabled => "no health check: counts as healthy",
         }
     }
 }

@@ -220,7 +220,7 @@ impl Lanes {
         self.sentences.load(Ordering::Acquire)
     }
 
-    /// How many places of the table a lane's flows take, those of ended flows until somebody else can have them.
+    /// How many flows are on a lane: those that have ended, and only keep their ports quiet, are no more.
     pub fn flows(&self, id: LaneId) -> usize {
         self.known(id).flows.load(Ordering::Relaxed)
     }
@@ -254,12 +254,12 @@ impl Lanes {
         counts.max_by_key(|(count, _)| *count).filter(|(count, _)| *count > 0).map(|(_, share)| share)
     }
 
-    /// One more place of the table is taken by this lane's flows.
+    /// A flow begins.
     pub(crate) fn arrive(&self, id: LaneId) {
         self.known(id).flows.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One of those places can be somebody else's.
+    /// One has ended.
     pub(crate) fn leave(&self, id: LaneId) {
         self.known(id).flows.fetch_sub(1, Ordering::Relaxed);
     }

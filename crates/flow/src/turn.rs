@@ -95,6 +95,10 @@ impl<'a> Turn<'a> {
             remote_port: pool.target_port,
         };
         let track = if new.is_followed() { Track::OPENING } else { Track::TALKING };
+        // Before anybody can end it, and count down.
+        table.lanes.arrive(new.lane);
+        let share = self.share(new);
+        share.inspect(|share| share.count());
         let state = table.slots[slot as usize].fill(&Filling {
             original: new.original,
             reply,
@@ -104,10 +108,7 @@ impl<'a> Turn<'a> {
             now,
         });
         table.count_live(self.worker, 1);
-        table.lanes.arrive(new.lane);
         let flow = FlowId { slot, generation: state.generation() };
-        let share = self.share(new);
-        share.inspect(|share| share.count());
         self.publish(flow, new, reply).inspect_err(|_| {
             self.release(flow, Cause::Released);
         })?;
@@ -247,8 +248,10 @@ impl<'a> Turn<'a> {
         if !state.is_live() || found.path() != FlowPath::Nat && !state.is_parted() {
             return None;
         }
+        // One that has only just begun may not be in the index yet.
         if let Fate::Ended(cause) = self.table.lanes.fate(found.lane())
             && state.track().phase() != Phase::Closing
+            && Tick::of(now).since(found.started()) > 0
         {
             let flow = FlowId { slot: slot as u32, generation: state.generation() };
             return self.retire(flow, cause, now);
@@ -269,7 +272,6 @@ impl<'a> Turn<'a> {
             let Some(slot) = table.limbo(self.worker).pop(&table.slots, &table.turns) else { return };
             let freed = &table.slots[slot as usize];
             table.lanes.pool(freed.lane()).give_back(freed.side(Direction::Reply).key().local_port);
-            table.lanes.leave(freed.lane());
             table.free.give_back(&table.slots, slot);
         }
     }
@@ -324,6 +326,7 @@ impl<'a> Turn<'a> {
         let own = &self.table.slots[slot as usize];
         own.change(judged, judged.with_track(closed).parted()).ok()?;
         self.settle(judged, own.lane());
+        self.table.lanes.leave(own.lane());
         self.table.count_resting(self.worker, 1);
         self.unlink(slot, Direction::Forward);
         Some(())
@@ -343,6 +346,8 @@ impl<'a> Turn<'a> {
         table.count_live(self.worker, -1);
         if judged.is_parted() {
             table.count_resting(self.worker, -1);
+        } else {
+            table.lanes.leave(own.lane());
         }
         table.limbo(self.worker).push(&table.slots, slot);
         Some(ended)

@@ -174,10 +174,7 @@ impl Watch {
         self.settle_at.get_or_insert(self.board.now() + LINGER);
         self.review();
         let used = next.namespaces.iter().filter(|namespace| Namespace::is_used(namespace)).count();
-        tracing::info!(
-            "a new topology is in force, of {} endpoints and {used} devices",
-            next.endpoints.len()
-        );
+        tracing::info!("a new topology is in force; endpoints: {}, devices: {used}", next.endpoints.len());
         Ok(())
     }
 }

@@ -18,7 +18,9 @@ const UNCHANGED: &str = "nothing was changed";
 
 /// `sidegate reload`: has the instance do it, and prints what is different.
 pub(crate) fn reload(args: &ReloadArgs) -> Result<ExitCode, Failure> {
-    let reloaded: Reloaded = args.whom.ask(&Request::Reload {})?;
+    let request = Request::Reload {};
+    let socket = args.whom.find().map_err(|failure| failure.adding(UNCHANGED))?;
+    let reloaded: Reloaded = control::ask(&socket, &request, request.patience())?;
     if args.json {
         output::print_json(&reloaded)?;
     } else {

@@ -16,7 +16,7 @@ impl Whom {
     }
 
     /// Its socket.
-    fn find(&self) -> Result<PathBuf, Failure> {
+    pub(crate) fn find(&self) -> Result<PathBuf, Failure> {
         if let Some(socket) = &self.socket {
             return Ok(socket.clone());
         }

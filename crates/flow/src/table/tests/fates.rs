@@ -21,6 +21,7 @@ fn a_flow_ends_with_its_lane_at_the_next_sweep_and_its_port_rests() {
         let slot = found.flow.slot as usize;
         assert_eq!(turn.expire(slot, secs(100)), None, "it is carried");
         table.lanes().set_fate(found.lane, UNHEALTHY);
+        assert_eq!(turn.expire(slot, secs(0)), None, "it has only just begun");
         let ended = turn.expire(slot, secs(100)).unwrap();
         assert_eq!((ended.flow, ended.cause, ended.original), (found.flow, Cause::Unhealthy, key));
         assert_eq!(ended.heard, Tick::of(secs(0)));
@@ -102,22 +103,23 @@ fn a_lane_that_is_carried_again_ends_nothing_more() {
 }
 
 #[test]
-fn a_lane_counts_the_places_that_its_flows_take() {
+fn a_lane_counts_its_flows_until_they_end() {
     let table = table(64, 1);
-    let count = |lane| table.lanes().flows(LaneId(lane));
-    {
-        let turn = table.turn(0);
-        let flows = [1, 2].map(|client| open(&turn, original(0, client)).unwrap().flow);
-        assert_eq!((count(0), count(1)), (2, 0));
-        turn.release(flows[0], Cause::Released);
-        turn.retire(flows[1], Cause::Unhealthy, secs(0));
-        assert_eq!(count(0), 2, "one is in limbo, one rests");
+    let turn = table.turn(0);
+    let count = || (table.lanes().flows(LaneId(0)), table.lanes().flows(LaneId(1)), table.live());
+    let flows = [1, 2].map(|client| open(&turn, original(0, client)).unwrap().flow);
+    let (parted, closed) = (life(&turn, 3, &REFUSED), life(&turn, 4, &REFUSED));
+    assert_eq!(count(), (4, 0, 4));
+    turn.release(flows[0], Cause::Released);
+    assert_eq!(count(), (3, 0, 3));
+    turn.retire(flows[1], Cause::Unhealthy, secs(0));
+    assert_eq!(count(), (2, 0, 2), "its port rests");
+    turn.part(&parted);
+    assert_eq!(count(), (1, 0, 1), "so does this one's");
+    assert!(turn.expire(closed.flow.slot as usize, secs(10)).is_some());
+    assert_eq!(count(), (0, 0, 0));
+    for slot in 0..4 {
+        assert_eq!(turn.expire(slot, secs(10)), None);
     }
-    table.turn(0).recycle(64);
-    table.turn(0).recycle(64);
-    assert_eq!(count(0), 1);
-    assert_eq!(table.turn(0).expire(1, secs(10)), None);
-    table.turn(0).recycle(64);
-    table.turn(0).recycle(64);
-    assert_eq!(count(0), 0);
+    assert_eq!((count(), table.len()), ((0, 0, 0), 0));
 }
