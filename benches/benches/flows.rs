@@ -299,15 +299,11 @@ fn ours(size: u32, workers: usize) -> Ours {
 
 fn lane(number: usize) -> Lane {
     Lane {
-        user: LaneUser::Endpoint {
-            endpoint: Id::new(0, 0),
-            interface: Id::new(0, 0),
-            listener: Id::new(0, 0),
-        },
-        target: Id::new(number, 0),
+        user: LaneUser::Endpoint { endpoint: Id::new(0), interface: Id::new(0), listener: Id::new(0) },
+        target: Id::new(number),
         pool: PoolKey {
             protocol: Protocol::Udp,
-            node: Id::new(0, 0),
+            node: Id::new(0),
             target: Addr::v4((0x0a02_0000 + number as u32).to_be_bytes()),
             target_port: 8080,
         },
@@ -340,7 +336,7 @@ fn lane_of(client: u32) -> usize {
 
 fn original(client: u32) -> Key {
     Key {
-        place: Place::Interface(Id::new(0, 0)),
+        place: Place::Interface(Id::new(0)),
         protocol: Protocol::Udp,
         local_port: 80,
         remote: Addr::v4((0x0a01_0000 + client / 60_000).to_be_bytes()),
@@ -349,7 +345,7 @@ fn original(client: u32) -> Key {
 }
 
 fn reply(client: u32) -> Key {
-    Key { place: Place::Node(Id::new(0, 0)), local_port: 8080, ..original(client) }
+    Key { place: Place::Node(Id::new(0)), local_port: 8080, ..original(client) }
 }
 
 /// Walks through the clients in an order that no prefetcher guesses.

@@ -261,13 +261,9 @@ fn filled(flows: u32) -> (Table, Vec<LaneId>) {
 fn lane(number: u32) -> Lane {
     let target = Addr::v4((0x0a02_0000 + number).to_be_bytes());
     Lane {
-        user: LaneUser::Endpoint {
-            endpoint: Id::new(0, 0),
-            interface: Id::new(0, 0),
-            listener: Id::new(0, 0),
-        },
-        target: Id::new(0, 0),
-        pool: PoolKey { protocol: Protocol::Tcp, node: Id::new(0, 0), target, target_port: 8080 },
+        user: LaneUser::Endpoint { endpoint: Id::new(0), interface: Id::new(0), listener: Id::new(0) },
+        target: Id::new(0),
+        pool: PoolKey { protocol: Protocol::Tcp, node: Id::new(0), target, target_port: 8080 },
     }
 }
 
@@ -282,7 +278,7 @@ fn new_flow(lanes: &[LaneId], client: u32) -> NewFlow {
 
 fn original(client: u32) -> Key {
     Key {
-        place: Place::Interface(Id::new(0, 0)),
+        place: Place::Interface(Id::new(0)),
         protocol: Protocol::Tcp,
         local_port: 80,
         remote: Addr::v4((0x0a01_0000 + client / 60_000).to_be_bytes()),

@@ -81,19 +81,19 @@ mod tests {
 
     #[test]
     fn a_finding_is_news_once() {
-        let (health, target) = (Health::default(), Id::new(7, 0));
+        let (health, target) = (Health::default(), Id::new(7));
         assert_eq!(health.standing(target), Standing::default());
         assert!(!health.set(target, Standing::default()));
         assert!(health.set(target, Standing::HEALTHY));
         assert!(!health.set(target, Standing::HEALTHY));
         assert!(health.set(target, UNWELL));
         assert_eq!(health.standing(target), UNWELL);
-        assert_eq!(health.standing(Id::new(6, 0)), Standing::default(), "its neighbour is not concerned");
+        assert_eq!(health.standing(Id::new(6)), Standing::default(), "its neighbour is not concerned");
     }
 
     #[test]
     fn failures_are_counted_in_a_row_and_between_checks() {
-        let (health, target) = (Health::default(), Id::new(0, 0));
+        let (health, target) = (Health::default(), Id::new(0));
         let overheard = |results: &[bool]| {
             results.iter().for_each(|failed| health.overheard(target, *failed));
             health.failures(target)
@@ -116,11 +116,11 @@ mod tests {
                 let health = &health;
                 scope.spawn(move || {
                     for index in (worker..1000).step_by(4) {
-                        assert!(health.set(Id::new(index, 0), UNWELL));
+                        assert!(health.set(Id::new(index), UNWELL));
                     }
                 });
             }
         });
-        assert!((0..1000).all(|index| health.standing(Id::new(index, 0)) == UNWELL));
+        assert!((0..1000).all(|index| health.standing(Id::new(index)) == UNWELL));
     }
 }

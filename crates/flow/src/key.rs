@@ -97,13 +97,13 @@ mod tests {
     proptest! {
         #[test]
         fn a_key_survives_its_packing(
-            index in 0usize..1 << 20, generation in 0u16..1024, node: bool, udp: bool,
+            index in 0usize..1 << 20, node: bool, udp: bool,
             local_port: u16, remote_port: u16, remote: u128,
         ) {
             let place = if node {
-                Place::Node(Id::new(index, generation))
+                Place::Node(Id::new(index))
             } else {
-                Place::Interface(Id::new(index, generation))
+                Place::Interface(Id::new(index))
             };
             let protocol = if udp { Protocol::Udp } else { Protocol::Tcp };
             let key = Key { place, protocol, local_port, remote: Addr::from_bits(remote), remote_port };

@@ -130,7 +130,7 @@ mod tests {
     fn pool(ports: usize, classes: usize) -> Pool {
         let key = PoolKey {
             protocol: Protocol::Tcp,
-            node: Id::new(0, 0),
+            node: Id::new(0),
             target: Addr::v4([10, 2, 0, 2]),
             target_port: 8080,
         };

@@ -132,8 +132,8 @@ mod tests {
             remote_port: 1,
         };
         Tomb {
-            original: key(Place::Interface(Id::new(0, 0)), 80),
-            reply: key(Place::Node(Id::new(0, 0)), 40_000),
+            original: key(Place::Interface(Id::new(0)), 80),
+            reply: key(Place::Node(Id::new(0)), 40_000),
             heard: Tick(n),
         }
     }

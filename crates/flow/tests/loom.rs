@@ -15,11 +15,11 @@ use wire::{Addr, Protocol};
 fn table(slots: usize) -> Table {
     let pool = PoolKey {
         protocol: Protocol::Udp,
-        node: Id::new(0, 0),
+        node: Id::new(0),
         target: Addr::v4([10, 2, 0, 2]),
         target_port: 53,
     };
-    let lane = Lane { user: LaneUser::HealthCheck, target: Id::new(0, 0), pool };
+    let lane = Lane { user: LaneUser::HealthCheck, target: Id::new(0), pool };
     let lanes = Lanes::new(slots, 2);
     lanes.intern(&lane, Duration::from_secs(120)).unwrap();
     Table::new(slots, 2, lanes, [1, 2, 3, 4])
@@ -27,7 +27,7 @@ fn table(slots: usize) -> Table {
 
 fn key(client: u8) -> Key {
     Key {
-        place: Place::Interface(Id::new(0, 0)),
+        place: Place::Interface(Id::new(0)),
         protocol: Protocol::Udp,
         local_port: 53,
         remote: Addr::v4([10, 1, 0, client]),

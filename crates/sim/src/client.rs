@@ -13,9 +13,6 @@ use crate::stream::{Way, piece, tag_in};
 use crate::tcp::{End, Tcp};
 use crate::udp::{Asker, Habits};
 
-/// Longer than any idle time-out of the scenarios.
-const REST: Duration = Duration::from_secs(600);
-
 /// How a connection has ended, as its client sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ended {
@@ -185,7 +182,7 @@ impl Client {
             Session::Udp(Asker::new(plan.id, plan.route, plan.upload, habits, now, rng))
         } else {
             let mut tcp = Tcp::dial(plan.route, plan.client, rng);
-            if let Some(every) = plan.behaviour.keep_alive() {
+            if let Some(every) = plan.keep_alive() {
                 tcp.keep_alive(every);
             }
             Session::Tcp(Box::new(tcp))
@@ -215,7 +212,7 @@ fn came_late(start: Start, payload: &[u8]) -> bool {
 fn write(plan: &Plan, written: &mut usize, rests: &mut Option<Duration>, tcp: &mut Tcp, now: Duration) {
     let first = plan.first_half();
     if tcp.delivered() == first && first < plan.upload {
-        rests.get_or_insert(now + REST);
+        rests.get_or_insert(now + plan.rest);
     }
     let due = if rests.is_some_and(|until| until <= now) { plan.upload } else { first };
     if *written < due {

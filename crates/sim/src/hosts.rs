@@ -1,17 +1,18 @@
 //! Everybody behind the devices: consumers' clients and the provider's targets, and what all kernels do for them: put
 //! fragments together, drop what is damaged, say that nobody listens.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use topology::DeviceId;
+use topology::{DeviceId, Topology};
 use wire::{Packet, Protocol, parse};
 
 use crate::client::{Client, Ended};
 use crate::fragment::{self, Reassembly};
 use crate::icmp::{self, MOST_QUOTED, Message, Trouble};
 use crate::invariants::{Invariant, Violation};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Tuple};
 use crate::packet::{OwnedFrame, Route, Talk, checksums_are_right, route_of};
 use crate::plan::{Plan, Start};
 use crate::provider::Provider;
@@ -39,7 +40,12 @@ impl Hosts {
         Self {
             clients: plans.iter().map(|plan| Client::new(plan.clone(), rng.fork())).collect(),
             homes,
-            provider: Provider::new(plans, scenario.open.clone(), rng.fork()),
+            provider: Provider::new(
+                plans,
+                scenario.open.clone(),
+                scenario.unrest.courses.clone(),
+                rng.fork(),
+            ),
             provider_device,
             reassembly: Reassembly::default(),
         }
@@ -100,6 +106,36 @@ impl Hosts {
             }
         }
         sent
+    }
+
+    /// A client gives up. However it has ended, nothing is asked of it any more.
+    pub fn tire(&mut self, index: usize, now: Duration) -> Outgoing {
+        let news = self.clients[index].give_up(now);
+        self.sent_by(index, news, now)
+    }
+
+    /// Whether every connection is over.
+    pub fn are_over(&self) -> bool {
+        self.clients.iter().all(|client| client.ended().is_some())
+    }
+
+    /// Whose tuple this is now.
+    pub fn at(&self, tuple: &Tuple) -> Option<usize> {
+        let own = Route { source: tuple.client, destination: tuple.interface };
+        self.client(tuple.device, own, tuple.protocol)
+    }
+
+    /// Those who are connected, or about to be, where no way leads any more.
+    pub fn at_removed(&self, topology: &Topology) -> Vec<usize> {
+        let is_cut_off = |index: &usize| {
+            let (device, client) = (self.homes[*index], &self.clients[*index]);
+            let Plan { behaviour, route, .. } = &client.plan;
+            behaviour.protocol() == Protocol::Tcp
+                && client.has_begun()
+                && client.ended().is_none()
+                && !leads(topology, device, Protocol::Tcp, route.destination)
+        };
+        (0..self.clients.len()).filter(is_cut_off).collect()
     }
 
     /// Every connection ended as its plan says, and its target has all of its bytes; but for those that were half-open when
@@ -184,6 +220,17 @@ impl Hosts {
         let sent = self.clients[index].hear(trouble, quote.sequence, now);
         self.sent_by(index, sent, now)
     }
+}
+
+/// Whether there is a listener behind an interface's port.
+pub fn leads(topology: &Topology, device: DeviceId, protocol: Protocol, to: SocketAddr) -> bool {
+    let mut interfaces = topology.interfaces.iter();
+    let Some((_, own)) = interfaces.find(|(_, own)| (own.device, own.address) == (device, to.ip())) else {
+        return false;
+    };
+    let service = &topology.services[topology.endpoints[own.endpoint].service];
+    let mut listeners = service.listeners.iter().map(|id| &topology.listeners[*id]);
+    listeners.any(|listener| (listener.protocol, listener.port) == (protocol, to.port()))
 }
 
 fn is_intact(frame: &OwnedFrame) -> bool {

@@ -2,6 +2,7 @@
 
 mod errors;
 mod fragments;
+mod steering;
 mod terminated;
 
 use std::fmt;
@@ -17,6 +18,10 @@ use crate::tcp::Tcp;
 
 pub use errors::{Allowances, error_is_translated};
 pub use fragments::{Fragments, fragment_is_on_its_own_side, payload};
+pub use steering::{
+    check_is_due, end_is_told, flow_ends_in_time, flow_may_end, health_follows_table, health_is_told,
+    newcomer_is_welcome, nobody_is_asked,
+};
 pub use terminated::{memory_is_bounded, no_connection_is_left, nobody_panics, segments_are_short_enough};
 
 /// Which rule was broken.
@@ -56,6 +61,12 @@ pub enum Invariant {
     MemoryBounded,
     /// When all is over, no flow, no port, no kept fragment, no terminated connection and none of its memory is left.
     NothingLeft,
+    /// What is known of a target is what its checks can have found.
+    HealthFollowsTable,
+    /// Newcomers are sent to those who take them.
+    NewcomersWelcome,
+    /// A flow is ended where the attributes of its target say so, or the operator has taken its way; and nowhere else.
+    FlowsEndAsTheirAttributesSay,
     /// The scenario itself makes sense.
     SoundScenario,
 }
@@ -80,6 +91,9 @@ impl fmt::Display for Invariant {
             Self::NobodyPanics => "no connection brings down the stack below it",
             Self::MemoryBounded => "terminated connections keep to their memory",
             Self::NothingLeft => "when all is over, nothing is left",
+            Self::HealthFollowsTable => "what is known of a target is what its checks can have found",
+            Self::NewcomersWelcome => "newcomers are sent to those who take them",
+            Self::FlowsEndAsTheirAttributesSay => "flows are ended as attributes say, and only so",
             Self::SoundScenario => "the scenario makes sense",
         })
     }
@@ -300,7 +314,7 @@ pub fn nothing_is_left_undone(departure: &Departure, is_lowered: bool) -> Result
 }
 
 /// Ways in which everything may end.
-const BUSY: [Reason; 2] = [Reason::HandOverFull, Reason::EgressDown];
+const BUSY: [Reason; 3] = [Reason::HandOverFull, Reason::EgressDown, Reason::NoTarget];
 
 /// 5. When all is over: the flow table is empty, every source port is back, and every flow's end has been told.
 pub fn nothing_is_left(flows: usize, ports: usize, untold: usize) -> Result<(), Violation> {

@@ -1,5 +1,10 @@
 //! The judge: knows what is true ([`Ledger`]), hears everything that the workers say, and asks every invariant about it.
 
+mod charts;
+mod roll;
+mod seats;
+mod steering;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +18,19 @@ use crate::invariants::{self, Allowances, Fragments, Invariant, Violation};
 use crate::ledger::{Ledger, Tuple};
 use crate::packet::{OwnedFrame, Talk, checksums_are_right};
 use crate::recorder::{Batch, Departure};
+use crate::scenario::Scenario;
 use crate::stream::ConnectionId;
+
+pub use steering::Tally;
+
+use steering::Steering;
 
 /// All that the invariants rest on.
 pub struct Judge {
     /// What is known.
     pub ledger: Ledger,
     shared: Arc<Shared>,
+    steering: Steering,
     allowances: Allowances,
     fragments: Fragments,
     reasons: [u64; Reason::COUNT],
@@ -27,9 +38,10 @@ pub struct Judge {
 
 impl Judge {
     /// Knows whose connections there will be.
-    pub fn new(shared: &Arc<Shared>, owners: BTreeMap<ConnectionId, Tuple>) -> Self {
+    pub fn new(shared: &Arc<Shared>, scenario: &Scenario, owners: BTreeMap<ConnectionId, Tuple>) -> Self {
         Self {
-            ledger: Ledger::new(shared.topology(), owners),
+            ledger: Ledger::new(&shared.topology(), owners),
+            steering: Steering::new(shared, scenario),
             shared: Arc::clone(shared),
             allowances: Allowances::default(),
             fragments: Fragments::default(),
@@ -42,21 +54,48 @@ impl Judge {
         &self.reasons
     }
 
+    /// How much has happened to targets and files.
+    pub fn tally(&self) -> Tally {
+        self.steering.tally
+    }
+
     /// How many half-open flows have made room for others.
     pub fn crowded_out(&self) -> usize {
         self.ledger.crowded_out()
+    }
+
+    /// A topology is in force.
+    pub fn adopt(&mut self, now: Duration) -> Result<(), Violation> {
+        self.steering.adopt(now)
+    }
+
+    /// The targets have been reviewed.
+    pub fn review(&mut self, now: Duration) -> Result<(), Violation> {
+        self.steering.review(now)
+    }
+
+    /// Whose connections the forwarder has ended, as it was to, since this was asked last.
+    pub fn take_cut_off(&mut self) -> Vec<Tuple> {
+        self.steering.take_cut_off()
     }
 
     /// Takes in what a worker has said, and judges it.
     pub fn hear(&mut self, batch: &Batch, now: Duration) -> Result<(), Violation> {
         self.learn(batch);
         batch.said.events.iter().try_for_each(invariants::nobody_panics)?;
+        self.steering.hear(batch, &self.ledger, now)?;
         invariants::one_verdict_each(batch)?;
         for (slot, verdict) in &batch.said.verdicts {
             let frame = batch.frames.get(*slot).filter(|frame| !frame.damaged);
+            let frame = frame.filter(|frame| !self.is_for_nobody(batch, frame, verdict.reason));
             frame.map_or(Ok(()), |frame| invariants::intruder_is_known(frame, verdict.reason))?;
         }
         batch.said.departures.iter().try_for_each(|departure| self.check(departure, batch, now))
+    }
+
+    /// Whether flows that are to end do so in time. To be asked when everything is heard.
+    pub fn flows_end_in_time(&self, now: Duration) -> Result<(), Violation> {
+        self.steering.audit(now)
     }
 
     /// What so many terminated connections take.
@@ -65,10 +104,12 @@ impl Judge {
         invariants::memory_is_bounded(memory.used(), memory.limit(), connections)
     }
 
-    /// When all is over, and so many connections are still terminated.
-    pub fn nothing_is_left(&self, connections: usize) -> Result<(), Violation> {
+    /// When all is over, and so many connections are still terminated, and so many checks under way.
+    pub fn nothing_is_left(&self, connections: usize, probes: usize) -> Result<(), Violation> {
         invariants::no_connection_is_left(connections, self.shared.terminate_memory().used())?;
         let flows = self.shared.flows();
+        let on_lanes = flows.lanes().iter().map(|(id, _)| flows.lanes().flows(id)).sum();
+        invariants::nobody_is_asked(probes, on_lanes)?;
         let ports = flows.lanes().ports_in_use();
         invariants::nothing_is_left(flows.len(), ports, self.ledger.live_flows())?;
         self.fragments.none_is_left()
@@ -90,6 +131,12 @@ impl Judge {
                 self.ledger.went_by(client, flow);
             }
         }
+    }
+
+    /// Whether a frame is refused for want of something that the operator has taken away.
+    fn is_for_nobody(&self, batch: &Batch, frame: &OwnedFrame, reason: Reason) -> bool {
+        matches!(reason, Reason::UnknownAddress | Reason::NoListener | Reason::FragmentRefused)
+            && batch.device.is_some_and(|device| self.steering.has_removed(device, frame))
     }
 
     fn check(&mut self, departure: &Departure, batch: &Batch, now: Duration) -> Result<(), Violation> {

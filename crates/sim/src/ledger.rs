@@ -100,6 +100,7 @@ impl Ledger {
         for (_, service) in topology.services.iter() {
             let targets = topology.targets.iter().map(|(_, target)| (target.address, target.port).into());
             ledger.listening.extend(targets.map(|target| (service.device, target)));
+            ledger.listening.extend(checked(topology).map(|target| (service.device, target)));
         }
         ledger
     }
@@ -268,7 +269,10 @@ impl Ledger {
                 self.crowded_out += usize::from(*cause == Cause::CrowdedOut);
                 self.live.remove(flow)
             }
-            Event::ExpiredFlowHit { .. } | Event::FragmentsEnded { .. } => None,
+            Event::ExpiredFlowHit { .. }
+            | Event::FragmentsEnded { .. }
+            | Event::HealthChanged { .. }
+            | Event::CheckPutOff { .. } => None,
         };
     }
 
@@ -295,6 +299,14 @@ impl Ledger {
     pub fn went_by(&mut self, client: Tuple, flow: FlowId) {
         self.flows.insert(client, flow);
     }
+}
+
+/// Where targets are checked.
+fn checked(topology: &Topology) -> impl Iterator<Item = SocketAddr> {
+    topology.targets.iter().filter_map(|(_, target)| {
+        let check = topology.groups[target.group].health_check.as_ref()?;
+        Some(SocketAddr::new(target.address, check.port.unwrap_or(target.port)))
+    })
 }
 
 impl Sent {

@@ -20,12 +20,15 @@
 //! | [`hosts`] | put [`fragment`]s together as a kernel does, tell of closed ports, heed [`icmp`] errors |
 //! | their [`tcp`] | announces any MSS and any window; reads slowly, takes windows back, forgets what it has acknowledged selectively; and complains when the other side breaks what was agreed upon |
 //! | [`intruder`] | sends what nobody asked for: each kind is to end in its own way |
+//! | the provider's [`clinic`] | is asked by health checks how its targets are, which have every [`ailment`] now and then |
+//! | the operator | changes his file: targets, weights, attributes, listeners and endpoints come and go |
 //! | [`scarcity`] | leaves few flows or ports to be had, or little memory for terminated connections |
 //!
 //! After each step the [`judge`] asks the [`invariants`]. They rest on three things that owe nothing to the forwarder:
 //! streams whose every word says whose it is ([`stream`]), a [`ledger`] of what the hosts have sent, and readers and writers
-//! of ICMP and fragments that are not the forwarder's. That they notice anything at all is shown by planting bugs
-//! ([`sabotage`]).
+//! of ICMP and fragments that are not the forwarder's. What is to become of targets, newcomers and flows, the judge works
+//! out by itself, from the operator's files and from what targets have done to those who asked. That they notice anything
+//! at all is shown by planting bugs ([`sabotage`]).
 //!
 //! Everything random comes from the seed, and nothing depends on the order of a hash table, on threads or on the time of
 //! day: the same seed gives the same run, to the last byte.
@@ -35,7 +38,9 @@
 //! assert_eq!(report.trace, sim::run(1).unwrap().trace);
 //! ```
 
+pub mod ailment;
 pub mod client;
+pub mod clinic;
 pub mod device;
 pub mod fragment;
 pub mod header;
@@ -70,6 +75,7 @@ use engine::Reason;
 use thiserror::Error;
 
 use invariants::Violation;
+use judge::Tally;
 use rng::Rng;
 use sabotage::Sabotage;
 use scenario::Scenario;
@@ -88,6 +94,8 @@ pub struct Report {
     pub reasons: [u64; Reason::COUNT],
     /// How many frames were lost to faults of the devices.
     pub lost: u64,
+    /// How much has happened to targets and files.
+    pub tally: Tally,
     /// Whether a device has refused frames, so that the forwarder leaves no work undone any more.
     pub lowered: bool,
 }
@@ -138,6 +146,7 @@ pub fn run_with(seed: u64, sabotage: Option<Sabotage>) -> Result<Report, Box<Fai
         trace: world.trace(),
         reasons: *world.reasons(),
         lost: world.lost(),
+        tally: world.tally(),
         lowered: world.is_lowered(),
     })
 }

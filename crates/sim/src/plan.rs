@@ -28,9 +28,10 @@ pub enum Behaviour {
     ClientResets,
     /// The server resets when it has half of the client's bytes; the client asks now and then whether it is still there.
     ServerResets,
-    /// As an exchange, with a rest in the middle that is longer than any idle time-out; the client sends keep-alives.
+    /// As an exchange, with a rest in the middle; the client sends keep-alives.
     KeptAlive,
-    /// As an exchange with such a rest, and no keep-alives: what comes after the rest must be answered with a RST.
+    /// As an exchange with a rest that is longer than any idle time-out, and no keep-alives: what comes after it must be
+    /// answered with a RST.
     Forgotten,
     /// Nobody answers at the target's address: the client must be refused all the same.
     Silent,
@@ -75,15 +76,6 @@ impl Behaviour {
     pub const fn has_a_rest(self) -> bool {
         matches!(self, Self::KeptAlive | Self::Forgotten)
     }
-
-    /// How often the client asks whether the other side is still there.
-    pub const fn keep_alive(self) -> Option<Duration> {
-        match self {
-            Self::KeptAlive => Some(Duration::from_secs(75)),
-            Self::ServerResets => Some(Duration::from_secs(5)),
-            _ => None,
-        }
-    }
 }
 
 /// When a connection begins.
@@ -112,6 +104,8 @@ pub struct Plan {
     pub download: usize,
     /// When it begins.
     pub start: Start,
+    /// How long it rests, if it does.
+    pub rest: Duration,
     /// How the client speaks.
     pub client: Manner,
     /// How the server speaks.
@@ -125,6 +119,15 @@ impl Plan {
     pub fn hurry(&mut self) {
         if self.behaviour.has_a_rest() {
             self.behaviour = Behaviour::Exchange;
+        }
+    }
+
+    /// How often the client asks whether the other side is still there.
+    pub fn keep_alive(&self) -> Option<Duration> {
+        match self.behaviour {
+            Behaviour::KeptAlive => Some(self.rest / 8),
+            Behaviour::ServerResets => Some(Duration::from_secs(5)),
+            _ => None,
         }
     }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use wire::{Packet, Protocol};
 
+use crate::ailment::Course;
+use crate::clinic::Clinic;
 use crate::icmp::{MOST_QUOTED, Quote, Trouble, error};
 use crate::invariants::{Violation, bytes_in_order, keeps_to_what_was_agreed};
 use crate::packet::{OwnedFrame, Route, route_of};
@@ -23,6 +25,7 @@ pub const SILENT: u16 = 10;
 pub struct Provider {
     plans: Rc<[Plan]>,
     open: BTreeSet<(Protocol, SocketAddr)>,
+    clinic: Clinic,
     /// By target, and who has connected to it.
     servers: BTreeMap<(SocketAddr, SocketAddr), Server>,
     /// How much of each connection's upload has arrived, in order.
@@ -46,11 +49,17 @@ struct Server {
 }
 
 impl Provider {
-    /// The targets whose ports are open.
-    pub fn new(plans: Rc<[Plan]>, open: BTreeSet<(Protocol, SocketAddr)>, mut rng: Rng) -> Self {
+    /// The targets whose ports are open, and those where they are checked.
+    pub fn new(
+        plans: Rc<[Plan]>,
+        open: BTreeSet<(Protocol, SocketAddr)>,
+        courses: BTreeMap<SocketAddr, Course>,
+        mut rng: Rng,
+    ) -> Self {
         let habits = Habits { longest: 0, mtu: [1280, 1500, 9000][rng.index(3)], identifier: 0 };
         let (servers, received, mtus) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { plans, open, servers, received, habits, mtus, rng }
+        let clinic = Clinic::new(courses, rng.clone().fork());
+        Self { plans, open, clinic, servers, received, habits, mtus, rng }
     }
 
     /// How much of a connection's upload has arrived.
@@ -60,7 +69,8 @@ impl Provider {
 
     /// When [`Provider::poll`] has something to do.
     pub fn deadline(&self) -> Option<Duration> {
-        self.servers.values().filter_map(|server| server.tcp.deadline()).min()
+        let servers = self.servers.values().filter_map(|server| server.tcp.deadline());
+        servers.chain(self.clinic.deadline()).min()
     }
 
     /// Takes in a packet that is undamaged; returns what is answered.
@@ -80,6 +90,7 @@ impl Provider {
                 Ok(vec![error(target.ip(), peer.ip(), Trouble::PortUnreachable, quote)])
             }
             Protocol::Tcp if target.port() == SILENT => Ok(Vec::new()),
+            Protocol::Tcp if self.clinic.has(target) => self.clinic.input(back, packet, bytes, now),
             Protocol::Tcp => {
                 let known = self.servers.get(&(target, peer)).filter(|server| !server.tcp.is_forgotten(now));
                 let begins =
@@ -115,7 +126,8 @@ impl Provider {
         self.servers.retain(|_, server| !server.tcp.is_forgotten(now));
         let due =
             self.servers.values_mut().filter(|server| server.tcp.deadline().is_some_and(|at| at <= now));
-        due.flat_map(|server| server.tcp.poll(now)).collect()
+        let sent: Vec<OwnedFrame> = due.flat_map(|server| server.tcp.poll(now)).collect();
+        sent.into_iter().chain(self.clinic.poll(now)).collect()
     }
 
     fn answer(&mut self, back: Route, question: &[u8]) -> Result<Vec<OwnedFrame>, Violation> {

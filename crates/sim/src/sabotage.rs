@@ -3,11 +3,13 @@
 
 mod edges;
 mod squatter;
+mod steering;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Message, Shared};
-use flow::{FlowPath, Key, LaneId, NewFlow, Place};
+use flow::{FlowPath, Key, NewFlow, Place};
 use topology::Id;
 use wire::{Addr, Packet, Protocol, parse};
 
@@ -82,6 +84,18 @@ pub enum Sabotage {
     LeakMemory,
     /// Where memory is scarce, more of it is taken than there is.
     OverspendMemory,
+    /// A target that has fallen ill is taken to be well.
+    CallTheSickWell,
+    /// No health check leaves.
+    AskNobody,
+    /// A newcomer is sent to a target that takes none.
+    SendToTheSick,
+    /// Flows that are to end go on.
+    PardonAll,
+    /// Flows that are to go on end.
+    EndTheInnocent,
+    /// Nobody is told that his connection was ended.
+    EndInSilence,
 }
 
 impl Sabotage {
@@ -107,6 +121,11 @@ impl Sabotage {
             Self::LeaveOutTimestamps | Self::IgnoreTheMss | Self::MisreadWindows => Invariant::AgreementsKept,
             Self::Panic => Invariant::NobodyPanics,
             Self::OverspendMemory => Invariant::MemoryBounded,
+            Self::CallTheSickWell | Self::AskNobody => Invariant::HealthFollowsTable,
+            Self::SendToTheSick => Invariant::NewcomersWelcome,
+            Self::PardonAll | Self::EndTheInnocent | Self::EndInSilence => {
+                Invariant::FlowsEndAsTheirAttributesSay
+            }
         }
     }
 }
@@ -114,6 +133,7 @@ impl Sabotage {
 /// Whoever commits a sabotage.
 pub struct Saboteur {
     sabotage: Sabotage,
+    shared: Arc<Shared>,
     /// What a target has seen of the first flow.
     first: Option<Sight>,
     coward: Coward,
@@ -124,7 +144,7 @@ pub struct Saboteur {
 
 impl Saboteur {
     /// Begins. Some things are best done before the first packet.
-    pub fn new(sabotage: Sabotage, shared: &Shared) -> Self {
+    pub fn new(sabotage: Sabotage, shared: &Arc<Shared>) -> Self {
         if sabotage == Sabotage::LeakAPort {
             leak_a_port(shared);
         }
@@ -136,6 +156,7 @@ impl Saboteur {
         };
         Self {
             sabotage,
+            shared: Arc::clone(shared),
             first: None,
             coward: Coward::default(),
             copyist: Copyist::default(),
@@ -148,8 +169,13 @@ impl Saboteur {
         match message {
             Message::Detach(_) => self.sabotage == Sabotage::KeepTheGone,
             Message::Offload(_) => self.sabotage == Sabotage::KeepOffloading,
-            Message::Attach(_) => false,
+            Message::Attach(_) | Message::Planned => false,
         }
+    }
+
+    /// Tampers with what the control side has put in force.
+    pub fn meddle(&self) {
+        steering::meddle(self.sabotage, &self.shared);
     }
 
     /// Tampers with what a host has sent.
@@ -173,6 +199,10 @@ impl Saboteur {
             }
             Sabotage::EndOnAnError => self.coward.tamper(batch),
             Sabotage::KeepIdentifiers => self.copyist.tamper(batch),
+            Sabotage::CallTheSickWell
+            | Sabotage::AskNobody
+            | Sabotage::SendToTheSick
+            | Sabotage::EndInSilence => steering::tamper(self.sabotage, batch, &self.shared),
             _ => edges::tamper(self.sabotage, batch, ledger),
         }
         for departure in batch.said.departures.iter_mut().filter(|departure| !departure.frame.damaged) {
@@ -220,16 +250,19 @@ impl Saboteur {
 /// Opens a flow that no worker knows to be its own.
 fn leak_a_port(shared: &Shared) {
     let original = Key {
-        place: Place::Interface(Id::new(0, 0)),
+        place: Place::Interface(Id::new(0)),
         protocol: Protocol::Tcp,
         local_port: 1,
         remote: Addr::v4([10, 9, 9, 9]),
         remote_port: 1,
     };
     let path = FlowPath::Terminated { worker: 0, relay: 0 };
-    let new = NewFlow { original, lane: LaneId::new(0), path, preference: 0 };
-    let opened = shared.flows().turn(0).open(&new, Duration::ZERO, |_| ());
-    debug_assert!(opened.is_ok(), "the table is empty");
+    let lane = shared.flows().lanes().iter().next().map(|(lane, _)| lane);
+    let opened = lane.map(|lane| {
+        let new = NewFlow { original, lane, path, preference: 0 };
+        shared.flows().turn(0).open(&new, Duration::ZERO, |_| ())
+    });
+    debug_assert!(matches!(opened, Some(Ok(_))), "the table is empty");
 }
 
 fn goes_to_a_consumer(departure: &Departure, ledger: &Ledger) -> bool {

@@ -6,6 +6,7 @@
 mod file;
 mod manners;
 mod plans;
+mod unrest;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,8 +21,10 @@ use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::router::{MtuStep, Router};
 use crate::scarcity::Scarcity;
-use file::operators_file;
+use file::Declared;
 use plans::draw_plans;
+
+pub use unrest::Unrest;
 
 /// A consumer: its namespace, and the addresses of its client and of its interface.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +109,8 @@ pub struct Scenario {
     pub outages: Vec<Outage>,
     /// What there is too little of.
     pub scarcity: Scarcity,
+    /// What changes while it runs.
+    pub unrest: Unrest,
 }
 
 impl Scenario {
@@ -119,8 +124,9 @@ impl Scenario {
         if scarcity != Scarcity::None {
             plans.iter_mut().for_each(Plan::hurry);
         }
+        let declared = Declared::draw(&consumers, rng);
         let scenario = Self {
-            file: operators_file(&consumers, rng),
+            file: declared.text(),
             workers: rng.between(1, 4) as usize,
             ring: [2, 16, 256][rng.index(3)],
             stall: Duration::from_micros([20, 200, 5000][rng.index(3)]),
@@ -130,10 +136,14 @@ impl Scenario {
             steps: draw_steps(rng),
             outages: draw_outages(rng),
             scarcity,
+            unrest: Unrest::default(),
             consumers,
             plans,
         };
+        // By numbers of its own: what else the seed decides does not depend on it.
+        let mut own = rng.clone().fork();
         match scarcity {
+            Scarcity::None if own.per_mille(500) => scenario.with_unrest(declared, &mut own),
             Scarcity::None | Scarcity::Memory(_) => scenario,
             Scarcity::Flows(_) | Scarcity::Ports(_) => scenario.without_losses(),
         }
@@ -144,6 +154,15 @@ impl Scenario {
     fn without_losses(self) -> Self {
         let impairment = Impairment { loss: 0, corruption: 0, ..self.impairment };
         Self { impairment, ring: usize::MAX, steps: BTreeMap::new(), outages: Vec::new(), ..self }
+    }
+
+    /// Things change while it runs.
+    fn with_unrest(mut self, mut declared: Declared, rng: &mut Rng) -> Self {
+        self.unrest = Unrest::draw(&mut declared, rng);
+        self.file = declared.text();
+        self.plans.iter_mut().for_each(|plan| Unrest::spread(plan, rng));
+        self.open.insert((Protocol::Udp, (WEB[1].0, DNS[0].1).into()));
+        self
     }
 
     /// The router behind the device in a namespace.

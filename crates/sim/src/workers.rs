@@ -88,6 +88,11 @@ impl Workers {
         self.workers.iter().map(Worker::terminated).sum()
     }
 
+    /// How many health checks are under way.
+    pub fn probes(&self) -> usize {
+        self.workers.iter().map(Worker::probes).sum()
+    }
+
     /// When the next turn begins.
     pub fn deadline(&self) -> Option<Duration> {
         self.desks.iter().filter_map(|desk| desk.wakes).min()

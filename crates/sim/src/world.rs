@@ -1,16 +1,19 @@
 //! One run: the forwarder, its network and its peers, driven by a virtual clock, one step at a time.
 
+mod outages;
+mod steering;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Message, Reason, Shared};
-use topology::{DeviceId, Origin, Path, Topology};
+use topology::{DeviceId, Topology};
 
 use crate::device::{Device, Fault, NotTaken, Outage};
 use crate::hosts::{Hosts, Outgoing};
 use crate::intruder::intrude;
 use crate::invariants::{self, Invariant, Violation};
-use crate::judge::Judge;
+use crate::judge::{Judge, Tally};
 use crate::ledger::Tuple;
 use crate::network::{Agenda, Link};
 use crate::packet::OwnedFrame;
@@ -19,23 +22,24 @@ use crate::recorder::{Batch, Departure};
 use crate::rng::Rng;
 use crate::router::{Passage, Router};
 use crate::sabotage::{Sabotage, Saboteur};
-use crate::scenario::{PROVIDER, Scenario, path_of};
+use crate::scenario::{PROVIDER, Scenario};
 use crate::segments::finish;
 use crate::story::Story;
 use crate::trace::Trace;
 use crate::workers::Workers;
 
+use steering::{Control, read_topology};
+
 /// Nothing here takes this long: connections that have not ended by then never will.
 const LONGEST: Duration = Duration::from_secs(3600);
 const MOST_STEPS: u64 = 2_000_000;
-/// It takes so long at most until all workers are told that a device has refused a frame.
-const WORD: Duration = Duration::from_millis(10);
 
 /// The whole world of one seed.
 pub struct World {
     now: Duration,
     steps: u64,
     rng: Rng,
+    scenario: Scenario,
     shared: Arc<Shared>,
     workers: Workers,
     agenda: Agenda<Happening>,
@@ -44,6 +48,7 @@ pub struct World {
     provider: DeviceId,
     hosts: Hosts,
     judge: Judge,
+    control: Control,
     saboteur: Option<Saboteur>,
     offloads: Offloads,
     trace: Trace,
@@ -83,12 +88,18 @@ enum Happening {
     Recovers(Outage),
     /// All workers are told that no work may be left undone.
     Lowers,
+    /// The operator's file changes.
+    Reloads(String),
+    /// The operator goes home, if all connections are over.
+    GoesHome,
+    /// A client whose connection was ended has waited long enough.
+    Tires(usize),
 }
 
 impl World {
     /// The world of a scenario, before its first moment.
     pub fn new(scenario: Scenario, sabotage: Option<Sabotage>, mut rng: Rng) -> Result<Self, Violation> {
-        let topology = Arc::new(read_topology(&scenario)?);
+        let topology = Arc::new(read_topology(&scenario.file, &scenario)?);
         let shared = Arc::new(Shared::new(Arc::clone(&topology), scenario.workers, rng.seeds()));
         let device = |namespace: &str| device_of(&topology, namespace);
         let homes: Result<Vec<DeviceId>, Violation> =
@@ -103,7 +114,7 @@ impl World {
             away: Link::new(scenario.impairment, rng.fork()),
         });
         let doors = doors.collect();
-        Ok(Self {
+        let mut world = Self {
             now: Duration::ZERO,
             steps: 0,
             workers: Workers::start(&shared, scenario.ring, scenario.stall, rng.fork()),
@@ -111,21 +122,25 @@ impl World {
             doors,
             provider,
             hosts: Hosts::new(&scenario, homes, provider, &mut rng),
-            judge: Judge::new(&shared, owners),
+            judge: Judge::new(&shared, &scenario, owners),
+            control: Control::new(&scenario),
             saboteur: sabotage.map(|sabotage| Saboteur::new(sabotage, &shared)),
             offloads: Offloads::Agreed,
             shared,
             trace: Trace::default(),
             story: Story::default(),
+            scenario,
             rng,
-        })
+        };
+        world.begin()?;
+        Ok(world)
     }
 
     /// Runs until every connection is over and everything is forgotten.
     pub fn run(&mut self) -> Result<(), Violation> {
         while self.steps < MOST_STEPS && self.step()? {}
         self.hosts.all_ended_as_planned(self.judge.crowded_out())?;
-        self.judge.nothing_is_left(self.workers.terminated())
+        self.nothing_is_left()
     }
 
     /// The virtual time.
@@ -153,6 +168,11 @@ impl World {
         self.judge.reasons()
     }
 
+    /// How much has happened to targets and files.
+    pub fn tally(&self) -> Tally {
+        self.judge.tally()
+    }
+
     /// How many frames the devices have lost.
     pub fn lost(&self) -> u64 {
         self.doors.iter().map(|door| door.device.lost()).sum()
@@ -165,9 +185,10 @@ impl World {
 
     /// Goes on to the next moment at which something happens, and lets it happen. `false` when nothing ever will.
     fn step(&mut self) -> Result<bool, Violation> {
-        let outside = [self.agenda.next(), self.hosts.deadline()].into_iter().flatten().min();
+        let outside = [self.agenda.next(), self.hosts.deadline(), self.control.deadline()];
+        let outside = outside.into_iter().flatten().min();
         let is_quiet = outside.is_none() && self.shared.flows().is_quiet();
-        if is_quiet && self.judge.nothing_is_left(self.workers.terminated()).is_ok() {
+        if is_quiet && self.nothing_is_left().is_ok() {
             return Ok(false);
         }
         let next = [outside, self.workers.deadline()].into_iter().flatten().min();
@@ -176,6 +197,7 @@ impl World {
         self.now = self.now.max(next);
         match self.agenda.due(self.now) {
             Some(happening) => self.happen(happening)?,
+            None if self.control.deadline().is_some_and(|due| due <= self.now) => self.review()?,
             None => {
                 let sent = self.hosts.poll(self.now);
                 self.send(sent);
@@ -184,7 +206,12 @@ impl World {
                 }
             }
         }
+        self.judge.flows_end_in_time(self.now)?;
         Ok(true)
+    }
+
+    fn nothing_is_left(&self) -> Result<(), Violation> {
+        self.judge.nothing_is_left(self.workers.terminated(), self.workers.probes())
     }
 
     fn happen(&mut self, happening: Happening) -> Result<(), Violation> {
@@ -195,12 +222,18 @@ impl World {
                 self.send(answers);
             }
             Happening::Intrusion => {
-                let unwelcome = intrude(self.shared.topology(), &self.judge.ledger, &mut self.rng);
+                let unwelcome = intrude(&self.shared.topology(), &self.judge.ledger, &mut self.rng);
                 self.send(unwelcome);
             }
             Happening::Breaks(outage) => self.break_down(outage)?,
             Happening::Recovers(outage) => self.recover(outage)?,
             Happening::Lowers => self.lower()?,
+            Happening::Reloads(text) => self.reload(&text)?,
+            Happening::GoesHome => self.go_home()?,
+            Happening::Tires(client) => {
+                let sent = self.hosts.tire(client, self.now);
+                self.send(sent);
+            }
         }
         Ok(())
     }
@@ -247,6 +280,9 @@ impl World {
         self.trace.batch(self.now, &batch);
         self.judge.memory_is_bounded(self.workers.terminated())?;
         let judged = self.judge.hear(&batch, self.now);
+        self.heed(&batch);
+        let cut_off = self.judge.take_cut_off();
+        self.excuse(|hosts, _| cut_off.iter().filter_map(|client| hosts.at(client)).collect());
         let left: Result<(), Violation> =
             batch.said.departures.iter().try_for_each(|departure| self.leave(departure));
         self.story.add(self.now, batch);
@@ -280,65 +316,12 @@ impl World {
         Ok(())
     }
 
-    fn break_down(&mut self, outage: Outage) -> Result<(), Violation> {
-        let device = DeviceId(outage.device as u16);
-        self.doors[outage.device].device.break_down(outage.fault);
-        self.agenda.note(outage.ends, Happening::Recovers(outage));
-        if outage.fault != Fault::Gone {
-            return Ok(());
-        }
-        self.tell(Message::Detach(device))?;
-        invariants::nothing_is_cut_off(self.judge.ledger.cut_off(device))
-    }
-
-    /// What begins from now on must succeed again. A terminated connection that was there before may have lost an end.
-    fn recover(&mut self, outage: Outage) -> Result<(), Violation> {
-        let device = DeviceId(outage.device as u16);
-        let waited = self.doors[outage.device].device.recover(outage.fault);
-        for frame in waited {
-            self.workers.arrive(device, frame, self.now);
-        }
-        if outage.fault != Fault::Gone || self.doors[outage.device].device.has(Fault::Gone) {
-            return Ok(());
-        }
-        self.tell(Message::Attach(device))?;
-        let provider = self.provider;
-        let is_hit =
-            |plan: &Plan, home| path_of(plan) == Path::Terminate && [home, provider].contains(&device);
-        let sent = self.hosts.give_up(is_hit, self.now);
-        self.send(sent);
-        Ok(())
-    }
-
-    /// A device does not keep its word. Frames that were on their way when all were released from it say so again.
-    fn refused(&mut self) {
-        if self.offloads == Offloads::Agreed {
-            self.offloads = Offloads::Refused;
-            self.agenda.note(self.now + self.rng.span(WORD), Happening::Lowers);
-        }
-    }
-
-    /// All devices, and the workers' own TCP, get by without offloads from now on.
-    fn lower(&mut self) -> Result<(), Violation> {
-        self.offloads = Offloads::Lowered;
-        self.tell(Message::Offload(false))
-    }
-
     fn tell(&mut self, message: Message) -> Result<(), Violation> {
         if self.saboteur.as_ref().is_some_and(|saboteur| saboteur.swallows(message)) {
             return Ok(());
         }
         self.workers.tell(message, self.now).into_iter().try_for_each(|batch| self.settle(batch))
     }
-}
-
-fn read_topology(scenario: &Scenario) -> Result<Topology, Violation> {
-    let mut topology =
-        Topology::parse(&scenario.file, &Origin::new("simulated.toml")).map_err(|problems| {
-            Violation::new(Invariant::SoundScenario, format!("{problems:?}\n{}", scenario.file))
-        })?;
-    scenario.scarcity.apply(&mut topology);
-    Ok(topology)
 }
 
 fn agenda(scenario: &Scenario) -> Agenda<Happening> {
@@ -348,6 +331,12 @@ fn agenda(scenario: &Scenario) -> Agenda<Happening> {
     }
     for outage in &scenario.outages {
         agenda.note(outage.begins, Happening::Breaks(*outage));
+    }
+    for (at, text) in &scenario.unrest.reloads {
+        agenda.note(*at, Happening::Reloads(text.clone()));
+    }
+    if let Some((at, _)) = scenario.unrest.reloads.last() {
+        agenda.note(*at, Happening::GoesHome);
     }
     agenda
 }

@@ -157,3 +157,33 @@ fn segments_that_are_too_long_are_noticed() {
 fn bytes_beyond_every_window_are_noticed() {
     caught_saying(Sabotage::MisreadWindows, "no window has ever had room for");
 }
+
+#[test]
+fn a_sick_target_that_passes_for_well_is_noticed() {
+    caught(Sabotage::CallTheSickWell);
+}
+
+#[test]
+fn targets_that_nobody_asks_are_noticed() {
+    caught(Sabotage::AskNobody);
+}
+
+#[test]
+fn a_newcomer_at_a_target_that_takes_none_is_noticed() {
+    caught(Sabotage::SendToTheSick);
+}
+
+#[test]
+fn flows_that_outlive_their_end_are_noticed() {
+    caught_saying(Sabotage::PardonAll, "was to end");
+}
+
+#[test]
+fn flows_that_are_ended_without_a_reason_are_noticed() {
+    caught_saying(Sabotage::EndTheInnocent, "what there is to say against it");
+}
+
+#[test]
+fn flows_that_are_ended_in_silence_are_noticed() {
+    caught_saying(Sabotage::EndInSilence, "is not told");
+}

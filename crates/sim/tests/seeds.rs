@@ -4,6 +4,7 @@
 use std::env;
 
 use engine::Reason;
+use sim::judge::Tally;
 
 /// Seeds beyond the first ones that have found something.
 const KEPT: [u64; 1] = [6130];
@@ -18,12 +19,14 @@ fn every_invariant_holds_for_every_seed() {
     let is_suite = seeds.len() >= 200 + KEPT.len();
     let mut reasons = [0; Reason::COUNT];
     let (mut lost, mut lowered) = (0, 0);
+    let mut tally = Tally::default();
     let mut failures = Vec::new();
     for seed in seeds {
         match sim::run(seed) {
             Ok(report) => {
                 reasons.iter_mut().zip(report.reasons).for_each(|(sum, own)| *sum += own);
                 lost += report.lost;
+                tally = tally + report.tally;
                 lowered += u32::from(report.lowered);
             }
             Err(failure) => failures.push(failure.to_string()),
@@ -33,6 +36,7 @@ fn every_invariant_holds_for_every_seed() {
     let counted: Vec<String> =
         Reason::ALL.iter().map(|reason| format!("{} {}", reason.as_str(), reasons[reason.index()])).collect();
     println!("{}", counted.join(", "));
+    println!("{tally:?}");
     let expected = [
         Reason::Forwarded,
         Reason::IcmpForwarded,
@@ -69,12 +73,19 @@ fn every_invariant_holds_for_every_seed() {
         Reason::HandOverFull,
         Reason::EgressDown,
         Reason::BadChecksum,
+        Reason::HealthCheck,
+        Reason::NoTarget,
+        Reason::TargetUnhealthy,
+        Reason::WayRemoved,
     ];
     for reason in expected {
         assert!(!is_suite || reasons[reason.index()] > 0, "no seed has met {}", reason.as_str());
     }
     assert!(!is_suite || lost > 0, "no device has lost a frame");
     assert!(!is_suite || lowered > 0, "no device has refused a frame");
+    let Tally { reloads, news, failed_open, unhealthy, deregistered, removed } = tally;
+    let happened = [reloads, news, failed_open, unhealthy, deregistered, removed];
+    assert!(!is_suite || happened.iter().all(|count| *count > 0), "{tally:?}");
 }
 
 #[test]

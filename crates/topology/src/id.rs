@@ -5,37 +5,34 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
-/// The identity of a `T`: 20 bits of index, 10 of generation. Two bits are left for whoever packs ids.
+/// The identity of a `T`: its place in its arena, in 20 bits, so that whoever packs ids has room for more.
 pub struct Id<T> {
     bits: u32,
     kind: PhantomData<fn() -> T>,
 }
 
 impl<T> Id<T> {
-    const INDEX_BITS: u32 = 20;
     /// How many things of one kind there can be.
-    pub const MAX_COUNT: usize = 1 << Self::INDEX_BITS;
+    pub const MAX_COUNT: usize = 1 << 20;
 
-    /// The id of the `generation`th thing at `index`.
-    pub const fn new(index: usize, generation: u16) -> Self {
-        let bits =
-            (index as u32 & (Self::MAX_COUNT as u32 - 1)) | ((generation as u32 & 0x3ff) << Self::INDEX_BITS);
-        Self { bits, kind: PhantomData }
+    /// The id of the thing at `index`.
+    pub const fn new(index: usize) -> Self {
+        Self::from_bits(index as u32)
     }
 
     /// The id that [`Id::to_bits`] packed.
     pub const fn from_bits(bits: u32) -> Self {
-        Self { bits: bits & (u32::MAX >> 2), kind: PhantomData }
+        Self { bits: bits & (Self::MAX_COUNT as u32 - 1), kind: PhantomData }
     }
 
-    /// The id in 30 bits.
+    /// The id in 20 bits.
     pub const fn to_bits(self) -> u32 {
         self.bits
     }
 
     /// Its place in its arena.
     pub const fn index(self) -> usize {
-        (self.bits & (Self::MAX_COUNT as u32 - 1)) as usize
+        self.bits as usize
     }
 }
 
@@ -68,7 +65,7 @@ impl<T> Hash for Id<T> {
 }
 impl<T> fmt::Debug for Id<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.index(), self.bits >> Self::INDEX_BITS)
+        write!(f, "{}", self.bits)
     }
 }
 
@@ -87,7 +84,7 @@ const HOLE: usize = usize::MAX;
 impl<T> Arena<T> {
     /// Adds the thing that `make` makes of its own id.
     pub fn add(&mut self, make: impl FnOnce(Id<T>) -> T) -> Id<T> {
-        let id = Id::new(self.places.len(), 0);
+        let id = Id::new(self.places.len());
         self.places.push(self.items.len());
         self.items.push((id, make(id)));
         id

@@ -149,7 +149,7 @@ impl<K: Hash + Eq> Known<K> {
         identity: impl Fn(&T) -> K,
     ) -> Result<Renumbered<T>, OutOfIds> {
         let mut number =
-            |(id, item)| Ok((id, Id::new(self.index(identity(item), kind, Id::<T>::MAX_COUNT)?, 0)));
+            |(id, item)| Ok((id, Id::new(self.index(identity(item), kind, Id::<T>::MAX_COUNT)?)));
         let ids = arena.iter().map(&mut number).collect::<Result<_, _>>()?;
         Ok(Renumbered { ids, bound: self.indices.len() })
     }

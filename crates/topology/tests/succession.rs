@@ -73,7 +73,7 @@ fn content(topology: &Topology) -> Vec<String> {
 
 /// Nobody but the arena's own things is found in it, and nothing beyond its bound.
 fn holes_are_empty<T>(arena: &Arena<T>) {
-    let found = (0..arena.bound() + 2).filter(|index| arena.get(Id::new(*index, 0)).is_some());
+    let found = (0..arena.bound() + 2).filter(|index| arena.get(Id::new(*index)).is_some());
     assert_eq!(found.count(), arena.len());
     assert!(arena.iter().all(|(id, _)| id.index() < arena.bound() && arena.get(id).is_some()));
 }

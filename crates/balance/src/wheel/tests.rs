@@ -106,7 +106,7 @@ fn one_target_more_or_less_moves_about_its_own_share() {
 fn who_is_who_does_not_depend_on_the_list() {
     let address = |text: &str| text.parse().unwrap();
     let target = |ip: &str, port| Target {
-        group: topology::Id::new(0, 0),
+        group: topology::Id::new(0),
         address: address(ip),
         port,
         zone: None,
@@ -118,7 +118,7 @@ fn who_is_who_does_not_depend_on_the_list() {
             .map(|(group, ip, port)| identity(group, &target(ip, port)))
             .collect();
     assert_eq!(all.len(), 4);
-    let weight_elsewhere = Target { weight: 9, group: topology::Id::new(3, 0), ..target("10.2.0.2", 80) };
+    let weight_elsewhere = Target { weight: 9, group: topology::Id::new(3), ..target("10.2.0.2", 80) };
     assert!(all.contains(&identity("web", &weight_elsewhere)));
     assert_eq!(identity("web", &target("10.2.0.2", 80)), 0x87ec_9fe6_f864_dd72, "the same for ever");
 }

@@ -293,7 +293,7 @@ mod tests {
                 last: true,
                 head: None,
             };
-            let name = Name { place: Place::Interface(InterfaceId::new(0, 0)), remote: addr, identification };
+            let name = Name { place: Place::Interface(InterfaceId::new(0)), remote: addr, identification };
             datagrams.meet(&name, &fragment, now, &mut Deaf).0
         };
         let first = begin(&mut datagrams, 1, second);

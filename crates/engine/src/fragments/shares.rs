@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn who_has_most_is_the_greediest() {
-        let [one, other] = [Place::Interface(InterfaceId::new(0, 0)), Place::Node(NodeId::new(0, 0))];
+        let [one, other] = [Place::Interface(InterfaceId::new(0)), Place::Node(NodeId::new(0))];
         let mut shares = Shares::new(8, RandomState::with_seeds(1, 2, 3, 4));
         assert_eq!(shares.greediest(), None);
         shares.add(one);

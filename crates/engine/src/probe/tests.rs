@@ -135,6 +135,6 @@ fn a_panic_is_our_own_mistake() {
         plant();
         at(&mut worker, second + 2);
     }
-    let standing = shared.health().standing(Id::new(0, 0));
+    let standing = shared.health().standing(Id::new(0));
     assert_eq!((standing.state, standing.reason), (State::Unhealthy, Some(Unwell::InternalError)));
 }

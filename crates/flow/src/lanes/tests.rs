@@ -5,13 +5,13 @@ use super::*;
 const IDLE: Duration = Duration::from_secs(350);
 
 fn lane(endpoint: usize, target: u8) -> Lane {
-    let (interface, listener) = (Id::new(endpoint, 0), Id::new(0, 0));
+    let (interface, listener) = (Id::new(endpoint), Id::new(0));
     Lane {
-        user: LaneUser::Endpoint { endpoint: Id::new(endpoint, 0), interface, listener },
-        target: Id::new(target.into(), 0),
+        user: LaneUser::Endpoint { endpoint: Id::new(endpoint), interface, listener },
+        target: Id::new(target.into()),
         pool: PoolKey {
             protocol: Protocol::Tcp,
-            node: Id::new(0, 0),
+            node: Id::new(0),
             target: Addr::v4([10, 2, 0, target]),
             target_port: 8080,
         },
@@ -97,7 +97,7 @@ fn health_checks_have_no_part_in_the_quarter() {
 #[test]
 fn there_is_a_limit_to_lanes() {
     let lanes = Lanes::new(1, 1);
-    let nth = |n: usize| Lane { target: Id::new(n, 0), ..lane(0, 1) };
+    let nth = |n: usize| Lane { target: Id::new(n), ..lane(0, 1) };
     assert!((0..MOST_LANES).all(|n| lanes.intern(&nth(n), IDLE).is_some()));
     let another = Lane { user: LaneUser::HealthCheck, ..nth(0) };
     assert_eq!(lanes.intern(&another, IDLE), None);

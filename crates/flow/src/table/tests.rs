@@ -26,12 +26,12 @@ fn table_with(capacity: usize, workers: usize, ports: usize) -> Table {
 
 /// An endpoint's way to the target 10.2.0.`target`.
 fn lane(endpoint: usize, protocol: Protocol, target: u8) -> Lane {
-    let (interface, listener) = (Id::new(endpoint, 0), Id::new(0, 0));
+    let (interface, listener) = (Id::new(endpoint), Id::new(0));
     let target_address = Addr::v4([10, 2, 0, target]);
     Lane {
-        user: LaneUser::Endpoint { endpoint: Id::new(endpoint, 0), interface, listener },
-        target: Id::new(target.into(), 0),
-        pool: PoolKey { protocol, node: Id::new(0, 0), target: target_address, target_port: 8080 },
+        user: LaneUser::Endpoint { endpoint: Id::new(endpoint), interface, listener },
+        target: Id::new(target.into()),
+        pool: PoolKey { protocol, node: Id::new(0), target: target_address, target_port: 8080 },
     }
 }
 
@@ -41,7 +41,7 @@ fn table(capacity: usize, workers: usize) -> Table {
 
 fn original(interface: usize, client: u32) -> Key {
     Key {
-        place: Place::Interface(Id::new(interface, 0)),
+        place: Place::Interface(Id::new(interface)),
         protocol: Protocol::Tcp,
         local_port: 80,
         remote: Addr::v4((0x0a01_0000 + (client >> 16)).to_be_bytes()),
@@ -111,7 +111,7 @@ fn both_keys_lead_to_the_flow_and_each_is_the_others_recipe() {
     assert_eq!(turn.find(&key), Some(opened));
     let back = turn.find(&opened.onward).unwrap();
     assert_eq!((back.flow, back.direction, back.onward), (opened.flow, Reply, key));
-    let elsewhere = Key { place: Place::Interface(Id::new(1, 0)), ..key };
+    let elsewhere = Key { place: Place::Interface(Id::new(1)), ..key };
     assert_eq!(turn.find(&elsewhere), None, "another consumer with the same addresses is somebody else");
 }
 

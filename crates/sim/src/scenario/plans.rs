@@ -10,6 +10,9 @@ use crate::plan::{Behaviour, Plan, Start};
 use crate::rng::Rng;
 use crate::stream::{ConnectionId, WORD};
 
+/// Longer than any idle time-out.
+const REST: Duration = Duration::from_secs(600);
+
 /// A handful of connections. Few addresses and ports: whoever wants what is taken waits.
 pub(super) fn draw_plans(consumers: &[Consumer], rng: &mut Rng) -> Vec<Plan> {
     let mut plans: Vec<Plan> = Vec::new();
@@ -73,6 +76,7 @@ fn draw_plan(consumers: &[Consumer], earlier: &[Plan], nature: Nature, rng: &mut
         upload,
         download,
         start: Start::At(rng.span(Duration::from_secs(2))),
+        rest: REST,
         client: nature.draw_manner(behaviour.protocol(), rng),
         server: nature.draw_manner(behaviour.protocol(), rng),
         identifier: 0,

@@ -29,7 +29,7 @@ impl<'t, T> Names<'t, T> {
             let Some(value) = table.as_ref().ok().and_then(|table| table.get("name")) else { continue };
             let Some(name) = value.as_str() else { continue };
             match by_name.entry(name) {
-                Entry::Vacant(free) => drop(free.insert((Id::new(index, 0), value.place))),
+                Entry::Vacant(free) => drop(free.insert((Id::new(index), value.place))),
                 Entry::Occupied(taken) => {
                     let other = value.problems.name(&taken.get().1);
                     value.refuse(

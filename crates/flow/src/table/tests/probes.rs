@@ -13,7 +13,7 @@ fn table_of_checks() -> Table {
 }
 
 fn probe(lane: u32) -> NewFlow {
-    let original = Key::of_probe(Id::new(0, 0), Addr::v4(OWN));
+    let original = Key::of_probe(Id::new(0), Addr::v4(OWN));
     NewFlow { original, lane: LaneId(lane), path: FlowPath::Probe { worker: 0, probe: lane }, preference: 0 }
 }
 

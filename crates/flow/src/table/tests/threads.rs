@@ -74,7 +74,7 @@ fn telling(worker: usize, port: u16) -> NewFlow {
     let remote = Addr::v6([high, low, worker as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, worker as u8, high, low]);
     let local_port = !port;
     let original = Key {
-        place: Place::Interface(Id::new(worker, 0)),
+        place: Place::Interface(Id::new(worker)),
         remote,
         local_port,
         remote_port: port,
@@ -138,7 +138,7 @@ fn lanes_grow_while_threads_use_them() {
     const LANES: u32 = 1000;
     let nth = |n: u32| {
         let pool = PoolKey { target: Addr::v4(n.to_be_bytes()), ..lane(0, Protocol::Tcp, 0).pool };
-        Lane { target: Id::new(n as usize, 0), pool, ..lane(n as usize % 7, Protocol::Tcp, 0) }
+        Lane { target: Id::new(n as usize), pool, ..lane(n as usize % 7, Protocol::Tcp, 0) }
     };
     let table = Table::new(256, WORKERS, Lanes::new(600, WORKERS), [1, 2, 3, 4]);
     let lanes = table.lanes();
