@@ -76,15 +76,11 @@ our_namespaces() {
     ip netns list | awk -v ours="^$lab" '$1 ~ ours {print $1}' | sort | paste -sd,
 }
 
-# Ends the side forwarder the hard way, and forgets its process id, which may soon be somebody else's.
+# Ends the side forwarder the hard way.
 kill_side() {
-    local pid others=()
     kill -KILL "$side"
     wait "$side" 2>/dev/null || true
-    for pid in "${children[@]}"; do
-        [[ $pid == "$side" ]] || others+=("$pid")
-    done
-    children=("${others[@]}")
+    forget "$side"
 }
 
 # What the kernel holds for itself, in kB: neither free (pages that a processor keeps for its next allocation are),

@@ -144,6 +144,15 @@ stop_children() {
     children=()
 }
 
+# forget PID: it has ended, and its number may soon be somebody else's.
+forget() {
+    local pid others=()
+    for pid in "${children[@]}"; do
+        [[ $pid == "$1" ]] || others+=("$pid")
+    done
+    children=("${others[@]}")
+}
+
 # stop PID: asks it to end, and makes it end when it has not within five seconds.
 stop() {
     local deadline=$((SECONDS + 5))

@@ -148,6 +148,18 @@ pub enum DeviceError {
         address: IpAddr,
     },
 
+    /// The address is the device's own, so the kernel keeps its packets.
+    #[error(
+        "{place}: {address} is assigned to it, as `local` asks for, so its packets would never reach sidegate; take it out \
+         of `local` with one reload, and route it with another some seconds later"
+    )]
+    StillLocal {
+        /// The device.
+        place: Place,
+        /// The address.
+        address: IpAddr,
+    },
+
     /// Hosts are to be answered on a link that is not there.
     #[error(
         "{place}: hosts are to be answered for {answer}, and there is no such link; correct `answer_on` \

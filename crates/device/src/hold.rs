@@ -19,6 +19,7 @@ use tracing::warn;
 
 use crate::link::{Link, host_prefix};
 use crate::namespace::Held;
+use crate::netlink::unless_gone;
 use crate::proxy::Answering;
 use crate::route::{self, Way};
 use crate::{DeviceError, DeviceSpec, Place, Steered, Steering, steering};
@@ -99,12 +100,14 @@ impl Hold {
         namespace.inside(|| self.add(spec))?
     }
 
-    /// Takes away what leads to the device and is not in the spec. What cannot be taken away is said in the log.
-    pub fn narrow(&mut self, spec: &DeviceSpec) {
+    /// Takes away what leads to the device and is not in the spec. Returns whether all of it is gone: what cannot be taken
+    /// away is said in the log, and is tried again the next time.
+    pub fn narrow(&mut self, spec: &DeviceSpec) -> bool {
         let namespace = Arc::clone(&self.namespace);
-        if let Err(error) = namespace.inside(|| self.remove_all_but(spec)) {
+        namespace.inside(|| self.remove_all_but(spec)).unwrap_or_else(|error| {
             warn!("{error}");
-        }
+            false
+        })
     }
 
     /// Has the packets find their queues in this way from now on; `None` leaves it as it is. Those that are in a queue stay
@@ -148,6 +151,9 @@ impl Hold {
     }
 
     fn new_route(&mut self, address: IpAddr, preferred: Option<IpAddr>) -> Result<(), DeviceError> {
+        if self.local.contains(&address) {
+            return Err(DeviceError::StillLocal { place: self.place.clone(), address });
+        }
         let added = route::add(&mut self.link, address, preferred);
         let way = route::way(&mut self.link.netlink, address, None);
         match (added, way) {
@@ -170,34 +176,31 @@ impl Hold {
         }
     }
 
-    fn remove_all_but(&mut self, spec: &DeviceSpec) {
+    /// As [`Hold::narrow`], in the namespace of the calling thread.
+    fn remove_all_but(&mut self, spec: &DeviceSpec) -> bool {
         let Self { place, link, routes, local, answering, .. } = self;
-        let say = |what: &str, done: io::Result<()>| {
-            if let Err(error) = done {
-                warn!("{place}: could not {what}: {error}");
-            }
+        let mut is_all_done = answering.retain(&spec.answers);
+        let mut is_done = |what: &str, done: io::Result<()>| {
+            let failed = done.inspect_err(|error| warn!("{place}: could not {what}: {error}")).is_err();
+            is_all_done &= !failed;
+            !failed
         };
-        answering.retain(&spec.answers);
         let wanted: BTreeSet<IpAddr> = spec.routed.iter().copied().collect();
         routes.retain(|&address, route| {
             let stays = wanted.contains(&address);
             if stays {
                 let preferred = preferred_source(spec, address);
-                say(&format!("route {address} to it as before"), prefer(link, address, route, preferred));
-            } else {
-                say(&format!("remove the route to {address}"), unless_gone(route::remove(link, address)));
+                is_done(&format!("route {address} to it as before"), prefer(link, address, route, preferred));
             }
             stays
+                || !is_done(&format!("remove the route to {address}"), unless_gone(route::remove(link, address), ()))
         });
         // A route goes with the address that it prefers as source: so these come last.
         local.retain(|&address| {
-            let stays = spec.local.contains(&address);
-            if !stays {
-                let removed = unless_gone(link.unassign(address, host_prefix(address)));
-                say(&format!("remove the address {address}"), removed);
-            }
-            stays
+            let mut unassign = || unless_gone(link.unassign(address, host_prefix(address)), ());
+            spec.local.contains(&address) || !is_done(&format!("remove the address {address}"), unassign())
         });
+        is_all_done
     }
 
     fn failed(&self, step: String, cause: io::Error) -> DeviceError {
@@ -224,13 +227,5 @@ fn leads_to(link: &mut Link, address: IpAddr) -> bool {
     match route::way(&mut link.netlink, address, None) {
         Ok(Way::Through(device)) => device == link.name,
         _ => false,
-    }
-}
-
-/// What is gone is as good as removed: a route, an address, or the device itself.
-fn unless_gone(removed: io::Result<()>) -> io::Result<()> {
-    match removed.as_ref().err().and_then(Errno::from_io_error) {
-        Some(Errno::SRCH | Errno::ADDRNOTAVAIL | Errno::NODEV) => Ok(()),
-        _ => removed,
     }
 }

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 
 use crate::link::{Link, family, ipv6_setting, set_proxy_ndp};
 use crate::namespace::{Held, command_in, label};
+use crate::netlink::unless_gone;
 use crate::{DeviceError, Place};
 
 /// An address that hosts on a link are answered for.
@@ -76,15 +77,21 @@ impl Answering {
         Ok(())
     }
 
-    /// Answers for these and no others any more, in the namespace of the calling thread.
-    pub(crate) fn retain(&mut self, answers: &[Answer]) {
+    /// Answers for these and no others any more, in the namespace of the calling thread. Returns whether that is so: what
+    /// could not be taken back stays, to be tried again.
+    pub(crate) fn retain(&mut self, answers: &[Answer]) -> bool {
         let Self { place, entries, switched_on, .. } = self;
+        let mut is_all_done = true;
         entries.retain(|Entry { answer, .. }| {
-            let stays = answers.contains(answer);
-            if !stays && let Err(error) = remove(answer) {
-                warn!("{place}: hosts may still be answered for {answer}: {error}");
+            if answers.contains(answer) {
+                return true;
             }
-            stays
+            let removed = remove(answer);
+            if let Err(error) = &removed {
+                warn!("{place}: hosts may still be answered for {answer}: {error}");
+                is_all_done = false;
+            }
+            removed.is_err()
         });
         let is_used = |link: &String| {
             entries.iter().any(|Entry { answer, .. }| answer.link == *link && answer.address.is_ipv6())
@@ -96,6 +103,7 @@ impl Answering {
             }
             stays
         });
+        is_all_done
     }
 
     /// Makes again what the kernel has forgotten, as it does when a link goes down or is replaced.
@@ -228,14 +236,6 @@ fn proxy(link: &Link, address: IpAddr) -> NeighbourMessage {
     message.header.flags = NeighbourFlags::Proxy;
     message.attributes.push(NeighbourAttribute::Destination(address.into()));
     message
-}
-
-/// What is gone is as good as done.
-fn unless_gone<T>(done: io::Result<T>, if_gone: T) -> io::Result<T> {
-    match done.as_ref().err().and_then(Errno::from_io_error) {
-        Some(Errno::NODEV | Errno::NOENT) => Ok(if_gone),
-        _ => done,
-    }
 }
 
 fn refusal(place: &Place, answer: &Answer, cause: io::Error) -> DeviceError {
