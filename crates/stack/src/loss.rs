@@ -199,7 +199,7 @@ impl Sender {
             bytes[packet.transport + 4..packet.transport + 8].copy_from_slice(&packet.sequence.to_be_bytes());
             packet.flags.rst() || leave != Leave::Nothing || self.told != Some(telling)
         } else {
-            self.is_probe_of_window(packet) || self.is_wanted(packet, leave, now)
+            self.probes_window(packet, now) || self.is_wanted(packet, leave, now)
         };
         self.owes = !passes && (self.owes || self.told != Some(telling));
         self.told = Some(telling);
@@ -230,9 +230,14 @@ impl Sender {
         if self.board.flying() == 0 || self.timers.probes { whole.max(self.segment) } else { whole }
     }
 
-    /// Whether a packet asks for room in a window that is closed. It counts as sent only once it is acknowledged.
-    fn is_probe_of_window(&self, packet: &Packet) -> bool {
-        self.window == 0 && packet.payload_len() == 1 && packet.sequence == self.end()
+    /// Whether a packet asks for room in a window that is closed. It counts as sent only once it is acknowledged; until then it
+    /// is asked again, whoever has thought of the first one.
+    fn probes_window(&mut self, packet: &Packet, now: Duration) -> bool {
+        let asks = self.window == 0 && packet.payload_len() == 1 && packet.sequence == self.end();
+        if asks {
+            self.timers.timeout.get_or_insert(now + self.trips.timeout(0));
+        }
+        asks
     }
 
     /// Takes note of a packet with data. Whether it goes out: with something that is new or lost, be it only its FIN.

@@ -26,8 +26,9 @@ impl Sender {
     /// The acknowledgement and the window that smoltcp is to see in a packet, where they are others than it has.
     ///
     /// smoltcp throws away what was overtaken by an acknowledgement, with the bytes in it: those get the latest, unless their own
-    /// is more than `oldest` bytes behind (RFC 5961 5.2). A window that closes while something is under way stays open by one
-    /// unit: smoltcp would stop its timer for it, and not start it again. Nothing new is sent in there.
+    /// is more than `oldest` bytes behind (RFC 5961 5.2). It takes the window of whatever comes, be it older than what it has
+    /// heard: it gets the latest. A window that closes while something is under way stays open by one unit: smoltcp would stop its
+    /// timer for it, and not start it again. Nothing new is sent in there.
     pub(crate) fn version(&self, packet: &Packet, bytes: &[u8], oldest: u32) -> Option<(u32, u16)> {
         if !packet.flags.ack() {
             return None;
@@ -35,7 +36,9 @@ impl Sender {
         let own = (packet.acknowledgement, window_field(packet, bytes));
         let latest = self.board.first();
         let is_overtaken = before(own.0, latest) && latest.wrapping_sub(own.0) <= oldest;
-        let heard = if is_overtaken && packet.sequence_len() > 0 { (latest, self.window) } else { own };
+        let window = if self.is_current(packet) { own.1 } else { self.window };
+        let heard =
+            if is_overtaken && packet.sequence_len() > 0 { (latest, self.window) } else { (own.0, window) };
         let version = if heard.1 == 0 && before(heard.0, self.end()) { (heard.0, 1) } else { heard };
         (version != own).then_some(version)
     }

@@ -160,6 +160,30 @@ fn a_tiny_window_gets_one_segment_for_each_acknowledgement() {
 }
 
 #[test]
+fn the_window_is_what_was_said_last_whatever_comes_late() {
+    opened(
+        "< . 11:16(5) ack 1 win 0
+         > . 1:1(0) ack 1
+         < . 6:11(5) ack 1 win 0
+         > . 1:1(0) ack 1
+         < . 1:11(10) ack 1 win 0
+         > . 1:1(0) ack 16
+         < . 11:21(10) ack 1 win 1
+         +10
+         > . 1:1(0) ack 21
+         send 5
+         > . 1:2(1) ack 21
+         +350
+         > . 1:2(1) ack 21
+         < . 21:21(0) ack 1 win 0
+         +500
+         > . 1:2(1) ack 21
+         < . 21:21(0) ack 2 win 9
+         > P. 2:6(4) ack 21",
+    );
+}
+
+#[test]
 fn a_window_that_is_closed_is_probed_and_opens_again() {
     accepted_with(
         60,
