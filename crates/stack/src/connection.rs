@@ -142,11 +142,12 @@ impl Connection {
         }
         let before = self.socket().state();
         self.make_room(&packet)?;
+        let is_current = self.sending.is_current(&packet);
         if !self.sending.is_duplicate(&packet, frame.bytes) {
             self.process(stack, &packet, frame.bytes, now, emit);
         }
         self.note_syn(before, &packet, frame.bytes);
-        self.hear(stack, &packet, frame.bytes, now);
+        self.hear(stack, &packet, frame.bytes, is_current, now);
         if packet.flags.rst() {
             self.notice_reset(before);
         }

@@ -75,6 +75,11 @@ impl Sending {
         self.sender.as_ref().is_some_and(|sender| sender.is_duplicate(packet, bytes))
     }
 
+    /// Whether a packet is no older than what its sender was told.
+    pub(super) fn is_current(&self, packet: &Packet) -> bool {
+        self.sender.as_ref().is_none_or(|sender| sender.is_current(packet))
+    }
+
     /// A packet as smoltcp is to see it, with numbers and a window that it makes the right thing of. Nobody acknowledges by
     /// more than `oldest` bytes late.
     pub(super) fn seen<'a>(
@@ -147,8 +152,15 @@ impl Connection {
         [at, deadline].into_iter().flatten().min()
     }
 
-    /// Takes note of what the peer acknowledges with a packet, once smoltcp has seen it.
-    pub(super) fn hear(&mut self, stack: &Stack, packet: &Packet, bytes: &[u8], now: Duration) {
+    /// Takes note of what the peer acknowledges with a packet, once smoltcp has seen it. Before that it `was_current`, or not.
+    pub(super) fn hear(
+        &mut self,
+        stack: &Stack,
+        packet: &Packet,
+        bytes: &[u8],
+        was_current: bool,
+        now: Duration,
+    ) {
         if matches!(self.socket().state(), Tcp::Closed | Tcp::Listen | Tcp::SynSent | Tcp::SynReceived) {
             return;
         }
@@ -156,7 +168,7 @@ impl Connection {
         let segment = self.segment(stack);
         let trip = self.sending.syn.trip(now);
         let sender = self.sending.sender.get_or_insert_with(|| Sender::new(first, segment, trip));
-        sender.heard(first, packet, bytes, now);
+        sender.heard(first, packet, bytes, was_current, now);
     }
 
     /// Whether a byte with this number has been sent and is not acknowledged.

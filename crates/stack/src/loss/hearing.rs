@@ -43,8 +43,21 @@ impl Sender {
         (version != own).then_some(version)
     }
 
-    /// Takes note of a packet from the peer, after which the first byte that is not acknowledged is `first`.
-    pub(crate) fn heard(&mut self, first: u32, packet: &Packet, bytes: &[u8], now: Duration) {
+    /// Whether a packet is no older than what its sender was told. To be asked before smoltcp sees the packet, and tells more.
+    pub(crate) fn is_current(&self, packet: &Packet) -> bool {
+        self.told.is_none_or(|(told, _)| !before(packet.sequence, told))
+    }
+
+    /// Takes note of a packet from the peer, after which the first byte that is not acknowledged is `first`. What it says of the
+    /// window counts if it was current when it came.
+    pub(crate) fn heard(
+        &mut self,
+        first: u32,
+        packet: &Packet,
+        bytes: &[u8],
+        was_current: bool,
+        now: Duration,
+    ) {
         let is_duplicate = self.is_duplicate(packet, bytes);
         let flight = self.board.outstanding();
         let is_progress = before(self.board.first(), first);
@@ -52,7 +65,7 @@ impl Sender {
         if is_progress {
             self.advance(first, &mut delivery, now);
         }
-        if packet.flags.ack() && packet.acknowledgement == first && self.is_current(packet) {
+        if packet.flags.ack() && packet.acknowledgement == first && was_current {
             self.window = window_field(packet, bytes);
             let blocks = find_option(bytes, packet, TcpOption::Sack).map_or(&[][..], |at| &bytes[at]);
             for block in blocks.chunks_exact(8) {
@@ -74,11 +87,6 @@ impl Sender {
 
 /// How conclusions are drawn.
 impl Sender {
-    /// Whether a packet is no older than what its sender was told.
-    fn is_current(&self, packet: &Packet) -> bool {
-        self.told.is_none_or(|(told, _)| !before(packet.sequence, told))
-    }
-
     fn advance(&mut self, first: u32, delivery: &mut Delivery, now: Duration) {
         self.board.acknowledge(first, delivery);
         if before(self.cursor, first) {

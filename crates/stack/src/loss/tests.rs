@@ -73,7 +73,7 @@ fn bytes_that_were_overtaken_acknowledge_as_much_as_what_overtook_them() {
         (packet, bytes)
     };
     let (packet_heard, bytes) = window(packet(0, 5, 10, 0), 9);
-    sender.heard(10, &packet_heard, &bytes, 2 * MS);
+    sender.heard(10, &packet_heard, &bytes, true, 2 * MS);
     let version = |acknowledgement, len, field| {
         let (packet, bytes) = window(packet(0, 5, acknowledgement, len), field);
         sender.version(&packet, &bytes, 8)

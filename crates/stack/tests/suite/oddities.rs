@@ -160,6 +160,22 @@ fn a_tiny_window_gets_one_segment_for_each_acknowledgement() {
 }
 
 #[test]
+fn a_window_counts_also_where_its_segment_is_acknowledged_at_once() {
+    opened(
+        "< . 11:16(5) ack 1
+         > . 1:1(0) ack 1
+         < . 1:11(10) ack 1 win 0
+         > . 1:1(0) ack 16
+         send 5
+         > . 1:2(1) ack 16
+         +350
+         > . 1:2(1) ack 16
+         < . 16:16(0) ack 2 win 9
+         > P. 2:6(4) ack 16",
+    );
+}
+
+#[test]
 fn the_window_is_what_was_said_last_whatever_comes_late() {
     opened(
         "< . 11:16(5) ack 1 win 0
