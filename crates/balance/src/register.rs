@@ -63,7 +63,7 @@ impl Register {
     /// Takes up a topology: who is new in it is registered, who is not in it begins to leave. A [`Register::review`]
     /// is to follow.
     pub fn adopt(&mut self, topology: &Topology, health: &Health, now: Duration) {
-        let used = used(topology);
+        let used: BTreeSet<TargetId> = topology.ways_of_newcomers().map(|way| way.target).collect();
         for (id, target) in topology.targets.iter() {
             let Some(group) = topology.groups.get(target.group) else { continue };
             let role = match group.health_check {
@@ -116,7 +116,7 @@ impl Register {
     }
 
     /// What becomes of a target's flows.
-    pub fn verdict(&self, target: TargetId) -> Tenure {
+    pub fn tenure(&self, target: TargetId) -> Tenure {
         match self.members.get(&target) {
             Some(member) => member.tenure,
             None if self.expelled.contains(&target) => Tenure::Deregistered,
@@ -215,20 +215,6 @@ fn unhealthy(
     } else {
         (found, Tenure::Unhealthy, None)
     }
-}
-
-/// The targets that some node sends some listener's flows to.
-fn used(topology: &Topology) -> BTreeSet<TargetId> {
-    let mut used = BTreeSet::new();
-    for (_, listener) in topology.listeners.iter() {
-        for node in &topology.services[listener.service].nodes {
-            for forward in &listener.forward {
-                used.extend(topology.selected(forward.group, *node));
-            }
-        }
-    }
-    used.retain(|id| topology.targets[*id].weight > 0);
-    used
 }
 
 #[cfg(test)]

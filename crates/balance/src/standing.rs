@@ -1,6 +1,6 @@
 //! How a target stands: the states and reasons of the real load balancer, spelt as its API spells them.
 
-/// What a target is to its load balancer.
+/// What a target is to its load balancer. All that the API knows are here, so that a table can be read beside the real one's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum State {
     /// Registered, and not yet found to be well or unwell. Takes no new flows.
@@ -15,7 +15,7 @@ pub enum State {
     Draining,
     /// Registered, but nothing leads to it.
     Unused,
-    /// Its health cannot be told.
+    /// Its health cannot be told. We can always tell.
     Unavailable,
 }
 
@@ -44,14 +44,14 @@ impl State {
     }
 }
 
-/// Why a target is in its state.
+/// Why a target is in its state. All that the API knows, as with [`State`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Reason {
     /// It was registered just now.
     RegistrationInProgress,
     /// Its first checks are under way.
     InitialHealthChecking,
-    /// The load balancer could not check it.
+    /// The load balancer could not check it. We hold nothing against a target that we cannot check.
     InternalError,
     /// It answered with a status that does not mean health.
     ResponseCodeMismatch,
@@ -65,9 +65,9 @@ pub enum Reason {
     NotInUse,
     /// It was removed, and its flows may end in peace.
     DeregistrationInProgress,
-    /// It is not running.
+    /// It is not running: an instance that is stopped. We know addresses only.
     InvalidState,
-    /// Its address cannot be used.
+    /// Its address cannot be used. Our files cannot say such a one.
     IpUnusable,
     /// It is not checked.
     HealthCheckDisabled,

@@ -187,13 +187,12 @@ impl Hold {
         };
         let wanted: BTreeSet<IpAddr> = spec.routed.iter().copied().collect();
         routes.retain(|&address, route| {
-            let stays = wanted.contains(&address);
-            if stays {
+            if wanted.contains(&address) {
                 let preferred = preferred_source(spec, address);
                 is_done(&format!("route {address} to it as before"), prefer(link, address, route, preferred));
+                return true;
             }
-            stays
-                || !is_done(&format!("remove the route to {address}"), unless_gone(route::remove(link, address), ()))
+            !is_done(&format!("remove the route to {address}"), unless_gone(route::remove(link, address), ()))
         });
         // A route goes with the address that it prefers as source: so these come last.
         local.retain(|&address| {

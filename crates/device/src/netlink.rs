@@ -9,6 +9,7 @@ use netlink_packet_core::{
     NetlinkSerializable,
 };
 use netlink_sys::{Socket, SocketAddr};
+use rustix::io::Errno;
 
 /// A netlink socket, bound and used by one thread.
 pub(crate) struct Netlink {
@@ -78,6 +79,14 @@ impl Netlink {
 impl AsFd for Netlink {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// What is gone is as good as removed: a route, an address, an entry, or the link itself.
+pub(crate) fn unless_gone<T>(done: io::Result<T>, if_gone: T) -> io::Result<T> {
+    match done.as_ref().err().and_then(Errno::from_io_error) {
+        Some(Errno::SRCH | Errno::ADDRNOTAVAIL | Errno::NODEV | Errno::NOENT) => Ok(if_gone),
+        _ => done,
     }
 }
 

@@ -108,6 +108,8 @@ pub(crate) struct Builder<'a> {
     /// Those of the plan before.
     pub(crate) before: Option<&'a Selectors>,
     pub(crate) selectors: Selectors,
+    /// How many ways to targets have no lane.
+    pub(crate) missing_lanes: usize,
 }
 
 impl Builder<'_> {
@@ -127,15 +129,22 @@ impl Builder<'_> {
 
     fn door(&mut self, interface: InterfaceId, id: ListenerId) -> Door {
         let listener = &self.topology.listeners[id];
-        let forward = listener.forward.iter();
-        let branches = forward.filter_map(|forward| self.branch(interface, id, forward)).collect();
         let idle_timeout = listener.idle_timeout / self.topology.run.time_scale;
+        let forward = listener.forward.iter();
+        let branch = |forward| self.branch(interface, id, idle_timeout, forward);
+        let branches = forward.filter_map(branch).collect();
         Door { listener: id, path: listener.path, idle_timeout, branches }
     }
 
     /// A group as it is reached from an interface: by the node of the interface's own family. A terminated connection's second
     /// half may have another, if there is no target of its own.
-    fn branch(&mut self, interface: InterfaceId, id: ListenerId, forward: &Forward) -> Option<Branch> {
+    fn branch(
+        &mut self,
+        interface: InterfaceId,
+        id: ListenerId,
+        idle: Duration,
+        forward: &Forward,
+    ) -> Option<Branch> {
         let listener = &self.topology.listeners[id];
         let (own, other) = match Family::of(self.topology.interfaces[interface].address) {
             Family::V4 => (Family::V4, Family::V6),
@@ -146,7 +155,6 @@ impl Builder<'_> {
             selector = self.selector(interface, other, forward.group).or(selector);
         }
         let selector = selector?;
-        let idle = listener.idle_timeout / self.topology.run.time_scale;
         let user = LaneUser::Endpoint {
             endpoint: self.topology.interfaces[interface].endpoint,
             interface,
@@ -156,7 +164,8 @@ impl Builder<'_> {
             let pool = self.pool(listener.protocol, selector.node, target);
             self.lanes.intern(&Lane { user, target, pool }, idle)
         });
-        let lanes = lanes.collect();
+        let lanes: Box<[_]> = lanes.collect();
+        self.missing_lanes += lanes.iter().filter(|lane| lane.is_none()).count();
         Some(Branch { weight: forward.weight, selector, lanes })
     }
 

@@ -2,7 +2,7 @@
 //! and resets whoever speaks next; an operator who would rather have both ends told at once says so (`flows.expiry`). Where a
 //! flow ends because its lane has, both ends are told.
 
-use flow::{Cause, Direction, Ended, Fate, FlowPath, Found, Key, Phase};
+use flow::{Cause, Direction, Ended, Found, Key};
 use topology::Expiry;
 use wire::{ANSWER_CAPACITY, Answer, Frame, Packet, Protocol, RESET_CAPACITY, TcpFlags};
 
@@ -34,17 +34,17 @@ pub(crate) fn tell_target<O: Output>(plan: &Plan, attached: &Attached, crowded_o
     }
 }
 
-/// Resets the end that packets in this direction go to: where it was last seen to be; and where it is if it has got all that was
-/// sent to it, but has not said so yet.
+/// Resets the end that packets in this direction go to: where it was last seen to be, which is nowhere (0) until it has said so;
+/// and where it is if it has got all that was sent to it.
 fn tell_end<O: Output>(plan: &Plan, attached: &Attached, ended: &Ended, to: Direction, out: &mut O) {
     let (key, expected, sent) = match to {
         Direction::Forward => (&ended.reply, ended.expected[1], ended.sent[0]),
         Direction::Reply => (&ended.original, ended.expected[0], ended.sent[1]),
     };
-    reset(plan, attached, key, expected, out);
-    if sent != expected {
-        reset(plan, attached, key, sent, out);
+    if expected != 0 && expected != sent {
+        reset(plan, attached, key, expected, out);
     }
+    reset(plan, attached, key, sent, out);
 }
 
 /// Resets the end of a flow that is behind `key` and expects this sequence number.
@@ -76,18 +76,6 @@ fn from_end(key: &Key, ours: wire::Addr) -> Packet {
 }
 
 impl<O: Output> Journey<'_, O> {
-    /// Why a flow has to end, if its lane has ended. What has closed already comes to its end by itself, and what is terminated
-    /// is ended by its owner.
-    #[inline]
-    pub(crate) fn sentence(&self, found: &Found) -> Option<Cause> {
-        match self.shared.flows.lanes().fate(found.lane) {
-            Fate::Carried => None,
-            Fate::Ended(cause) => {
-                (found.path == FlowPath::Nat && found.phase() != Phase::Closing).then_some(cause)
-            }
-        }
-    }
-
     /// Ends a flow whose lane has ended, at a packet of it. What can open a flow is a newcomer, and may be sent elsewhere; of
     /// what cannot, both ends are told.
     #[cold]

@@ -180,13 +180,8 @@ impl<O: Output> Journey<'_, O> {
             remote: head.source,
             remote_port: head.source_port,
         };
-        let found = match self.turn.find(&key) {
-            Some(found) => match self.sentence(&found) {
-                None => found,
-                Some(cause) => self.cut_off(frame, head, &key, &found, cause)?,
-            },
-            None => self.newcomer(frame, head, &key)?,
-        };
+        let met = self.meet(head, &key);
+        let found = self.carrier(frame, head, &key, met)?;
         trail.follow(&found);
         if head.ttl <= 1 {
             return Err(self.ttl_expired(frame, head));

@@ -15,18 +15,19 @@
 use std::time::Duration;
 
 use flow::{Direction, FlowId, FlowPath, Found, Key, Phase, Place, Sign, Turn};
-use topology::{DeviceId, Family, InterfaceId, Path};
+use topology::{DeviceId, Family, InterfaceId};
 use wire::{Checksum, Frame, Packet, Protocol, RESET_CAPACITY, Rewrite, Unparsed, checksum_is_valid};
 
 use crate::admit::{Admission, Tuple, check_source};
 use crate::contract::{Egress, Output, WorkerId};
+use crate::meeting::{Met, would_expire};
 use crate::overhear::{overhear, overhear_packet};
 use crate::plan::Plan;
 use crate::probe::Ground;
 use crate::shared::Shared;
 use crate::terminate::Taken;
 use crate::verdict::{Reason, Verdict};
-use crate::worker::{Own, close, closed_event, retire};
+use crate::worker::{Own, retire};
 
 /// Frames that are brought near together.
 pub(crate) const BATCH: usize = 8;
@@ -100,15 +101,11 @@ impl<O: Output> Journey<'_, O> {
             return Err(self.over_mtu(frame, packet.source, packet.destination));
         }
         let key = key_of(&packet, place);
-        let found = match self.turn.find(&key) {
-            Some(found) if !reuses_closed(&found, &packet) && self.sentence(&found).is_none() => found,
+        let found = match self.meet(&packet, &key) {
+            Met::Flow(found) => found,
             // A damaged packet opens nothing and is not answered. (One of a known flow is the receiver's to notice.)
             _ if is_damaged(frame, &packet) => return Err(Reason::BadChecksum),
-            Some(found) => match self.sentence(&found) {
-                Some(cause) => self.cut_off(frame, &packet, &key, &found, cause)?,
-                None => self.reuse(frame, &packet, &key, &found)?,
-            },
-            None => self.newcomer(frame, &packet, &key)?,
+            met => self.carrier(frame, &packet, &key, met)?,
         };
         self.known(frame, &packet, &found, trail)
     }
@@ -238,38 +235,15 @@ impl<O: Output> Journey<'_, O> {
         match opened {
             Ok(found) => {
                 let family = Family::of(node.address.ip());
-                self.shared.homes.settle(admission.interface, family, admission.candidate.node);
-                self.say_opened(&found, admission.interface);
+                let (homes, Admission { interface, candidate, .. }) = (&self.shared.homes, admission);
+                homes.settle(&self.plan.topology, interface, family, candidate.node);
+                self.say_opened(&found, interface);
                 Ok(found)
             }
             // Another worker meets the same flow at this moment: its one is used, if it is there already.
             Err(Reason::Raced) => self.turn.find(key).ok_or(Reason::Raced),
             Err(reason) => Err(reason),
         }
-    }
-
-    /// A SYN from the tuple of a flow that has closed. If it is to go to the same target, the flow simply opens again, with
-    /// the port that the target knows; otherwise it is a new one, and the closed one only keeps its port quiet.
-    fn reuse(
-        &mut self,
-        frame: &Frame<'_>,
-        packet: &Packet,
-        key: &Key,
-        closed: &Found,
-    ) -> Result<Found, Reason> {
-        let admission = self.shared.admit(self.plan, &Tuple::of(self.device, packet))?;
-        if would_expire(&admission, packet) {
-            return Err(self.ttl_expired(frame, packet));
-        }
-        if admission.candidate.lane == closed.lane
-            && let Some((found, ended)) = self.turn.reopen(closed, self.now)
-        {
-            self.out.event(closed_event(&ended));
-            self.say_opened(&found, admission.interface);
-            return Ok(found);
-        }
-        close(self.turn.part(closed), self.out);
-        self.newcomer(frame, packet, key)
     }
 
     /// A packet to a node's address that belongs to no flow: somebody on the provider's side wants in.
@@ -318,20 +292,6 @@ fn key_of(packet: &Packet, place: Place) -> Key {
         remote: packet.source,
         remote_port: packet.source_port,
     }
-}
-
-/// Whether a SYN comes from the tuple of a flow that has closed. (A terminated flow's owner clears it away itself; until then
-/// its own TCP answers.)
-fn reuses_closed(found: &Found, packet: &Packet) -> bool {
-    found.phase() == Phase::Closing
-        && found.direction == Direction::Forward
-        && found.path == FlowPath::Nat
-        && packet.flags.opens()
-}
-
-/// Whether a packet that would open a flow goes no further than this: it opens none. (What is terminated ends here anyway.)
-fn would_expire(admission: &Admission<'_>, packet: &Packet) -> bool {
-    admission.door.path == Path::Nat && packet.ttl <= 1
 }
 
 /// Whether a checksum that nobody has verified is wrong.

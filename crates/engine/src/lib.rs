@@ -19,6 +19,7 @@ mod homes;
 mod icmp;
 mod idents;
 mod journey;
+mod meeting;
 mod opening;
 mod overhear;
 mod plan;

@@ -6,6 +6,7 @@ use wire::{Packet, Protocol};
 
 use crate::plan::Plan;
 use crate::shared::Shared;
+use crate::terminate::Over;
 
 /// Takes note of whether a target has answered a newcomer.
 pub(crate) fn overhear(shared: &Shared, plan: &Plan, target: TargetId, failed: bool) {
@@ -26,9 +27,11 @@ pub(crate) fn overhear_packet(shared: &Shared, plan: &Plan, found: &Found, packe
     }
 }
 
-/// Takes note of a flow's end, if its target has kept silent until then.
-pub(crate) fn overhear_end(shared: &Shared, plan: &Plan, ended: &Ended) {
-    if ended.cause == Cause::Unanswered && ended.returned.packets == 0 {
+/// Takes note of a terminated flow's end, if its target has refused it, or has kept silent until then. Silence says nothing on nat:
+/// the SYN is the client's own there, and what a client may put into one need not be answered.
+pub(crate) fn overhear_end(shared: &Shared, plan: &Plan, over: &Over, ended: &Ended) {
+    let is_unanswered = over.cause == Cause::Unanswered && ended.returned.packets == 0;
+    if over.is_refused || is_unanswered {
         overhear(shared, plan, ended.target, true);
     }
 }

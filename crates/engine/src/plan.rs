@@ -22,6 +22,7 @@ pub struct Plan {
     pub(crate) doors: Doors,
     pub(crate) selectors: Selectors,
     pub(crate) checks: Vec<Check>,
+    missing_lanes: usize,
     /// By interface and family.
     nodes_in_use: HashMap<(InterfaceId, Family), NodeId>,
 }
@@ -30,15 +31,19 @@ impl Plan {
     /// Compiles a topology. What `before` knew and this one does not is still known for as long as flows have to be ended.
     pub(crate) fn new(topology: Arc<Topology>, lanes: &Lanes, homes: &Homes, before: Option<&Self>) -> Self {
         homes.adopt(&topology);
+        // Before the doors, when lanes run short: who comes to a door without one is told, but a target that nobody checks
+        // would silently be of no use.
+        let (checks, unchecked) = checks(&topology, lanes);
         let mut builder = Builder {
             topology: &topology,
             lanes,
             homes,
             before: before.map(|before| &before.selectors),
             selectors: HashMap::default(),
+            missing_lanes: 0,
         };
         let doors = builder.doors();
-        let selectors = builder.selectors;
+        let Builder { selectors, missing_lanes, .. } = builder;
         let families = [Family::V4, Family::V6];
         let ways = topology.interfaces.iter().flat_map(|(id, _)| families.map(|family| (id, family)));
         Self {
@@ -46,7 +51,8 @@ impl Plan {
             view: View::new(&topology, before.map(|before| &before.view)),
             doors,
             selectors,
-            checks: checks(&topology, lanes),
+            checks,
+            missing_lanes: missing_lanes + unchecked,
             nodes_in_use: ways
                 .filter_map(|(id, family)| Some(((id, family), homes.node(&topology, id, family)?)))
                 .collect(),
@@ -62,6 +68,12 @@ impl Plan {
     /// The node of this family that an interface's flows leave by.
     pub fn node_in_use(&self, interface: InterfaceId, family: Family) -> Option<NodeId> {
         self.nodes_in_use.get(&(interface, family)).copied()
+    }
+
+    /// How many ways to targets find no room among the lanes: of new flows, which are refused there, and of checks, so that
+    /// the target is not checked.
+    pub fn missing_lanes(&self) -> usize {
+        self.missing_lanes
     }
 
     /// The node that a target is checked from.
@@ -83,7 +95,7 @@ impl Plan {
         if !self.leads(interface, listener, lane.pool.node) {
             return Fate::Ended(Cause::Removed);
         }
-        match register.verdict(lane.target) {
+        match register.tenure(lane.target) {
             Tenure::Kept => Fate::Carried,
             Tenure::Unhealthy if self.is_failing_open(lane) => Fate::Carried,
             Tenure::Unhealthy => Fate::Ended(Cause::Unhealthy),
@@ -105,9 +117,10 @@ impl Plan {
         service().is_some_and(|service| services == [Some(service); 2])
     }
 
+    /// Whether newcomers to its target go to all, for want of healthy ones; or nowhere, because there is no way for them any more.
     fn is_failing_open(&self, lane: &Lane) -> bool {
         let group = self.topology.targets.get(lane.target).map(|target| target.group);
         let selector = group.and_then(|group| self.selectors.get(&(group, lane.pool.node)));
-        selector.is_some_and(|selector| selector.is_failing_open())
+        selector.is_none_or(|selector| selector.is_failing_open())
     }
 }

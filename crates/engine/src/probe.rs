@@ -7,7 +7,8 @@
 //!
 //! A probe is a flow like others, on a lane of its own kind, so that its answers find their way and its port is nobody else's.
 //! What is no fault of the target's is not held against it: where its node's device is down, or no port, place in the table
-//! or connection is left, a check is put off and its target stays what it was found to be.
+//! or connection is left, a check is put off and its target stays what it was found to be. So does that of a probe that
+//! panics: its check comes to nothing, and the end of its flow tells of it.
 
 mod attend;
 mod checks;
@@ -40,6 +41,7 @@ use crate::worker::close;
 
 pub(crate) use checks::{Check, checks};
 
+use page::Page;
 use patient::Patient;
 use single::Probe;
 
@@ -265,8 +267,9 @@ impl Prober {
             return Err(Reason::EgressDown);
         }
         let probe = *self.vacant.last().ok_or(Reason::ChecksFull)?;
+        let page = Page::of(&check, self.tls.as_ref())?;
         let found = self.open(ground, &check, probe, now, out)?;
-        let Some(dialled) = Probe::dial(&mut self.stack, &check, self.tls.as_ref(), &found, now) else {
+        let Some(dialled) = Probe::dial(&mut self.stack, &check, page, &found, now) else {
             ground.turn.release(found.flow, Cause::Released);
             return Err(Reason::ChecksFull);
         };

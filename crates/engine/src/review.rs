@@ -14,6 +14,10 @@ use crate::shared::Shared;
 
 impl Shared {
     /// Puts a topology in force that succeeds the one that is. Says when [`Shared::review`] is due, at the latest.
+    ///
+    /// Every worker has to take it up before the next one is adopted, as it does at [`crate::Message::Planned`]. What is removed
+    /// by one topology and there again by the next would never have been away for a worker that saw neither in between: the
+    /// checks of such a target would go on where they were, while all others take it for new.
     pub fn adopt(&self, topology: Arc<Topology>, now: Duration) -> Duration {
         let register = self.locked();
         let before = self.plan();
@@ -56,15 +60,15 @@ impl Shared {
         let fates = lanes.iter().map(|(id, lane)| (id, plan.fate(lane, register)));
         let (carried, ended): (Vec<_>, Vec<(LaneId, Fate)>) =
             fates.partition(|(_, fate)| *fate == Fate::Carried);
-        carried.into_iter().for_each(|(id, fate)| lanes.set_fate(id, fate));
+        lanes.set_fates(carried);
         changes.into_iter().for_each(|change| change.publish());
         let number = plan.number;
         self.plan.store(plan);
         self.latest.store(number, Ordering::Release);
-        ended.into_iter().for_each(|(id, fate)| lanes.set_fate(id, fate));
+        lanes.set_fates(ended);
     }
 
-    /// A panic in here leaves a register that is right: it is written last.
+    /// If somebody has panicked with it, it may be half a step behind: whoever adopts or reviews next judges all anew.
     pub(crate) fn locked(&self) -> MutexGuard<'_, Register> {
         self.register.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -157,7 +157,7 @@ reasons! {
     /// No target can take the new flow.
     NoTarget = "no_target", Dropped, "no target that this listener can use takes new flows: look at `sidegate targets`";
     /// There is no room for one more way to a target: each that has ever been there counts.
-    LanesExhausted = "lanes_exhausted", Dropped, "restart sidegate: targets and listeners have changed too often";
+    LanesExhausted = "lanes_exhausted", Dropped, "each interface, listener and target makes one, and those of earlier files count: restart sidegate, or split the file";
     /// All source ports towards the chosen target are in use.
     PortsExhausted = "ports_exhausted", Dropped, "`flows.ports` connections per node and target is the limit: add targets or nodes";
     /// The flow table is at its capacity.
@@ -170,6 +170,9 @@ reasons! {
     TerminateMemory = "terminate_memory", Dropped, "raise `terminate.memory`, or use path = \"nat\" for this listener";
     /// As many health checks are under way as one worker makes at once: this one waits its turn.
     ChecksFull = "checks_full", Dropped, "many targets do not answer: shorten the health checks' `timeout`, or use more workers";
+    /// A health check over TLS could not begin.
+    TlsUnavailable = "tls_unavailable", Dropped,
+        "this is a mistake of sidegate's own: report it, and check with protocol = \"tcp\" meanwhile";
     /// It would have been answered with a RST, but too many were sent just now.
     ResetLimited = "reset_limited", Dropped, "";
     /// The worker that it belongs to cannot keep up.

@@ -13,7 +13,7 @@ use crate::contract::{Event, Message, Output, WorkerId};
 use crate::expiry::tell_both_ends;
 use crate::fragments::Datagrams;
 use crate::journey::{BATCH, Journey};
-use crate::overhear::{overhear, overhear_end};
+use crate::overhear::overhear_end;
 use crate::plan::Plan;
 use crate::probe::{Ground, Prober};
 use crate::shared::Shared;
@@ -107,7 +107,6 @@ impl Worker {
         for slot in self.sweep.next_slots(now, budget, *id, shared.workers(), high_water) {
             let Some(ended) = turn.expire(slot, now) else { continue };
             tell_both_ends(plan, attached, &ended, out);
-            overhear_end(shared, plan, &ended);
             close(Some(ended), out);
         }
     }
@@ -134,10 +133,11 @@ impl Worker {
     /// Sees to it that what follows goes by the plan in force, and that flows end which are to.
     #[inline]
     fn keep_up(&mut self, now: Duration) {
+        // Before the plan: what opens by one that was still in force after this look is found at the next.
+        let sentences = self.shared.flows.lanes().sentences();
         if self.shared.latest() != self.taken_up {
             self.take_up(now);
         }
-        let sentences = self.shared.flows.lanes().sentences();
         if sentences != self.sentences {
             self.sentences = sentences;
             self.own.terminator.end_sentenced(self.shared.flows.lanes(), now);
@@ -199,10 +199,7 @@ pub(crate) fn retire<O: Output>(
     out: &mut O,
 ) {
     let Some(ended) = turn.retire(over.flow, over.cause, now) else { return };
-    if over.is_refused {
-        overhear(shared, plan, ended.target, true);
-    }
-    overhear_end(shared, plan, &ended);
+    overhear_end(shared, plan, over, &ended);
     close(Some(ended), out);
 }
 

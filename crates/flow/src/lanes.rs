@@ -18,13 +18,16 @@ use topology::{EndpointId, InterfaceId, ListenerId, NodeId, TargetId};
 use wire::{Addr, Protocol};
 
 use crate::ports::{MOST_PORTS, Pool};
-use crate::shares::{Quarter, Share};
+use crate::shares::{Quarter, Share, Shares};
 use crate::sync::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Memory, Mutex, MutexGuard, Ordering};
 use crate::tick::Tick;
 use crate::track::Cause;
 
 /// The most lanes that there can be.
 const MOST_LANES: usize = if cfg!(loom) { 4 } else { 1 << 20 };
+
+/// The most pools that there can be: each takes seven kilobytes, and the shares of it what their rings take.
+const MOST_POOLS: usize = if cfg!(loom) { 4 } else { 1 << 16 };
 
 /// What a pool of source ports belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -119,7 +122,7 @@ pub struct PoolStatus {
 pub struct Lanes {
     lanes: boxcar::Vec<Known>,
     pools: boxcar::Vec<Pool>,
-    shares: boxcar::Vec<Share>,
+    shares: Shares,
     /// By lane.
     fates: Memory<AtomicU8>,
     sentences: AtomicU64,
@@ -153,7 +156,7 @@ impl Lanes {
         Self {
             lanes: boxcar::Vec::new(),
             pools: boxcar::Vec::new(),
-            shares: boxcar::Vec::new(),
+            shares: Shares::new(),
             fates: Memory::zeroed(MOST_LANES),
             sentences: AtomicU64::new(0),
             registry: Mutex::default(),
@@ -163,7 +166,7 @@ impl Lanes {
     }
 
     /// The id of this lane, whose flows may stay silent for `idle` from now on. The same lane always has the same id. `None` if
-    /// there are too many lanes already: more than a million.
+    /// there are too many already: a million lanes, 65,536 pools or 262,144 shares, those that are of no use any more included.
     pub fn intern(&self, lane: &Lane, idle: Duration) -> Option<LaneId> {
         let mut registry = self.registry();
         let idle = Tick::of(idle).0;
@@ -174,7 +177,7 @@ impl Lanes {
         if self.lanes.count() >= MOST_LANES {
             return None;
         }
-        let (pool, share) = self.behind(&mut registry, lane);
+        let (pool, share) = self.behind(&mut registry, lane)?;
         let idle = AtomicU32::new(idle);
         let known = Known { lane: *lane, idle, pool, share, flows: AtomicUsize::new(0) };
         let id = LaneId(self.lanes.push(known) as u32);
@@ -201,21 +204,20 @@ impl Lanes {
     /// Decides what is to become of a lane's flows. An endpoint whose lanes to a pool have all ended has no share of it: the others
     /// have more.
     pub fn set_fate(&self, id: LaneId, fate: Fate) {
-        let _one_at_a_time = self.registry();
-        let had = self.fate(id);
-        if fate == had {
-            return;
-        }
-        self.fates[id.0 as usize].store(fate.to_byte(), Ordering::Relaxed);
-        match (self.share(id), had, fate) {
-            (Some(share), Fate::Carried, _) => share.leave(),
-            (Some(share), _, Fate::Carried) => share.join(),
-            _ => {}
-        }
-        self.sentences.fetch_add(1, Ordering::Release);
+        self.set_fates([(id, fate)]);
     }
 
-    /// How many times a fate has changed. Whoever sees that it is as before need not look at the fates again.
+    /// Decides for many lanes at once. Those whose fate stays as it was cost a look each; if any of the others was carried, and has
+    /// ended now, [`Lanes::sentences`] says so in the end.
+    pub fn set_fates(&self, fates: impl IntoIterator<Item = (LaneId, Fate)>) {
+        let sentenced = fates.into_iter().filter(|(id, fate)| self.sentence(*id, *fate)).count();
+        if sentenced > 0 {
+            self.sentences.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// How many times lanes have ended, those that did together counted as one. Whoever sees that it is as before need not look for
+    /// flows to end.
     pub fn sentences(&self) -> u64 {
         self.sentences.load(Ordering::Acquire)
     }
@@ -245,13 +247,12 @@ impl Lanes {
 
     /// The share that a lane's half-open flows count against, if an endpoint uses it.
     pub(crate) fn share(&self, id: LaneId) -> Option<&Share> {
-        self.known(id).share.map(|share| &self.shares[share])
+        self.known(id).share.map(|share| self.shares.get(share))
     }
 
     /// The share with the most half-open flows, if any has one.
     pub(crate) fn fullest(&self) -> Option<&Share> {
-        let counts = self.shares.iter().map(|(_, share)| (share.half_open(), share));
-        counts.max_by_key(|(count, _)| *count).filter(|(count, _)| *count > 0).map(|(_, share)| share)
+        self.shares.fullest()
     }
 
     /// A flow begins.
@@ -264,18 +265,38 @@ impl Lanes {
         self.known(id).flows.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// The pool and the share behind a new lane.
-    fn behind(&self, registry: &mut Registry, lane: &Lane) -> (usize, Option<usize>) {
+    /// Sets a lane's fate, and says whether that ends it.
+    fn sentence(&self, id: LaneId, fate: Fate) -> bool {
+        if self.fate(id) == fate {
+            return false;
+        }
+        let _one_at_a_time = self.registry();
+        let had = Fate::from_byte(self.fates[id.0 as usize].swap(fate.to_byte(), Ordering::Relaxed));
+        let share = self.known(id).share;
+        match (had, fate) {
+            (Fate::Carried, Fate::Ended(_)) => share.into_iter().for_each(|share| self.shares.leave(share)),
+            (Fate::Ended(_), Fate::Carried) => share.into_iter().for_each(|share| self.shares.join(share)),
+            _ => {}
+        }
+        had == Fate::Carried && fate != had
+    }
+
+    /// The pool and the share behind a new lane, new themselves if need be and if there can be more.
+    fn behind(&self, registry: &mut Registry, lane: &Lane) -> Option<(usize, Option<usize>)> {
+        let owner = lane.user.endpoint().map(|endpoint| (lane.pool, endpoint));
+        let lacks_share = owner.is_some_and(|owner| !registry.shares.contains_key(&owner));
+        let lacks_pool = !registry.pools.contains_key(&lane.pool);
+        if lacks_share && self.shares.is_full() || lacks_pool && self.pools.count() >= MOST_POOLS {
+            return None;
+        }
         let (pool, quarter) = registry.pools.entry(lane.pool).or_insert_with(|| {
             let pool = Pool::new(lane.pool, self.ports, self.workers);
             (self.pools.push(pool), Arc::new(Quarter::of(self.ports)))
         });
-        let share = lane.user.endpoint().map(|endpoint| {
-            let place = registry.shares.entry((lane.pool, endpoint));
-            *place.or_insert_with(|| self.shares.push(Share::new(quarter)))
-        });
-        share.iter().for_each(|share| self.shares[*share].join());
-        (*pool, share)
+        let share = owner
+            .map(|owner| *registry.shares.entry(owner).or_insert_with(|| self.shares.add(quarter)))
+            .inspect(|share| self.shares.join(*share));
+        Some((*pool, share))
     }
 
     fn known(&self, id: LaneId) -> &Known {

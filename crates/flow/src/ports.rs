@@ -5,7 +5,7 @@
 //! answers are steered by their port, a flow's come to the worker that opened it. It takes another class's ports when its own
 //! are used up.
 
-use crate::sync::{AtomicU64, AtomicUsize, Memory, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, zeroed};
 
 use crate::lanes::{PoolKey, PoolStatus};
 
@@ -22,7 +22,7 @@ pub(crate) struct Pool {
     classes: usize,
     /// Each class has so many words of its own.
     words: usize,
-    taken: Memory<AtomicU64>,
+    taken: Box<[AtomicU64]>,
     in_use: AtomicUsize,
     exhausted: AtomicU64,
 }
@@ -37,7 +37,7 @@ impl Pool {
             ports,
             classes,
             words,
-            taken: Memory::zeroed(words * classes),
+            taken: zeroed(words * classes),
             in_use: AtomicUsize::new(0),
             exhausted: AtomicU64::new(0),
         };

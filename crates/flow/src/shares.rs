@@ -10,7 +10,10 @@
 use std::sync::Arc;
 
 use crate::slab::FlowId;
-use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering, zeroed};
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Memory, Ordering, zeroed};
+
+/// The most shares that there can be.
+pub(crate) const MOST_SHARES: usize = if cfg!(loom) { 64 } else { 1 << 18 };
 
 /// The fewest half-open flows that an endpoint may have towards a target, however small the pool has been made: an honest
 /// client whose handshake is crowded out is reset.
@@ -18,6 +21,80 @@ const LEAST_SHARE: usize = 16;
 
 /// The most that a ring holds: entries of flows that have long been answered take room too.
 const MOST: usize = 16_384;
+
+/// All shares, those of endpoints that are gone included.
+pub(crate) struct Shares {
+    all: boxcar::Vec<Share>,
+    /// A bit per share, set while it is in use: who looks for the fullest need not look at what is gone.
+    in_use: Memory<AtomicU64>,
+}
+
+impl Shares {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self { all: boxcar::Vec::new(), in_use: Memory::zeroed(MOST_SHARES / WORD) }
+    }
+
+    /// Whether there can be no more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.all.count() >= MOST_SHARES
+    }
+
+    /// One more share of this quarter. Only one thread at a time may add some, or say that lanes come into use, or the contrary.
+    pub(crate) fn add(&self, quarter: &Arc<Quarter>) -> usize {
+        self.all.push(Share::new(quarter))
+    }
+
+    pub(crate) fn get(&self, share: usize) -> &Share {
+        &self.all[share]
+    }
+
+    /// One more of the endpoint's lanes is in use.
+    pub(crate) fn join(&self, share: usize) {
+        self.all[share].join();
+        self.mark(share);
+    }
+
+    /// One of the endpoint's lanes is of no use any more.
+    pub(crate) fn leave(&self, share: usize) {
+        self.all[share].leave();
+    }
+
+    /// The share with the most half-open flows, if any has one. What it finds to be gone is not looked at again, until it is back.
+    pub(crate) fn fullest(&self) -> Option<&Share> {
+        let in_use = self.marked().filter(|share| !self.forget(*share));
+        let counts = in_use.map(|share| (self.all[share].half_open(), &self.all[share]));
+        counts.max_by_key(|(count, _)| *count).filter(|(count, _)| *count > 0).map(|(_, share)| share)
+    }
+
+    /// Unmarks a share if it is out of use: no lane, and no flow that is half-open still. It may just come back: so it is looked at
+    /// once more, after that.
+    fn forget(&self, share: usize) -> bool {
+        let is_gone = || self.all[share].is_gone();
+        if !is_gone() {
+            return false;
+        }
+        self.in_use[share / WORD].fetch_and(!(1 << (share % WORD)), Ordering::AcqRel);
+        if !is_gone() {
+            self.mark(share);
+        }
+        true
+    }
+
+    fn mark(&self, share: usize) {
+        self.in_use[share / WORD].fetch_or(1 << (share % WORD), Ordering::AcqRel);
+    }
+
+    fn marked(&self) -> impl Iterator<Item = usize> {
+        let words = self.in_use[..self.all.count().div_ceil(WORD)].iter().enumerate();
+        words.flat_map(|(number, word)| {
+            let bits = word.load(Ordering::Relaxed);
+            (0..WORD).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| number * WORD + bit)
+        })
+    }
+}
+
+const WORD: usize = u64::BITS as usize;
 
 /// The quarter of a pool that half-open flows may hold.
 pub(crate) struct Quarter {
@@ -79,6 +156,11 @@ impl Share {
         if self.lanes.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.quarter.endpoints.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Whether nothing is left of it: no lane in use, and nothing half-open.
+    fn is_gone(&self) -> bool {
+        self.lanes.load(Ordering::Relaxed) == 0 && self.half_open() == 0
     }
 
     /// Whether it has as many half-open flows as it may.
@@ -247,6 +329,24 @@ mod tests {
         assert!((LEAST_SHARE..=last.ring.len() / 2).contains(&limit), "{limit}");
         (0..limit as u32).for_each(|slot| open(last, flow(slot), all));
         assert_eq!(std::iter::from_fn(|| last.oldest(all)).count(), limit);
+    }
+
+    #[test]
+    fn what_is_gone_is_passed_over_until_it_is_back() {
+        let (shares, quarter) = (Shares::new(), Arc::new(Quarter::of(4000)));
+        (0..200).map(|_| shares.add(&quarter)).for_each(|share| shares.join(share));
+        let half_open = |share: usize| (0..share).for_each(|_| shares.get(share).count());
+        [3, 100, 150].into_iter().for_each(half_open);
+        (100..200).for_each(|share| shares.leave(share));
+        let fullest = || shares.fullest().map(Share::half_open);
+        assert_eq!(fullest(), Some(150), "it is gone, but its flows are not");
+        assert_eq!(shares.marked().collect::<Vec<_>>(), (0..=100).chain([150]).collect::<Vec<_>>()[..]);
+        (0..150).for_each(|_| shares.get(150).settle());
+        assert_eq!((fullest(), fullest()), (Some(100), Some(100)));
+        assert_eq!(shares.marked().last(), Some(100));
+        shares.join(150);
+        half_open(150);
+        assert_eq!(fullest(), Some(150));
     }
 
     #[test]

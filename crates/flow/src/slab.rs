@@ -298,6 +298,13 @@ impl Slot {
         }
     }
 
+    /// The state, if the flow has not ended since it was judged. Changed to itself, so that it is either too late here, or whoever
+    /// ends the flow later sees all that was done before.
+    pub(crate) fn confirm(&self, judged: State) -> Option<State> {
+        let (state, _) = self.follow(judged, |track| track)?;
+        (!state.is_parted()).then_some(state)
+    }
+
     /// Changes the state if it is still just as it was judged.
     #[inline]
     pub(crate) fn change(&self, judged: State, next: State) -> Result<State, State> {

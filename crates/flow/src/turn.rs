@@ -109,8 +109,11 @@ impl<'a> Turn<'a> {
         });
         table.count_live(self.worker, 1);
         let flow = FlowId { slot, generation: state.generation() };
-        self.publish(flow, new, reply).inspect_err(|_| {
+        // If a sweep has ended it before both its keys could be found, what the sweep has not found to take out is there still.
+        let confirmed = |()| table.slots[slot as usize].confirm(state).ok_or(Refused::Raced);
+        let state = self.publish(flow, new, reply).and_then(confirmed).inspect_err(|_| {
             self.release(flow, Cause::Released);
+            SIDES.into_iter().for_each(|direction| self.unlink(slot, direction));
         })?;
         // Only now: whoever crowds it out has to find what there is to take out.
         share.inspect(|share| self.enlist(share, flow));
@@ -248,7 +251,7 @@ impl<'a> Turn<'a> {
         if !state.is_live() || found.path() != FlowPath::Nat && !state.is_parted() {
             return None;
         }
-        // One that has only just begun may not be in the index yet.
+        // One that has only just begun is probably on its way into the index: what its opener has not told of needs no end.
         if let Fate::Ended(cause) = self.table.lanes.fate(found.lane())
             && state.track().phase() != Phase::Closing
             && Tick::of(now).since(found.started()) > 0

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use flow::{Cause, FlowPath, Found, Key, Lane, LaneUser, Lanes, NewFlow, Place, PoolKey, Refused, Table};
+use flow::{
+    Cause, Fate, FlowPath, Found, Key, Lane, LaneUser, Lanes, NewFlow, Place, PoolKey, Refused, Table,
+};
 use loom::sync::Arc;
 use loom::thread;
 use topology::Id;
@@ -98,6 +100,30 @@ fn what_is_published_is_whole() {
         drop(turn);
         writer.join().unwrap();
     });
+}
+
+/// A sweep ends a flow that its opener has not put into the index yet, or only by one of its keys: nothing of it is left there that
+/// would stand in the way of the client's next flow.
+#[test]
+fn a_flow_that_ends_while_it_is_published_leaves_nothing_behind() {
+    const LATER: Duration = Duration::from_secs(1000);
+    for fate in [Fate::Carried, Fate::Ended(Cause::Removed)] {
+        bounded(2, move || {
+            let table = Arc::new(table(2));
+            let (lane, _) = table.lanes().iter().next().unwrap();
+            table.lanes().set_fate(lane, fate);
+            let sweeper = {
+                let table = Arc::clone(&table);
+                thread::spawn(move || table.turn(1).expire(0, LATER).is_some())
+            };
+            let opened = open(&table, 0, 1);
+            if sweeper.join().unwrap() {
+                assert!(open(&table, 0, 1).is_ok(), "after {opened:?}");
+            } else {
+                opened.unwrap();
+            }
+        });
+    }
 }
 
 /// Two workers meet the same new flow: it is opened once, or not at all.

@@ -7,11 +7,13 @@ mod services;
 mod targets;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use balance::Standing;
 use engine::{Outcome, Reason, Shared};
-use flow::Cause;
+use flow::{Cause, Place};
 use topology::{DeviceId, Endpoint, EndpointId, Namespace, Topology, Zone};
 
 use crate::counters::{Counter, DeviceCounters, DeviceCounts, WorkerCounters};
@@ -27,6 +29,8 @@ pub(crate) struct Board {
     pub(crate) workers: Vec<Arc<WorkerCounters>>,
     pub(crate) shared: Arc<Shared>,
     devices: Mutex<Devices>,
+    /// When a topology that was accepted comes into force.
+    reload_at: Mutex<Option<Duration>>,
 }
 
 /// What the watch knows about the devices.
@@ -86,6 +90,7 @@ impl Board {
             started: Instant::now(),
             workers: (0..workers).map(|_| Arc::default()).collect(),
             devices: Mutex::new(Devices { records: Vec::new(), offloads: String::new() }),
+            reload_at: Mutex::default(),
             shared,
         };
         board.make_room(topology.namespaces.len());
@@ -139,8 +144,18 @@ impl Board {
         self.devices().offloads = offloads;
     }
 
+    /// Notes when a topology that was accepted comes into force.
+    pub(crate) fn set_reload(&self, at: Option<Duration>) {
+        *locked(&self.reload_at) = at;
+    }
+
+    /// In how long a topology that was accepted comes into force, if one is to.
+    pub(crate) fn reload_in(&self) -> Option<Duration> {
+        locked(&self.reload_at).map(|at| at.saturating_sub(self.now()))
+    }
+
     fn devices(&self) -> MutexGuard<'_, Devices> {
-        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.devices)
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -150,6 +165,7 @@ impl Board {
             instance: topology.run.name.clone(),
             pid: std::process::id(),
             uptime: self.started.elapsed().as_secs_f64(),
+            reload_in: self.reload_in().map(|left| left.as_secs_f64()),
             devices: self.device_statuses(&topology, &devices),
             endpoints: endpoints(&topology, &devices),
             workers: self.workers.iter().map(|counters| worker_status(counters)).collect(),
@@ -226,6 +242,10 @@ impl Board {
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn endpoints(topology: &Topology, devices: &Devices) -> Vec<EndpointStatus> {
     let status = |(_, endpoint): (_, &Endpoint)| EndpointStatus {
         name: endpoint.name.clone(),
@@ -250,6 +270,24 @@ fn pool_status(topology: &Topology, pool: &flow::PoolStatus) -> Option<PoolStatu
 fn endpoint_named<'a>(topology: &'a Topology, name: &str) -> Result<(EndpointId, &'a Endpoint), String> {
     let found = topology.endpoints.iter().find(|(_, endpoint)| endpoint.name == name);
     found.ok_or_else(|| format!("there is no endpoint {name:?}; `sidegate endpoints` lists them all"))
+}
+
+/// The address of a place, unless it is there no more.
+pub(crate) fn address_of(topology: &Topology, place: Place) -> Option<IpAddr> {
+    match place {
+        Place::Interface(id) => topology.interfaces.get(id).map(|interface| interface.address),
+        Place::Node(id) => topology.nodes.get(id).map(|node| node.address),
+    }
+}
+
+/// A standing as it is shown: the state, the reason if there is one, and that in a sentence.
+fn in_words(standing: Standing) -> (String, Option<String>, String) {
+    let reason = standing.reason;
+    (
+        standing.state.as_str().into(),
+        reason.map(|reason| reason.as_str().into()),
+        reason.map(|reason| reason.description().into()).unwrap_or_default(),
+    )
 }
 
 /// A zone as it is shown.

@@ -75,9 +75,7 @@ impl Page {
 }
 
 fn name(member: &Member) -> String {
-    let target = &member.target;
-    let address = std::net::SocketAddr::new(target.address, target.port);
-    format!("target {address} of group {}", member.group)
+    format!("target {} of group {}", member.target.socket(), member.group)
 }
 
 /// A state, and why it is that.

@@ -78,7 +78,9 @@ impl Fleet {
     /// Looks at every namespace: closes devices that have lost theirs, opens those that are down and can be up.
     pub(crate) fn look_around(&mut self) {
         let topology = self.board.topology();
-        for (index, namespace) in topology.namespaces.iter().enumerate() {
+        // A device of a namespace that is not used any more is let go of soon, whatever becomes of it.
+        let used = topology.namespaces.iter().enumerate().filter(|(_, namespace)| namespace.is_used());
+        for (index, namespace) in used {
             let device = DeviceId(index as u16);
             let there = NamespaceIdentity::of(&namespace.path).ok();
             match (&mut self.attached[index], there) {
@@ -110,7 +112,12 @@ impl Fleet {
         if self.attached[device.index()].is_none() {
             return;
         }
-        tracing::warn!("the device in namespace {:?} is lost ({why}): it is made anew", self.name(device));
+        if self.board.topology().namespaces[device.index()].is_used() {
+            tracing::warn!(
+                "the device in namespace {:?} is lost ({why}): it is made anew",
+                self.name(device)
+            );
+        }
         self.close(device);
         self.board.set_device(device, DeviceState::Down(why.into()));
     }
@@ -172,11 +179,8 @@ impl Fleet {
         }
     }
 
-    /// Opens a device that is down, if anything is to lead there.
+    /// Opens a device that is down.
     fn open_again(&mut self, device: DeviceId) {
-        if !self.board.topology().namespaces[device.index()].is_used() {
-            return;
-        }
         // An endpoint need not wait for a link that hosts are answered on: it may be gone for a moment only.
         match self.open(device, true) {
             Ok(()) => tracing::info!("attached to namespace {:?} again", self.name(device)),
@@ -191,8 +195,9 @@ impl Fleet {
 
     fn open(&mut self, device: DeviceId, answers_may_wait: bool) -> Result<(), DeviceError> {
         let topology = self.board.topology();
-        let opened = self.opener.open(&self.spec(&topology, device, answers_may_wait))?;
-        self.attach(&topology, device, opened);
+        let spec = self.spec(&topology, device, answers_may_wait);
+        let opened = self.opener.open(&spec)?;
+        self.attach(device, spec.steering, opened);
         Ok(())
     }
 
@@ -213,11 +218,10 @@ impl Fleet {
         }
     }
 
-    /// Gives every worker its queue of a device that has just been opened.
-    fn attach(&mut self, topology: &Topology, device: DeviceId, opened: Opened) {
+    /// Gives every worker its queue of a device that has just been opened, to be steered like this.
+    fn attach(&mut self, device: DeviceId, steering: Option<Steering>, opened: Opened) {
         let Opened { queues, offloads, steering: steered, namespace, hold, .. } = opened;
         self.share(device, offloads);
-        let steering = steering(topology, device);
         self.attached[device.index()] = Some(Attached { namespace, hold, steering, is_settled: true });
         self.board.set_opened(device, queues.len(), steered.to_string(), self.shown_offloads());
         let done = WaitGroup::new();

@@ -15,7 +15,7 @@ use crate::board::Board;
 use crate::command::{Command, Line};
 use crate::fleet::Fleet;
 use crate::loops::{Desk, Loop, WAKE};
-use crate::observer::Observer;
+use crate::observer::{Observer, Successions};
 use crate::outlet::Ties;
 use crate::pin::stay_on_core;
 use crate::report::{Report, Reporter, mailbox};
@@ -29,6 +29,7 @@ pub struct Forwarder {
     lines: Vec<Line>,
     threads: Vec<JoinHandle<()>>,
     reporter: Reporter,
+    successions: Receiver<()>,
     ends: Receiver<End>,
     end: Sender<End>,
 }
@@ -83,12 +84,14 @@ impl Forwarder {
         let (reporter, mailbox) = mailbox();
         let board = Arc::new(Board::new(Arc::clone(&shared), workers));
         let (end, ends) = bounded(workers + 2);
+        let (bell, successions) = bounded(1);
+        let (lines, threads) = (Vec::new(), Vec::new());
         let mut forwarder =
-            Self { board: Arc::clone(&board), lines: vec![], threads: vec![], reporter, ends, end };
+            Self { board: Arc::clone(&board), lines, threads, reporter, successions, ends, end };
         forwarder.start_workers(&shared, workers, [seed[0], seed[3]])?;
         let mut fleet = Fleet::new(Arc::clone(&board), opener, forwarder.lines.clone());
         fleet.open_all()?;
-        let watch = Watch::new(board, fleet, mailbox);
+        let watch = Watch::new(board, fleet, mailbox, bell);
         forwarder.spawn("watch".into(), move || {
             watch.run();
             Ok(())
@@ -104,6 +107,11 @@ impl Forwarder {
     /// For threads that want to look, to ask, or to give it another topology.
     pub fn observer(&self) -> Observer {
         Observer { board: Arc::clone(&self.board), reporter: self.reporter.clone() }
+    }
+
+    /// For the thread that wants to know when another topology has come into force: one thread, for each is told once.
+    pub fn successions(&self) -> Successions {
+        Successions { board: Arc::clone(&self.board), bell: self.successions.clone() }
     }
 
     /// For threads that want to stop it.

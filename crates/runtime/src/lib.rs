@@ -2,8 +2,8 @@
 //!
 //! [`Forwarder::start`] opens one device per namespace and starts one thread per worker; each thread owns one queue of
 //! every device and runs the engine's worker to completion: read, carry, write, again. A further thread, the watch, looks
-//! after the devices and the targets' health, and takes up other topologies. They meet in channels (`command.rs`), in rings of frames (`rings.rs`) and in counters that one
-//! thread writes and anybody may read (`counters.rs`).
+//! after the devices and the targets' health, and takes up other topologies. They meet in channels (`command.rs`), in rings
+//! of frames (`rings.rs`) and in counters that one thread writes and anybody may read (`counters.rs`).
 
 mod board;
 mod chronicle;
@@ -23,7 +23,7 @@ mod watch;
 
 pub use fleet::answers;
 pub use forwarder::{Forwarder, RunError, Stopper};
-pub use observer::Observer;
+pub use observer::{Observer, Successions};
 pub use reload::ReloadError;
 pub use snapshot::{
     Carriage, Change, ChangeKind, DeviceState, DeviceStatus, EndpointDetail, EndpointStatus, Entrance,

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use device::DeviceError;
 use thiserror::Error;
 use topology::{
-    Attributes, Endpoint, HealthCheck, Interface, Listener, Node, OutOfIds, Service, Target, Topology,
+    Attributes, Endpoint, HealthCheck, Interface, Listener, Namespace, Node, OutOfIds, Service, Target,
+    Topology,
 };
 
 use crate::snapshot::{Change, ChangeKind};
@@ -36,7 +37,6 @@ pub enum ReloadError {
 /// What is different in the next topology, which knows things under the same ids: service by service, and so on.
 pub(crate) fn changes(now: &Topology, next: &Topology) -> Vec<Change> {
     let (before, after) = (inventory(now), inventory(next));
-    let change = |(thing, name): &Name, how| Change { thing: thing.to_string(), name: name.clone(), how };
     let names: BTreeSet<&Name> = before.keys().chain(after.keys()).collect();
     let changes = names.into_iter().filter_map(|name| match (before.get(name), after.get(name)) {
         (None, _) => Some(change(name, ChangeKind::Added)),
@@ -44,7 +44,31 @@ pub(crate) fn changes(now: &Topology, next: &Topology) -> Vec<Change> {
         (old, new) if old != new => Some(change(name, ChangeKind::Changed)),
         _ => None,
     });
-    changes.collect()
+    changes.chain(namespaces(now, next)).chain(delay(now, next)).collect()
+}
+
+fn change((thing, name): &Name, how: ChangeKind) -> Change {
+    Change { thing: thing.to_string(), name: name.clone(), how }
+}
+
+/// The namespaces that get other addresses of their own, or whose hosts are answered on other links. What comes and goes
+/// with an address of ours is not said here: that is.
+fn namespaces(now: &Topology, next: &Topology) -> impl Iterator<Item = Change> {
+    let answers = |own: &Namespace, other: &Namespace| -> BTreeSet<(IpAddr, String)> {
+        let lasting = own.answers.iter().filter(|answer| other.routed.contains(&answer.address));
+        lasting.map(|answer| (answer.address, answer.link.clone())).collect()
+    };
+    let is_other = move |(old, new): &(&Namespace, &Namespace)| {
+        let is_used = old.is_used() && new.is_used();
+        is_used && (old.local != new.local || answers(old, new) != answers(new, old))
+    };
+    let both = now.namespaces.iter().zip(&next.namespaces).filter(is_other);
+    both.map(|(_, new)| change(&(Thing::Namespace, new.name.clone()), ChangeKind::Changed))
+}
+
+fn delay(now: &Topology, next: &Topology) -> Option<Change> {
+    let name = (Thing::Setting, "run.propagation_delay".into());
+    (now.run.propagation_delay != next.run.propagation_delay).then(|| change(&name, ChangeKind::Changed))
 }
 
 /// What a thing is, and which.
@@ -57,6 +81,8 @@ enum Thing {
     Group,
     Target,
     Endpoint,
+    Namespace,
+    Setting,
 }
 
 /// All that is said about a thing.
@@ -78,8 +104,7 @@ fn inventory(topology: &Topology) -> BTreeMap<Name, Content<'_>> {
         ((Thing::Group, own.name.clone()), Content::Group(&own.health_check, &own.attributes))
     });
     let targets = topology.targets.iter().map(|(_, own)| {
-        let address = SocketAddr::new(own.address, own.port);
-        let name = format!("{address} of {}", topology.groups[own.group].name);
+        let name = format!("{} of {}", own.socket(), topology.groups[own.group].name);
         ((Thing::Target, name), Content::Target(own))
     });
     let endpoints = topology.endpoints.iter().map(|(_, own)| {
@@ -96,6 +121,8 @@ impl fmt::Display for Thing {
             Self::Group => "group",
             Self::Target => "target",
             Self::Endpoint => "endpoint",
+            Self::Namespace => "namespace",
+            Self::Setting => "setting",
         })
     }
 }
@@ -140,7 +167,7 @@ mod tests {
         assert!(after("", "").is_empty());
         assert!(after("name =", "name  =").is_empty(), "another file that says the same");
         let second = r#", { address = "10.2.0.3", port = 8080 }"#;
-        let cases: [(&str, &str, &[&str]); 8] = [
+        let cases: [(&str, &str, &[&str]); 12] = [
             (second, "", &["target 10.2.0.3:8080 of web removed"]),
             (
                 "10.2.0.3",
@@ -156,6 +183,18 @@ mod tests {
             ("10.2.9.1", "10.2.9.2", &["service orders changed"]),
             ("targets =", "health_check = { protocol = \"tcp\" }\ntargets =", &["group web changed"]),
             ("10.1.9.50", "10.1.9.51", &["endpoint orders-a changed"]),
+            (
+                "name = \"orders-a\"",
+                "name = \"orders-a\"\nlocal = \"10.1.9.1\"",
+                &["namespace consumer changed"],
+            ),
+            ("listeners", "answer_on = [\"br0\"]\nlisteners", &["namespace provider changed"]),
+            ("10.1.9.50\" }]", "10.1.9.51\" }]\nanswer_on = [\"br0\"]", &["endpoint orders-a changed"]),
+            (
+                "[[service]]",
+                "[run]\npropagation_delay = 5\n[[service]]",
+                &["setting run.propagation_delay changed"],
+            ),
             ("orders-a", "orders-b", &["endpoint orders-a removed", "endpoint orders-b added"]),
         ];
         for (from, to, expected) in cases {

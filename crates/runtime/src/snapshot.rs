@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub pid: u32,
     /// Seconds since it started.
     pub uptime: f64,
+    /// In how many seconds a topology that was accepted takes effect, if one is to.
+    pub reload_in: Option<f64>,
     /// Its devices, in the topology's order.
     pub devices: Vec<DeviceStatus>,
     /// The consumers' doors.

@@ -1,31 +1,29 @@
 //! What a running instance answers on its control socket.
 
-use std::sync::Arc;
-
 use control::Refusal;
 use runtime::{Observer, TargetStatus};
 
 use crate::Failure;
-use crate::reload::Reloader;
+use crate::reload::Reloads;
 use crate::request::{Answer, Request};
 
 /// Answers for one forwarder.
 pub(crate) struct Answers {
     observer: Observer,
-    reloader: Option<Arc<Reloader>>,
+    reloads: Option<Reloads>,
 }
 
 impl Answers {
-    /// Of an instance that has no file to read again, unless there is a reloader.
-    pub(crate) fn new(observer: Observer, reloader: Option<Arc<Reloader>>) -> Self {
-        Self { observer, reloader }
+    /// Of an instance that has no file to read again, unless reloads are done.
+    pub(crate) fn new(observer: Observer, reloads: Option<Reloads>) -> Self {
+        Self { observer, reloads }
     }
 
     /// The answer to a request.
     pub(crate) fn to(&self, request: Request) -> Result<Answer, Refusal> {
         Ok(match request {
             Request::Status {} => Answer::Status(Box::new(self.observer.snapshot())),
-            Request::Reload {} => Answer::Reload(self.reloader()?.reload()?),
+            Request::Reload {} => Answer::Reload(self.reloads()?.wait_for_one()?),
             Request::Targets { group } => Answer::Targets(self.targets(group.as_deref())?),
             Request::Services {} => Answer::Services(self.observer.services()),
             Request::Endpoints {} => Answer::Endpoints(self.observer.endpoints()),
@@ -38,10 +36,10 @@ impl Answers {
         })
     }
 
-    fn reloader(&self) -> Result<&Reloader, Failure> {
+    fn reloads(&self) -> Result<&Reloads, Failure> {
         let none =
             || Failure::mistake("this instance has no file to read again; start one with `sidegate run`");
-        self.reloader.as_deref().ok_or_else(none)
+        self.reloads.as_ref().ok_or_else(none)
     }
 
     fn targets(&self, group: Option<&str>) -> Result<Vec<TargetStatus>, Failure> {

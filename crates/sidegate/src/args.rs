@@ -143,7 +143,7 @@ pub(crate) struct ShowArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Show it again each second, or each so many, until Ctrl-C
+    /// Show it again each second, or each five with --watch=5, until Ctrl-C
     #[arg(
         long,
         value_name = "SECONDS",
@@ -195,7 +195,7 @@ pub(crate) struct FlowsArgs {
     pub(crate) sort: FlowSort,
 
     /// How many to list
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = limit)]
+    #[arg(long, value_name = "N", default_value_t = FlowFilter::default().limit, value_parser = limit)]
     pub(crate) limit: usize,
 
     #[command(flatten)]

@@ -7,6 +7,7 @@ use std::os::fd::RawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use tracing::warn;
@@ -15,6 +16,8 @@ use crate::{Failure, output};
 
 /// Where systemd tells its services to report to.
 pub(crate) const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+/// How long a service manager may take to listen.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A descriptor that was handed over by its number, to be told once.
 #[derive(Debug)]
@@ -71,5 +74,7 @@ fn notify(state: &str) -> io::Result<()> {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(name)?,
     };
-    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address).map(drop)
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.send_to_addr(state.as_bytes(), &address).map(drop)
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -18,19 +17,21 @@ use tracing::info;
 use crate::answers::Answers;
 use crate::args::RunArgs;
 use crate::child::Child;
+use crate::config::Source;
 use crate::ready::{self, ReadyFd};
-use crate::reload::Reloader;
-use crate::{Failure, config, opener, ways};
+use crate::reload::Reloads;
+use crate::{Failure, opener, ways};
 
 /// Runs until stopped, or until the command ends.
 pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let ready_fd = args.ready_fd.map(ReadyFd::take).transpose()?;
-    let topology = config::load(&args.config)?;
+    let source = Source::new(args.config);
+    let topology = source.read()?;
     // From here on a signal does not end the process: it waits for whoever listens.
     let signals = Signals::new([SIGHUP, SIGINT, SIGTERM]).map_err(cannot("listen for signals"))?;
     let socket = args.socket.unwrap_or_else(|| socket_of(&topology.run.name));
     let claim = Claim::take(&topology.run.name, &socket)?;
-    let instance = Instance::start(topology, args.config, claim)?;
+    let instance = Instance::start(topology, source, claim)?;
     match args.command.split_first() {
         None => instance.run_until_stopped(signals, ready_fd),
         Some((program, arguments)) => instance.run_command(signals, ready_fd, program, arguments),
@@ -40,20 +41,22 @@ pub(crate) fn run(args: RunArgs) -> Result<ExitCode, Failure> {
 /// A running instance. Dropped in this order: its devices are gone before its name is free.
 struct Instance {
     forwarder: Forwarder,
-    reloader: Arc<Reloader>,
+    reloads: Reloads,
     _server: Server,
 }
 
 impl Instance {
-    fn start(topology: Topology, file: PathBuf, claim: Claim) -> Result<Self, Failure> {
+    fn start(topology: Topology, source: Source, claim: Claim) -> Result<Self, Failure> {
         let topology = Arc::new(topology);
         let forwarder = Forwarder::start(Arc::clone(&topology), opener::of(&topology))?;
         ways::warn_of_broken(&topology, None);
-        let reloader = Arc::new(Reloader::new(file, topology, forwarder.observer()));
-        let answers = Answers::new(forwarder.observer(), Some(Arc::clone(&reloader)));
+        let successions = forwarder.successions();
+        start_thread("ways", move || ways::watch(topology, successions))?;
+        let reloads = Reloads::start(source, forwarder.observer())?;
+        let answers = Answers::new(forwarder.observer(), Some(reloads.clone()));
         let server = Server::start(claim, move |request| answers.to(request))?;
         info!(socket = %server.socket().display(), "packets flow");
-        Ok(Self { forwarder, reloader, _server: server })
+        Ok(Self { forwarder, reloads, _server: server })
     }
 
     fn run_until_stopped(self, signals: Signals, ready_fd: Option<ReadyFd>) -> Result<ExitCode, Failure> {
@@ -96,10 +99,10 @@ impl Instance {
     /// SIGHUP as well: it is sent to whom the sender started, and nothing else can be meant by it. But where the terminal
     /// is gone that we were started on, it says just that, and ends us as it would end others.
     fn obey(&self, mut signals: Signals, end: impl Fn(i32) + Send + 'static) -> Result<(), Failure> {
-        let reloader = Arc::clone(&self.reloader);
+        let reloads = self.reloads.clone();
         let had_terminal = io::stdin().is_terminal();
         let obey = move |signal| match signal {
-            SIGHUP if !had_terminal || io::stdin().is_terminal() => drop(reloader.reload()),
+            SIGHUP if !had_terminal || io::stdin().is_terminal() => reloads.ask(),
             _ => end(signal),
         };
         start_thread("signals", move || signals.forever().for_each(obey)).map(drop)
@@ -107,7 +110,7 @@ impl Instance {
 }
 
 /// Starts a thread that, unless it is joined, ends with the process.
-fn start_thread<T: Send + 'static>(
+pub(crate) fn start_thread<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<JoinHandle<T>, Failure> {

@@ -4,12 +4,15 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, IsTerminal, Read};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use signal_hook::low_level::pipe;
 
 use crate::args::ShowArgs;
@@ -53,16 +56,26 @@ fn again_and_again(pause: Duration, next: impl Fn() -> Result<String, Failure>) 
     Ok(())
 }
 
-/// As much of a text as the terminal has lines for. What matters most comes first.
+/// As much of a text as the terminal has room for. What matters most comes first.
 fn fitting(text: &str) -> String {
-    let rows = tcgetwinsize(io::stdout()).map_or(0, |size| usize::from(size.ws_row));
-    first_lines(text, rows)
+    let size = tcgetwinsize(io::stdout());
+    let [rows, columns] = size.map_or([0; 2], |size| [size.ws_row, size.ws_col].map(usize::from));
+    first_lines(text, rows, columns)
 }
 
-/// All but the last of so many lines are used: the cursor is there. With 0 nobody knows how many there are.
-fn first_lines(text: &str, rows: usize) -> String {
-    let most = if rows == 0 { usize::MAX } else { rows - 1 };
-    text.split_inclusive('\n').take(most).collect()
+/// All but the last of so many rows are used: the cursor is there. With 0 nobody knows how many there are, or how wide.
+fn first_lines(text: &str, rows: usize, columns: usize) -> String {
+    if rows == 0 || columns == 0 {
+        return text.into();
+    }
+    let mut left = rows - 1;
+    let fits = |line: &&str| {
+        let height = line.trim_end().chars().count().div_ceil(columns).max(1);
+        let remaining = left.checked_sub(height);
+        left = remaining.unwrap_or(0);
+        remaining.is_some()
+    };
+    text.split_inclusive('\n').take_while(fits).collect()
 }
 
 /// Ctrl-C and SIGTERM, as something to wait for.
@@ -71,8 +84,13 @@ struct Interrupt(UnixStream);
 impl Interrupt {
     fn listen() -> io::Result<Self> {
         let (heard, told) = UnixStream::pair()?;
-        pipe::register(SIGINT, told.try_clone()?)?;
-        pipe::register(SIGTERM, told)?;
+        // The first may have to wait for an answer that does not come. The second ends us as it would end others.
+        let came = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            flag::register_conditional_default(signal, Arc::clone(&came))?;
+            flag::register(signal, Arc::clone(&came))?;
+            pipe::register(signal, told.try_clone()?)?;
+        }
         Ok(Self(heard))
     }
 
@@ -111,9 +129,13 @@ mod tests {
 
     #[test]
     fn a_screen_is_not_overrun() {
-        let text = "one\ntwo\nthree\n";
-        assert_eq!(first_lines(text, 0), text);
-        assert_eq!(first_lines(text, 4), text);
-        assert_eq!(first_lines(text, 3), "one\ntwo\n");
+        let text = "one\n\nthree\n";
+        assert_eq!(first_lines(text, 0, 80), text);
+        assert_eq!(first_lines(text, 4, 0), text);
+        assert_eq!(first_lines(text, 4, 80), text);
+        assert_eq!(first_lines(text, 3, 80), "one\n\n");
+        assert_eq!(first_lines(text, 4, 5), text, "a full row is one row");
+        assert_eq!(first_lines(text, 4, 4), "one\n\n", "a longer line takes two");
+        assert_eq!(first_lines("longer\none\n", 2, 4), "", "and none is shown after it");
     }
 }

@@ -29,8 +29,12 @@ struct Tables<'a> {
 
 impl Display for Tables<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Snapshot { instance, pid, uptime, .. } = self.snapshot;
-        writeln!(f, "instance {instance}, pid {pid}, up {}\n", units::age(*uptime as u64))?;
+        let Snapshot { instance, pid, uptime, reload_in, .. } = self.snapshot;
+        writeln!(f, "instance {instance}, pid {pid}, up {}", units::age(*uptime as u64))?;
+        if let Some(seconds) = reload_in {
+            writeln!(f, "a reload takes effect in {}", units::until(*seconds))?;
+        }
+        writeln!(f)?;
         self.write_devices(f)?;
         writeln!(f, "\n{}\n{}", self.endpoints(), self.workers())?;
         self.write_flows(f)?;
@@ -206,6 +210,7 @@ mod tests {
             instance: "orders-3fa2b1c4".into(),
             pid: 4711,
             uptime: 192.3,
+            reload_in: Some(89.5),
             devices: vec![
                 device("/var/run/netns/a-consumer-with-a-rather-long-name", DeviceState::Up),
                 device("provider", DeviceState::Down("the namespace is gone".into())),
@@ -245,7 +250,7 @@ mod tests {
         let shown = Tables { snapshot: &snapshot(), all: false }.to_string();
         assert!(shown.lines().all(|line| line.chars().count() <= WIDTH), "{shown}");
         for phrase in [
-            "instance orders-3fa2b1c4, pid 4711, up 3 min 12 s",
+            "instance orders-3fa2b1c4, pid 4711, up 3 min 12 s\na reload takes effect in 1 min 30 s\n\n",
             "\n  offloads: csum tso4 tso6 ecn (lowered: the kernel refused a UDP super-packet)\n",
             "\n  steering: by flow\n",
             "provider is down: the namespace is gone",

@@ -42,6 +42,11 @@ pub(crate) fn age(seconds: u64) -> String {
     }
 }
 
+/// The same for a time to come: not less than it takes.
+pub(crate) fn until(seconds: f64) -> String {
+    age(seconds.ceil() as u64)
+}
+
 /// `350 s`, `95 min`: so much of the largest unit that it says enough, for tables.
 pub(crate) fn span(seconds: f64) -> String {
     let seconds = seconds as u64;

@@ -1,11 +1,21 @@
 //! Whether packets arrive where the file sends them: the kernel is asked, and the log tells.
 
+use std::sync::Arc;
+
 use device::device_name;
 use device::probe::{self, Packet, Severity};
 use topology::{DeviceId, Topology};
 use tracing::warn;
 
 use crate::packets;
+
+/// Warns of what each topology breaks that comes into force after this one.
+pub(crate) fn watch(mut topology: Arc<Topology>, successions: impl Iterator<Item = Arc<Topology>>) {
+    for next in successions {
+        warn_of_broken(&next, Some(&topology));
+        topology = next;
+    }
+}
 
 /// Warns of all that do not arrive; nothing of it keeps the rest from flowing. What `before` has had as well is not told
 /// again.

@@ -3,9 +3,15 @@
 #![cfg(test)]
 
 use std::fs;
+use std::io::Read;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 const GOOD: &str = include_str!("orders.toml");
@@ -166,4 +172,27 @@ fn a_descriptor_that_is_not_open_is_refused() {
     let file = File::with(GOOD);
     let (_, stderr) = exits(1, &["run", "--config", file.name(), "--ready-fd", "77"]);
     assert!(stderr.starts_with("sidegate: cannot write to descriptor 77: No such file"), "{stderr}");
+}
+
+/// Ctrl-C waits for the answer, which may be long in coming; the second does not.
+#[test]
+fn a_watch_can_be_ended_while_nobody_answers() {
+    let directory = TempDir::new().unwrap();
+    let socket = directory.path().join("silent.sock");
+    let silent = UnixListener::bind(&socket).unwrap();
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_sidegate"));
+    let mut watch = watch.args(["flows", "--watch", "--socket"]).arg(&socket).spawn().unwrap();
+    let (mut asking, _) = silent.accept().unwrap();
+    asking.read_exact(&mut [0; 1]).unwrap();
+
+    let asked = Instant::now();
+    let status = loop {
+        kill_process(Pid::from_child(&watch), Signal::INT).unwrap();
+        thread::sleep(Duration::from_millis(20));
+        if let Some(status) = watch.try_wait().unwrap() {
+            break status;
+        }
+    };
+    assert_eq!(status.signal(), Some(Signal::INT.as_raw()));
+    assert!(asked.elapsed() < Duration::from_secs(10), "that took {:?}", asked.elapsed());
 }

@@ -6,8 +6,8 @@ use std::env;
 use engine::Reason;
 use sim::judge::Tally;
 
-/// Seeds beyond the first ones that have found something.
-const KEPT: [u64; 1] = [6130];
+/// Seeds beyond the first ones that have found something, or meet what is rare (a packet of a flow whose target has just fallen).
+const KEPT: [u64; 3] = [6130, 460, 590];
 
 #[test]
 fn every_invariant_holds_for_every_seed() {

@@ -1,7 +1,7 @@
 //! Target groups: where traffic ends up, and how its health is checked.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -35,6 +35,13 @@ pub struct Target {
     pub weight: u16,
 }
 
+impl Target {
+    /// Its address and port.
+    pub fn socket(&self) -> SocketAddr {
+        SocketAddr::new(self.address, self.port)
+    }
+}
+
 /// `health_check`: how the targets of a group are asked whether they are well.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HealthCheck {
@@ -44,7 +51,7 @@ pub struct HealthCheck {
     pub port: Option<u16>,
     /// How long from the beginning of one check to that of the next: 30 s unless told (5-300).
     pub interval: Duration,
-    /// How long an answer may take: 10 s unless told, 6 s for HTTP (2-120, and not more than the interval).
+    /// How long an answer may take: 10 s unless told, 6 s for HTTP without TLS (2-120, and not more than the interval).
     pub timeout: Duration,
     /// So many successes in a row make an unhealthy target healthy: 5 unless told (2-10).
     pub healthy_threshold: u8,

@@ -21,6 +21,7 @@ pub use attributes::{Attributes, Minimum};
 pub use file::Origin;
 pub use group::{CheckProtocol, HealthCheck, HttpCheck, Matcher, Target, TargetGroup};
 pub use id::{Arena, DeviceId, Id};
+pub use lookup::Way;
 pub use model::{
     Answer, DeviceBackend, Endpoint, EndpointId, Expiry, Family, FlowLimits, Forward, IcmpPolicy, Interface,
     InterfaceId, Listener, ListenerId, Namespace, Node, NodeId, Path, Run, Service, ServiceId, Steering,

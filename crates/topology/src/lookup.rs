@@ -3,7 +3,18 @@
 
 use std::net::IpAddr;
 
-use crate::{DeviceId, Family, Interface, Node, NodeId, TargetGroupId, TargetId, Topology};
+use crate::{DeviceId, Family, Interface, ListenerId, Node, NodeId, TargetGroupId, TargetId, Topology};
+
+/// How a target is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Way {
+    /// The node that sends.
+    pub node: NodeId,
+    /// The listener that leads there: one of the node's service.
+    pub listener: ListenerId,
+    /// The target.
+    pub target: TargetId,
+}
 
 impl Topology {
     /// The node that traffic from an interface takes to targets of `family`: one of the interface's zone where there
@@ -41,19 +52,31 @@ impl Topology {
         }
     }
 
+    /// The ways that new flows may take, and health checks do: those to targets that have any weight. Of one node's, those of its
+    /// first listener come first.
+    pub fn ways_of_newcomers(&self) -> impl Iterator<Item = Way> {
+        self.ways().filter(|way| self.targets[way.target].weight > 0)
+    }
+
     /// Every way that packets take from one of the device's nodes to a target, those of health checks included, each
     /// once: source and destination.
     pub fn ways_from(&self, device: DeviceId) -> Vec<(IpAddr, IpAddr)> {
-        let mut ways = Vec::new();
-        for (id, node) in self.nodes.iter().filter(|(_, node)| node.device == device) {
-            let listeners = self.services[node.service].listeners.iter();
-            for forward in listeners.flat_map(|listener| &self.listeners[*listener].forward) {
-                let targets = self.selected(forward.group, id).into_iter();
-                ways.extend(targets.map(|target| (node.address, self.targets[target].address)));
-            }
-        }
+        let ways = self.ways().filter(|way| self.nodes[way.node].device == device);
+        let mut ways: Vec<_> =
+            ways.map(|way| (self.nodes[way.node].address, self.targets[way.target].address)).collect();
         ways.sort_unstable();
         ways.dedup();
         ways
+    }
+
+    fn ways(&self) -> impl Iterator<Item = Way> {
+        self.nodes.iter().flat_map(move |(node, own)| {
+            let listeners = self.services[own.service].listeners.iter();
+            listeners.flat_map(move |&listener| {
+                let forward = self.listeners[listener].forward.iter();
+                let targets = forward.flat_map(move |forward| self.selected(forward.group, node));
+                targets.map(move |target| Way { node, listener, target })
+            })
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use topology::{
     Attributes, CheckProtocol, DeviceId, HealthCheck, HttpCheck, Matcher, Minimum, Origin, TargetGroup,
-    Topology,
+    Topology, Way,
 };
 
 const ORDERS: &str = include_str!("orders.toml");
@@ -127,7 +127,12 @@ fn a_health_check_has_the_real_ones_defaults() {
         HealthCheck { protocol: CheckProtocol::Http(request.clone()), timeout, ..expected.clone() }
     );
     let https = check("protocol = \"https\"");
-    assert_eq!(https, HealthCheck { protocol: CheckProtocol::Https(request), timeout, ..expected });
+    let protocol = CheckProtocol::Https(request);
+    assert_eq!(https, HealthCheck { protocol, ..expected }, "only without TLS is less time given");
+    for protocol in ["tcp", "http", "https"] {
+        let hasty = check(&format!("protocol = \"{protocol}\", interval = 5"));
+        assert_eq!(seconds(hasty.timeout), 5, "a check ends before the next begins");
+    }
 }
 
 #[test]
@@ -293,6 +298,24 @@ fn the_ways_of_a_device_lead_to_the_targets_of_all_groups() {
     assert_eq!(ways(Some(false)), 2 + 3 + 4);
     assert_eq!(ways(Some(true)), 4 * 3);
     assert_eq!(zones(None).ways_from(DeviceId(1)), []);
+}
+
+#[test]
+fn newcomers_have_a_way_from_each_node_through_each_listener_to_each_target_of_weight() {
+    let ways = |topology: &Topology| -> Vec<(String, u16, u16)> {
+        let named = |way: Way| {
+            let node = topology.nodes[way.node].address.to_string();
+            (node, topology.listeners[way.listener].port, topology.targets[way.target].port)
+        };
+        topology.ways_of_newcomers().map(named).collect()
+    };
+    let way = |listener, target| ("10.2.9.1".to_owned(), listener, target);
+    let topology = parse(ORDERS);
+    assert_eq!(ways(&topology), [way(80, 8080), way(8443, 8080), way(53, 5353)]);
+    let light = ORDERS.replace("port = 5353", "port = 5353, weight = 0");
+    assert_eq!(ways(&parse(&light)), [way(80, 8080), way(8443, 8080)]);
+    assert_eq!(parse(&light).ways_from(DeviceId(0)), topology.ways_from(DeviceId(0)), "old flows go on");
+    assert_eq!(zones(None).ways_of_newcomers().count(), 3 + 3 + 4);
 }
 
 #[test]

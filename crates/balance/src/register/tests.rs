@@ -102,26 +102,26 @@ fn an_unhealthy_target_keeps_its_flows_or_not() {
         let mut ground = Ground::new(file(&[ONE], CHECKED, attributes));
         let one = ground.target("10.2.0.1");
         ground.found(one, Standing::HEALTHY, 5);
-        assert_eq!(ground.register.verdict(one), Tenure::Kept);
+        assert_eq!(ground.register.tenure(one), Tenure::Kept);
         let deadline = ground.found(one, UNWELL, 10);
         assert!(!ground.register.takes_newcomers(one) && ground.register.is_eligible_when_failing_open(one));
         (ground, one, deadline)
     };
     let (ground, one, _) = fall("");
-    assert_eq!((ground.register.standing(one), ground.register.verdict(one)), (UNWELL, Tenure::Unhealthy));
+    assert_eq!((ground.register.standing(one), ground.register.tenure(one)), (UNWELL, Tenure::Unhealthy));
 
     let (ground, one, deadline) = fall(&format!("{terminates}false"));
-    assert_eq!((ground.register.standing(one), ground.register.verdict(one)), (UNWELL, Tenure::Kept));
+    assert_eq!((ground.register.standing(one), ground.register.tenure(one)), (UNWELL, Tenure::Kept));
     assert_eq!(deadline, None);
 
     let (mut ground, one, deadline) = fall(&format!("{terminates}false\n{interval}"));
     assert_eq!((ground.state(one), deadline), (State::UnhealthyDraining, Some(seconds(70))));
     ground.review(69);
-    assert_eq!(ground.register.verdict(one), Tenure::Kept);
+    assert_eq!(ground.register.tenure(one), Tenure::Kept);
     ground.review(70);
-    assert_eq!((ground.register.standing(one), ground.register.verdict(one)), (UNWELL, Tenure::Unhealthy));
+    assert_eq!((ground.register.standing(one), ground.register.tenure(one)), (UNWELL, Tenure::Unhealthy));
     ground.found(one, Standing::HEALTHY, 80);
-    assert_eq!((ground.state(one), ground.register.verdict(one)), (State::Healthy, Tenure::Kept));
+    assert_eq!((ground.state(one), ground.register.tenure(one)), (State::Healthy, Tenure::Kept));
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn who_is_removed_drains_and_leaves() {
         let one = ground.target("10.2.0.1");
         assert_eq!(ground.reload(file(&[OTHER], "", &attributes), 10), Some(seconds(310)));
         let draining = Standing::of(State::Draining, Reason::DeregistrationInProgress);
-        assert_eq!((ground.register.standing(one), ground.register.verdict(one)), (draining, Tenure::Kept));
+        assert_eq!((ground.register.standing(one), ground.register.tenure(one)), (draining, Tenure::Kept));
         assert!(!ground.register.is_eligible_when_failing_open(one));
         let member = ground.member(one).unwrap();
         assert_eq!(
@@ -143,7 +143,7 @@ fn who_is_removed_drains_and_leaves() {
         assert_eq!(member.target.address.to_string(), "10.2.0.1");
 
         assert_eq!(ground.review(310), None);
-        assert_eq!((ground.state(one), ground.register.verdict(one)), (State::Unused, tenure));
+        assert_eq!((ground.state(one), ground.register.tenure(one)), (State::Unused, tenure));
         assert!(ground.member(one).is_none());
     }
 }
@@ -159,7 +159,7 @@ fn who_comes_back_begins_anew() {
     assert_eq!(ground.target("10.2.0.1"), one, "the same target");
     assert_eq!((ground.state(one), ground.health.standing(one)), (State::Initial, Standing::default()));
     ground.review(400);
-    assert_eq!(ground.register.verdict(one), Tenure::Kept, "nobody remembers that it was to leave");
+    assert_eq!(ground.register.tenure(one), Tenure::Kept, "nobody remembers that it was to leave");
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn nothing_leads_to_who_has_no_weight_or_a_zone_of_its_own() {
         ground.health.set(target, UNWELL);
         ground.review(5);
         assert_eq!(ground.register.standing(target), Standing::of(State::Unused, Reason::NotInUse));
-        assert_eq!(ground.register.verdict(target), Tenure::Kept);
+        assert_eq!(ground.register.tenure(target), Tenure::Kept);
         assert!(!ground.register.is_eligible_when_failing_open(target));
     }
     let (lonely_id, light_id) = (ground.target("10.2.0.3"), ground.target("10.2.0.4"));

@@ -148,7 +148,7 @@ impl World {
                 standing: self.register.standing(*id),
                 takes_newcomers: self.register.takes_newcomers(*id),
                 is_eligible_when_failing_open: self.register.is_eligible_when_failing_open(*id),
-                tenure: self.register.verdict(*id),
+                tenure: self.register.tenure(*id),
                 is_shown: self.register.members().any(|(member, _)| member == *id),
             };
             assert_eq!(answer, self.model.answer(*n), "target {n} at {} s", self.model.now);

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use device::lab::Namespace;
 use device::{Answer, DeviceError, DeviceSpec, Hold, OffloadOpener, Opened, Opener, Steering};
 use libtest_mimic::Failed;
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::support::{ip, receive, run, spec};
 use crate::{Backend, Named, OfEach};
@@ -16,6 +17,8 @@ pub(crate) const OF_EACH: &[OfEach] = &[
     ),
     ("holds::what_fails_half_way_is_undone", what_fails_half_way_is_undone),
     ("holds::another_local_address_is_preferred_at_once", another_local_address_is_preferred_at_once),
+    ("holds::what_cannot_be_taken_away_is_tried_again", what_cannot_be_taken_away_is_tried_again),
+    ("holds::a_local_address_is_routed_only_when_it_is_free", a_local_address_is_routed_only_when_it_is_free),
 ];
 
 pub(crate) const TRIALS: &[Named] =
@@ -131,6 +134,46 @@ fn another_local_address_is_preferred_at_once(backend: &Backend) -> Result<(), F
         assert_eq!(run(&namespace, "ip -o address show dev sg-test")?.lines().count(), spec.local.len());
     }
     Ok(())
+}
+
+fn what_cannot_be_taken_away_is_tried_again(backend: &Backend) -> Result<(), Failed> {
+    let namespace = Namespace::unique("sg-test")?;
+    let before = wanting(backend, &namespace, &FIRST, &["10.77.0.9"])?;
+    let mut opened = backend.opener.open(&before)?;
+    let fresh = seen(&namespace)?;
+    let nothing = wanting(backend, &namespace, &[], &[])?;
+    let hold = hold(&mut opened)?;
+    let is_done = std::thread::scope(|scope| {
+        let powerless = || {
+            without_network_administration()?;
+            Ok::<_, Failed>(hold.narrow(&nothing))
+        };
+        scope.spawn(powerless).join().map_err(|_| "it panicked")?
+    })?;
+    assert!(!is_done);
+    assert_eq!(seen(&namespace)?, fresh);
+    assert!(hold.narrow(&nothing));
+    assert_eq!(seen(&namespace)?, [String::new(), String::new(), String::new()]);
+    Ok(())
+}
+
+/// The calling thread, and those that it starts, may still enter namespaces, and change nothing there.
+fn without_network_administration() -> Result<(), Failed> {
+    let mut sets = capabilities(None)?;
+    sets.effective.remove(CapabilitySet::NET_ADMIN);
+    sets.permitted.remove(CapabilitySet::NET_ADMIN);
+    Ok(set_capabilities(None, sets)?)
+}
+
+fn a_local_address_is_routed_only_when_it_is_free(backend: &Backend) -> Result<(), Failed> {
+    let namespace = Namespace::unique("sg-test")?;
+    let mut opened = backend.opener.open(&wanting(backend, &namespace, &FIRST, &[SECOND[0]])?)?;
+    let next = wanting(backend, &namespace, &SECOND, &[])?;
+    let error = hold(&mut opened)?.widen(&next).err().ok_or("not refused")?;
+    assert!(matches!(error, DeviceError::StillLocal { .. }), "{error}");
+    hold(&mut opened)?.narrow(&wanting(backend, &namespace, &FIRST, &[])?);
+    hold(&mut opened)?.widen(&next)?;
+    leads(&namespace, &mut opened, SECOND[0])
 }
 
 fn hosts_are_answered_for_others() -> Result<(), Failed> {

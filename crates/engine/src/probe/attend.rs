@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use balance::{Health, Outcome, Reason as Unwell};
+use balance::{Health, Outcome};
 use flow::{Cause, Ended};
 use stack::Stack;
 
@@ -41,7 +41,8 @@ impl Prober {
         }
     }
 
-    /// A probe has panicked. What is left of it may still be able to tell its target.
+    /// A probe has panicked, which is no fault of its target's: its check comes to nothing. What is left of it may still be able
+    /// to tell the target.
     fn give_up<O: Output>(&mut self, ground: &mut Ground<'_>, place: u32, now: Duration, out: &mut O) {
         let stack = &mut self.stack;
         if let Some(probe) = self.probes.get_mut(place as usize).and_then(Option::as_mut) {
@@ -50,7 +51,6 @@ impl Prober {
                 probe.attend(stack, now, gate)
             });
         }
-        self.conclude(place, Outcome::Failed(Unwell::InternalError), &ground.shared.health, now, out);
         close(self.remove(ground, place, Cause::Panicked, now), out);
     }
 

@@ -5,10 +5,7 @@ use std::collections::btree_map::Entry;
 use std::net::{IpAddr, SocketAddr};
 
 use flow::{Lane, LaneId, LaneUser, Lanes, PoolKey};
-use topology::{
-    CheckProtocol, DeviceId, HealthCheck, HttpCheck, NodeId, ServiceId, Target, TargetGroupId, TargetId,
-    Topology,
-};
+use topology::{CheckProtocol, DeviceId, HealthCheck, HttpCheck, NodeId, TargetId, Topology, Way};
 use wire::Protocol;
 
 /// One target's health check.
@@ -41,15 +38,20 @@ impl Check {
     }
 }
 
-/// The checks of all targets that somebody can use. (One whose lane finds no room is left unchecked.)
-pub(crate) fn checks(topology: &Topology, lanes: &Lanes) -> Vec<Check> {
+/// The checks of all targets that somebody can use, and how many there are of which the lane finds no room: such a target
+/// is left unchecked.
+pub(crate) fn checks(topology: &Topology, lanes: &Lanes) -> (Vec<Check>, usize) {
     let posts = posts(topology);
-    posts.iter().filter_map(|(target, post)| check(topology, lanes, *target, post)).collect()
+    let how = |target: TargetId| topology.groups[topology.targets[target].group].health_check.as_ref();
+    let wanted = posts.iter().filter_map(|(target, post)| Some((*target, post, how(*target)?)));
+    let found: Vec<_> =
+        wanted.map(|(target, post, how)| check(topology, lanes, target, post, how.clone())).collect();
+    let missing = found.iter().filter(|check| check.is_none()).count();
+    (found.into_iter().flatten().collect(), missing)
 }
 
-fn check(topology: &Topology, lanes: &Lanes, id: TargetId, post: &Post) -> Option<Check> {
+fn check(topology: &Topology, lanes: &Lanes, id: TargetId, post: &Post, how: HealthCheck) -> Option<Check> {
     let target = &topology.targets[id];
-    let how = topology.groups[target.group].health_check.clone()?;
     let node = &topology.nodes[post.node];
     let to = SocketAddr::new(target.address, how.port.unwrap_or(target.port));
     let pool = PoolKey {
@@ -88,33 +90,14 @@ struct Post {
 /// For each target that a node may send traffic to, the node that asks it: one of its own zone, if there is one.
 fn posts(topology: &Topology) -> BTreeMap<TargetId, Post> {
     let mut posts = BTreeMap::new();
-    for (id, node) in topology.nodes.iter() {
-        for (group, port) in groups_behind(topology, node.service) {
-            for target in topology.selected(group, id) {
-                let Target { zone, weight, .. } = &topology.targets[target];
-                let post = Post { node: id, port, is_near: *zone == node.zone };
-                match posts.entry(target) {
-                    _ if *weight == 0 => {}
-                    Entry::Vacant(entry) => drop(entry.insert(post)),
-                    Entry::Occupied(mut entry) if post.is_near && !entry.get().is_near => {
-                        entry.insert(post);
-                    }
-                    Entry::Occupied(_) => {}
-                }
-            }
+    for Way { node, listener, target } in topology.ways_of_newcomers() {
+        let is_near = topology.targets[target].zone == topology.nodes[node].zone;
+        let post = Post { node, port: topology.listeners[listener].port, is_near };
+        match posts.entry(target) {
+            Entry::Vacant(entry) => drop(entry.insert(post)),
+            Entry::Occupied(mut entry) if is_near && !entry.get().is_near => drop(entry.insert(post)),
+            Entry::Occupied(_) => {}
         }
     }
     posts
-}
-
-/// The groups that a service's listeners forward to, each with the port of the first of these.
-fn groups_behind(topology: &Topology, service: ServiceId) -> BTreeMap<TargetGroupId, u16> {
-    let mut groups = BTreeMap::new();
-    for listener in &topology.services[service].listeners {
-        let listener = &topology.listeners[*listener];
-        for forward in &listener.forward {
-            groups.entry(forward.group).or_insert(listener.port);
-        }
-    }
-    groups
 }

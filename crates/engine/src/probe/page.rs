@@ -10,6 +10,7 @@ use topology::CheckProtocol;
 use super::checks::Check;
 use super::head::Head;
 use super::tls;
+use crate::verdict::Reason;
 
 /// The most bytes that are taken from a target before its answer is known; certificates are most of it.
 const MOST_HEARD: usize = 128 << 10;
@@ -32,27 +33,23 @@ pub(super) enum Answer {
     Status(u16),
     /// Not HTTP, or with too long a head; or nothing to the end.
     Garbage,
-    /// We could not ask.
-    Unasked,
 }
 
 /// What came is no TLS, or too much.
 struct Broken;
 
 impl Page {
-    /// The page that a check asks for, if it asks for one.
-    pub(super) fn of(check: &Check, config: Option<&Arc<ClientConfig>>) -> Option<Self> {
-        let (http, is_secret) = match &check.how.protocol {
-            CheckProtocol::Tcp => return None,
-            CheckProtocol::Http(http) => (http, false),
-            CheckProtocol::Https(http) => (http, true),
+    /// The page that a check asks for, if it asks for one. What is to be asked over TLS is never asked without.
+    pub(super) fn of(check: &Check, config: Option<&Arc<ClientConfig>>) -> Result<Option<Self>, Reason> {
+        let session = || tls::session(config?, &check.host, check.to.ip()).map(Box::new);
+        let (http, tls) = match &check.how.protocol {
+            CheckProtocol::Tcp => return Ok(None),
+            CheckProtocol::Http(http) => (http, None),
+            CheckProtocol::Https(http) => (http, Some(session().ok_or(Reason::TlsUnavailable)?)),
         };
-        let session = || tls::session(config?, &check.host, check.to.ip());
-        let tls = if is_secret { session().map(Box::new) } else { None };
-        let answer = (is_secret && tls.is_none()).then_some(Answer::Unasked);
-        let mut page = Self { tls, unsent: Vec::new(), head: Head::new(), answer, room: MOST_HEARD };
+        let mut page = Self { tls, unsent: Vec::new(), head: Head::new(), answer: None, room: MOST_HEARD };
         page.say(&request(&http.path, &check.host));
-        Some(page)
+        Ok(Some(page))
     }
 
     /// Moves it on, over an open connection: says what there is to say, and hears what has come. Tells what the answer is, once

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use balance::{Outcome, Reason as Unwell};
 use flow::{Cause, FlowId, Found, Key};
-use rustls::ClientConfig;
 use stack::{Connection, InputError, Parting, Stack, State};
 use topology::TargetId;
 use wire::Frame;
@@ -56,11 +55,11 @@ pub(super) enum Outlook {
 }
 
 impl Probe {
-    /// Asks what `check` asks, over the flow that was opened for it. `None` where the stack has no place left.
+    /// Asks what `check` asks, and for its page if it has one, over the flow that was opened for it. `None` where the stack has no place left.
     pub(super) fn dial(
         stack: &mut Stack,
         check: &Arc<Check>,
-        tls: Option<&Arc<ClientConfig>>,
+        page: Option<Page>,
         opened: &Found,
         now: Duration,
     ) -> Option<Self> {
@@ -70,7 +69,7 @@ impl Probe {
             check: Arc::clone(check),
             key: opened.onward,
             connection: Connection::dial(stack, from, check.to, now)?,
-            page: Page::of(check, tls).map(Box::new),
+            page: page.map(Box::new),
             stage: Stage::Asking { until: now + check.how.timeout },
         })
     }
@@ -151,7 +150,6 @@ impl Probe {
             Answer::Status(status) if is_good(status) => Outcome::Passed,
             Answer::Status(_) => Outcome::Failed(Unwell::ResponseCodeMismatch),
             Answer::Garbage => Outcome::Failed(Unwell::FailedHealthChecks),
-            Answer::Unasked => Outcome::Failed(Unwell::InternalError),
         }
     }
 

@@ -17,6 +17,7 @@ mod choice;
 mod ends;
 mod explain;
 mod reload;
+mod threads;
 
 const UNWELL: Standing = Standing::of(State::Unhealthy, Unwell::Timeout);
 

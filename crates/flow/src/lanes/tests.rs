@@ -1,6 +1,7 @@
 use topology::Id;
 
 use super::*;
+use crate::shares::MOST_SHARES;
 
 const IDLE: Duration = Duration::from_secs(350);
 
@@ -52,21 +53,44 @@ fn every_cause_can_be_a_fate() {
 }
 
 #[test]
-fn a_sentence_is_counted_when_something_changes() {
+fn sentences_are_counted_when_a_lane_ends_and_those_that_fall_together_once() {
+    let lanes = Lanes::new(55_000, 1);
+    let ids: Vec<LaneId> = (0..3).map(|n| lanes.intern(&lane(0, n), IDLE).unwrap()).collect();
+    let (carried, removed) = (Fate::Carried, Fate::Ended(Cause::Removed));
+    let unhealthy = Fate::Ended(Cause::Unhealthy);
+    for (fates, count) in [
+        ([carried; 3], 0),
+        ([removed, carried, removed], 1),
+        ([removed, carried, removed], 1),
+        ([unhealthy, carried, removed], 1),
+        ([carried, carried, removed], 1),
+        ([unhealthy; 3], 2),
+        ([carried; 3], 2),
+    ] {
+        lanes.set_fates(ids.iter().copied().zip(fates));
+        assert!(ids.iter().zip(fates).all(|(id, fate)| lanes.fate(*id) == fate));
+        assert_eq!(lanes.sentences(), count, "{fates:?}");
+    }
+    lanes.set_fate(ids[1], removed);
+    assert_eq!(lanes.sentences(), 3);
+}
+
+/// Who adds lanes holds the lock. Nobody waits for it in vain.
+#[test]
+fn a_fate_that_stays_takes_no_lock() {
     let lanes = Lanes::new(55_000, 1);
     let id = lanes.intern(&lane(0, 1), IDLE).unwrap();
-    let mut count = lanes.sentences();
-    for (fate, is_new) in [
-        (Fate::Carried, false),
-        (Fate::Ended(Cause::Removed), true),
-        (Fate::Ended(Cause::Removed), false),
-        (Fate::Ended(Cause::Unhealthy), true),
-        (Fate::Carried, true),
-    ] {
-        lanes.set_fate(id, fate);
-        assert_eq!(lanes.sentences() != count, is_new, "{fate:?}");
-        count = lanes.sentences();
-    }
+    let (said, heard) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let held = lanes.registry();
+        scope.spawn(|| {
+            lanes.set_fate(id, Fate::Carried);
+            said.send(()).unwrap();
+        });
+        let in_time = heard.recv_timeout(Duration::from_secs(10));
+        drop(held);
+        assert_eq!(in_time, Ok(()));
+    });
 }
 
 #[test]
@@ -102,4 +126,30 @@ fn there_is_a_limit_to_lanes() {
     let another = Lane { user: LaneUser::HealthCheck, ..nth(0) };
     assert_eq!(lanes.intern(&another, IDLE), None);
     assert_eq!(lanes.intern(&nth(7), IDLE), Some(LaneId(7)), "what is known stays");
+}
+
+#[test]
+fn there_is_a_limit_to_pools() {
+    let lanes = Lanes::new(1, 1);
+    let nth = |n: usize| Lane {
+        user: LaneUser::HealthCheck,
+        pool: PoolKey { target: Addr::v4((n as u32).to_be_bytes()), ..lane(0, 1).pool },
+        ..lane(0, 1)
+    };
+    assert!((0..MOST_POOLS).all(|n| lanes.intern(&nth(n), IDLE).is_some()));
+    assert_eq!(lanes.intern(&nth(MOST_POOLS), IDLE), None);
+    assert!(lanes.intern(&Lane { target: Id::new(0), ..nth(7) }, IDLE).is_some(), "a pool that is there");
+    assert_eq!(lanes.pools().count(), MOST_POOLS);
+}
+
+#[test]
+fn there_is_a_limit_to_shares() {
+    let lanes = Lanes::new(1, 1);
+    assert!((0..MOST_SHARES).all(|endpoint| lanes.intern(&lane(endpoint, 1), IDLE).is_some()));
+    assert_eq!(lanes.intern(&lane(MOST_SHARES, 1), IDLE), None);
+    assert_eq!(lanes.intern(&lane(0, 2), IDLE), None);
+    assert_eq!(lanes.pools().count(), 1, "and no pool is made in vain");
+    let (another, check) = (Id::new(9), LaneUser::HealthCheck);
+    assert!(lanes.intern(&Lane { target: another, ..lane(7, 1) }, IDLE).is_some(), "a share that is there");
+    assert!(lanes.intern(&Lane { user: check, ..lane(0, 1) }, IDLE).is_some(), "it needs none");
 }

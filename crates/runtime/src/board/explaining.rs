@@ -1,11 +1,9 @@
 //! What would become of a newcomer, as `sidegate explain` shows it.
 
-use std::net::SocketAddr;
-
 use engine::{GroupShare as EngineGroup, TargetShare as EngineTarget};
-use topology::{DeviceId, InterfaceId, ListenerId, TargetId, Topology};
+use topology::{DeviceId, InterfaceId, ListenerId, Target, Topology};
 
-use super::{Board, endpoint_named, shown};
+use super::{Board, endpoint_named, in_words, shown};
 use crate::snapshot::{Entrance, Explanation, GroupShare, Question, Refusal, TargetShare, Way};
 
 impl Board {
@@ -68,7 +66,7 @@ fn way(topology: &Topology, id: ListenerId, told: &engine::Explanation) -> Optio
         port: listener.port,
         path: listener.path.into(),
         groups: told.groups.iter().filter_map(|share| group(topology, share)).collect(),
-        choice: told.choice.and_then(|id| socket(topology, id)),
+        choice: told.choice.and_then(|id| topology.targets.get(id)).map(Target::socket),
     })
 }
 
@@ -88,19 +86,15 @@ fn group(topology: &Topology, share: &EngineGroup) -> Option<GroupShare> {
 
 fn target(topology: &Topology, share: &EngineTarget) -> Option<TargetShare> {
     let target = topology.targets.get(share.target)?;
-    let reason = share.standing.reason;
+    let (state, reason, description) = in_words(share.standing);
     Some(TargetShare {
-        address: socket(topology, share.target)?,
+        address: target.socket(),
         zone: shown(target.zone.as_ref()),
         weight: target.weight,
-        state: share.standing.state.as_str().into(),
-        reason: reason.map(|reason| reason.as_str().into()),
-        description: reason.map(|reason| reason.description().into()).unwrap_or_default(),
+        state,
+        reason,
+        description,
         eligibility: share.eligibility.as_str().into(),
         share: share.share,
     })
-}
-
-fn socket(topology: &Topology, id: TargetId) -> Option<SocketAddr> {
-    topology.targets.get(id).map(|target| SocketAddr::new(target.address, target.port))
 }

@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 use std::net::SocketAddr;
 
-use flow::{FlowPath, FlowView, LaneUser, Lanes, Phase, Place, Totals};
+use flow::{FlowPath, FlowView, LaneUser, Lanes, Phase, Totals};
 use topology::{EndpointId, ListenerId, Topology};
 use wire::Protocol;
 
-use super::{Board, endpoint_named};
+use super::{Board, address_of, endpoint_named};
 use crate::snapshot::{Carriage, FlowFilter, FlowList, FlowSort, FlowStatus, Traffic};
 
 impl Board {
@@ -120,10 +120,7 @@ impl First {
 fn status(topology: &Topology, view: &FlowView, way: Way) -> Option<FlowStatus> {
     let endpoint = topology.endpoints.get(way.endpoint)?;
     let listener = topology.listeners.get(way.listener)?;
-    let address = |place| match place {
-        Place::Interface(id) => topology.interfaces.get(id).map(|interface| interface.address),
-        Place::Node(id) => topology.nodes.get(id).map(|node| node.address),
-    };
+    let address = |place| address_of(topology, place);
     let (original, reply) = (&view.original, &view.reply);
     Some(FlowStatus {
         endpoint: endpoint.name.clone(),
@@ -163,7 +160,7 @@ mod tests {
     use std::time::Duration;
 
     use engine::Shared;
-    use flow::{Key, LaneId, NewFlow};
+    use flow::{Key, LaneId, NewFlow, Place};
     use topology::Origin;
 
     const FILE: &str = r#"

@@ -8,28 +8,47 @@
 //! What is gone is let go of a while later, in [`Fleet::settle`]: both ends of flows that end with it are told, and what
 //! they are told needs the device, and the kernel's belief that its sender is there.
 
-use device::{DeviceError, DeviceSpec, Opened};
+use std::mem;
+
+use device::{DeviceError, DeviceSpec, Opened, Steering};
 use topology::{DeviceId, Namespace, Topology};
 
 use super::{Attached, Fleet, steering};
 use crate::command::Command;
 use crate::snapshot::DeviceState;
 
-/// Devices that are open for a topology that is not in force yet.
-pub(crate) struct Prepared(Vec<(DeviceId, Opened)>);
+/// What was made ready for a topology that is not in force yet.
+#[derive(Default)]
+pub(crate) struct Prepared {
+    /// Devices that are open for it.
+    opened: Vec<(DeviceId, Option<Steering>, Opened)>,
+    /// Devices to which nothing led before but what was wanted.
+    widened: Vec<DeviceId>,
+}
 
 impl Fleet {
     /// Makes the devices ready for a topology, beside the one that is in force: all of them, or nothing is different.
     pub(crate) fn prepare(&mut self, next: &Topology) -> Result<Prepared, DeviceError> {
-        let mut prepared = Prepared(Vec::new());
+        let mut prepared = Prepared::default();
         let ready = changed(&self.board.topology(), next)
             .into_iter()
             .try_for_each(|device| self.prepare_device(next, device, &mut prepared));
-        if let Err(error) = ready {
-            self.settle();
-            return Err(error);
+        match ready {
+            Ok(()) => Ok(prepared),
+            Err(error) => {
+                self.undo(prepared);
+                Err(error)
+            }
         }
-        Ok(prepared)
+    }
+
+    /// As before. But a device on which something lingers keeps what it was given beside until that goes, too: a topology
+    /// that came into force a moment ago has its time, whatever becomes of the next one.
+    fn undo(&mut self, prepared: Prepared) {
+        let topology = self.board.topology();
+        for device in prepared.widened {
+            self.settle_device(&topology, device);
+        }
     }
 
     fn prepare_device(
@@ -42,11 +61,16 @@ impl Fleet {
         let is_used = |namespace: Option<&Namespace>| namespace.is_some_and(Namespace::is_used);
         let was_used = is_used(self.board.topology().namespaces.get(device.index()));
         match self.attached.get_mut(device.index()).and_then(Option::as_mut) {
-            Some(attached) => attached.prepare(&spec),
+            Some(attached) => {
+                if mem::replace(&mut attached.is_settled, false) {
+                    prepared.widened.push(device);
+                }
+                attached.hold.as_mut().map_or(Ok(()), |hold| hold.widen(&spec))
+            }
             // It is down. When it comes up, it is as the topology says then.
             None if was_used || !is_used(next.namespaces.get(device.index())) => Ok(()),
             None => {
-                prepared.0.push((device, self.opener.open(&spec)?));
+                prepared.opened.push((device, spec.steering, self.opener.open(&spec)?));
                 Ok(())
             }
         }
@@ -57,8 +81,8 @@ impl Fleet {
         self.attached.resize_with(topology.namespaces.len(), || None);
         self.board.make_room(topology.namespaces.len());
         let offloads = self.offloads;
-        for (device, opened) in prepared.0 {
-            self.attach(topology, device, opened);
+        for (device, steering, opened) in prepared.opened {
+            self.attach(device, steering, opened);
         }
         if self.offloads != offloads {
             // Those that were opened before the one that has fewer.
@@ -67,20 +91,27 @@ impl Fleet {
         (0..self.attached.len()).for_each(|index| self.steer(topology, DeviceId(index as u16)));
     }
 
-    /// Lets go of all that the topology in force has no use for: routes, addresses, answers, devices.
-    pub(crate) fn settle(&mut self) {
+    /// Lets go of all that the topology in force has no use for: routes, addresses, answers, devices. Returns whether all of
+    /// it is gone.
+    pub(crate) fn settle(&mut self) -> bool {
         let topology = self.board.topology();
-        for (index, namespace) in topology.namespaces.iter().enumerate() {
-            let device = DeviceId(index as u16);
-            let spec = self.spec(&topology, device, false);
-            match &mut self.attached[index] {
-                Some(_) if !namespace.is_used() => {
-                    self.close(device);
-                    self.board.set_device(device, DeviceState::Down("nothing leads there any more".into()));
-                }
-                Some(attached) => attached.settle(&spec),
-                None => {}
+        let mut is_gone = true;
+        for index in 0..self.attached.len() {
+            is_gone &= self.settle_device(&topology, DeviceId(index as u16));
+        }
+        is_gone
+    }
+
+    fn settle_device(&mut self, topology: &Topology, device: DeviceId) -> bool {
+        let spec = self.spec(topology, device, false);
+        match &mut self.attached[device.index()] {
+            Some(_) if !topology.namespaces[device.index()].is_used() => {
+                self.close(device);
+                self.board.set_device(device, DeviceState::Down("nothing leads there any more".into()));
+                true
             }
+            Some(attached) => attached.settle(&spec),
+            None => true,
         }
     }
 
@@ -98,18 +129,10 @@ impl Fleet {
 }
 
 impl Attached {
-    /// Has what a topology wants lead to the device, beside what leads there now.
-    fn prepare(&mut self, spec: &DeviceSpec) -> Result<(), DeviceError> {
-        self.is_settled = false;
-        self.hold.as_mut().map_or(Ok(()), |hold| hold.widen(spec))
-    }
-
-    /// Has nothing lead there that is not wanted.
-    fn settle(&mut self, spec: &DeviceSpec) {
-        let was_settled = std::mem::replace(&mut self.is_settled, true);
-        if let Some(hold) = self.hold.as_mut().filter(|_| !was_settled) {
-            hold.narrow(spec);
-        }
+    /// Has nothing lead there that is not wanted. Returns whether that is so.
+    fn settle(&mut self, spec: &DeviceSpec) -> bool {
+        self.is_settled = self.is_settled || self.hold.as_mut().is_none_or(|hold| hold.narrow(spec));
+        self.is_settled
     }
 }
 

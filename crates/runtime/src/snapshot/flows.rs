@@ -43,7 +43,7 @@ impl Default for FlowFilter {
             protocol: None,
             path: None,
             sort: FlowSort::default(),
-            limit: 100,
+            limit: 50,
         }
     }
 }

@@ -7,16 +7,20 @@ use serde::{Deserialize, Serialize};
 /// A reload that was accepted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Reloaded {
-    /// What is different, in the order of services, groups, targets and endpoints. Empty if nothing is.
+    /// What is different from what is in force, in the order of services, groups, targets, endpoints, namespaces and
+    /// settings. Empty if nothing is.
     pub changes: Vec<Change>,
-    /// After how many seconds it takes effect: `run.propagation_delay`; 0 says that it has.
+    /// After how many seconds it takes effect: `run.propagation_delay`, less what has passed of it if the same was asked for
+    /// before; 0 says that it has.
     pub in_effect_after: f64,
+    /// Whether another, which was accepted and was to take effect later, is given up for it.
+    pub gives_up: bool,
 }
 
 /// One thing that is different. Its sentence is its `Display`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// What kind of thing it is: `service`, `group`, `target`, `endpoint`.
+    /// What kind of thing it is: `service`, `group`, `target`, `endpoint`, `namespace`, `setting`.
     pub thing: String,
     /// Its name; a target's address, port and group.
     pub name: String,

@@ -41,9 +41,14 @@ struct Lab {
 
 impl Lab {
     fn new() -> Self {
+        Self::with("")
+    }
+
+    /// A lab whose file has these lines under `[run]`.
+    fn with(run: &str) -> Self {
         let machine = Arc::new(Machine::default());
         let opener = Arc::clone(&machine) as _;
-        let forwarder = Forwarder::start(Arc::new(topology("", CONSUMERS)), opener).unwrap();
+        let forwarder = Forwarder::start(Arc::new(topology(run, CONSUMERS)), opener).unwrap();
         Self { machine, forwarder, sent: 0 }
     }
 

@@ -1,9 +1,11 @@
 //! Another topology in a running forwarder: all of it comes into force, or nothing is different.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use device::Offloads;
 use runtime::{ChangeKind, ReloadError, Reloaded};
+use topology::Topology;
 use wire::Offload;
 
 use crate::{
@@ -28,6 +30,14 @@ impl Lab {
         assert_eq!(self.machine.receive(PROVIDER)[28..], *namespace.as_bytes());
     }
 
+    fn await_closing(&self, namespace: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.machine.is_open(namespace) {
+            assert!(Instant::now() < deadline, "the device is still there");
+            std::thread::yield_now();
+        }
+    }
+
     fn endpoints(&self) -> Vec<String> {
         self.snapshot().endpoints.into_iter().map(|endpoint| endpoint.name).collect()
     }
@@ -47,11 +57,7 @@ fn what_is_new_is_attached_and_what_is_gone_let_go_of() {
     assert_eq!(lab.endpoints(), ["dns-ipc", "dns-uts"], "in the order of the file");
     lab.carries_from(NEW);
     lab.answer_arrives(port, b"an answer to the flow that was there");
-    let deadline = Instant::now() + PATIENCE;
-    while lab.machine.is_open(OTHER_CONSUMER) {
-        assert!(Instant::now() < deadline, "the device is still there");
-        std::thread::yield_now();
-    }
+    lab.await_closing(OTHER_CONSUMER);
     assert!([PROVIDER, CONSUMER, NEW].into_iter().all(|namespace| lab.machine.is_open(namespace)));
     assert_eq!(lab.question_arrives(b"after"), port, "the flow is the same");
     lab.expect_accounts(0);
@@ -60,6 +66,32 @@ fn what_is_new_is_attached_and_what_is_gone_let_go_of() {
     lab.carries_from(OTHER_CONSUMER);
     let openings = [PROVIDER, CONSUMER, NEW, OTHER_CONSUMER].map(|namespace| lab.machine.openings(namespace));
     assert_eq!(openings, [1, 1, 1, 2], "what stays is left alone");
+}
+
+/// However lately another reload was.
+#[test]
+fn what_is_gone_has_its_time_before_it_is_let_go_of() {
+    let mut lab = Lab::new();
+    lab.reload("", &[CONSUMER, OTHER_CONSUMER, NEW]).unwrap();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) {
+        lab.carries_from(NEW);
+    }
+    let removed = Instant::now();
+    lab.reload("", &[CONSUMER, NEW]).unwrap();
+    lab.await_closing(OTHER_CONSUMER);
+    assert!(removed.elapsed() >= Duration::from_secs(2), "after {:?}", removed.elapsed());
+}
+
+#[test]
+fn a_refused_reload_leaves_what_is_going_its_time() {
+    let mut lab = Lab::new();
+    lab.reload("", &[CONSUMER]).unwrap();
+    lab.machine.refuse(NEW, 1);
+    lab.reload("", &[CONSUMER, NEW]).unwrap_err();
+    assert!(lab.machine.is_open(OTHER_CONSUMER));
+    lab.carries_from(CONSUMER);
+    lab.await_closing(OTHER_CONSUMER);
 }
 
 #[test]
@@ -118,6 +150,54 @@ fn what_is_to_come_takes_effect_after_the_delay_unless_a_newer_one_does() {
     assert_eq!(lab.endpoints(), ["dns-uts", "dns-pid"]);
     assert_eq!(lab.machine.openings(NEW), 0, "its time would have come before");
     lab.carries_from(NEWER);
+}
+
+#[test]
+fn who_asks_again_for_the_same_does_not_wait_longer() {
+    let lab = Lab::new();
+    let delayed = "propagation_delay = 3600";
+    assert_eq!(lab.snapshot().reload_in, None);
+    let first = lab.reload(delayed, &[CONSUMER]).unwrap();
+    assert_eq!((first.in_effect_after, first.gives_up), (3600.0, false));
+    for _ in 0..3 {
+        let before = lab.snapshot().reload_in.unwrap();
+        let again = lab.reload(delayed, &[CONSUMER]).unwrap();
+        assert!(again.in_effect_after <= before && before < 3600.0, "{again:?} after {before}");
+        assert_eq!((again.changes, again.gives_up), (first.changes.clone(), false));
+    }
+    let other = lab.reload(delayed, &[CONSUMER, NEW]).unwrap();
+    assert_eq!((other.in_effect_after, other.gives_up), (3600.0, true), "another one waits its own time");
+}
+
+#[test]
+fn what_is_to_come_is_given_up_for_what_is_there_and_for_nothing_less() {
+    let delayed = "propagation_delay = 3600";
+    let lab = Lab::with(delayed);
+    lab.reload(delayed, &[CONSUMER]).unwrap();
+    lab.reload("propagation_delay = 3600\nmtu = 1500", CONSUMERS).unwrap_err();
+    lab.machine.refuse(NEW, 1);
+    lab.reload("", &[NEW]).unwrap_err();
+    assert!(lab.snapshot().reload_in.is_some(), "it is still to come");
+    let back = lab.reload(delayed, CONSUMERS).unwrap();
+    assert_eq!((back.changes.as_slice(), back.in_effect_after, back.gives_up), (&[][..], 0.0, true));
+    assert_eq!((lab.snapshot().reload_in, lab.endpoints().len()), (None, 2));
+}
+
+#[test]
+fn each_topology_that_comes_into_force_is_told() {
+    let lab = Lab::new();
+    let mut successions = lab.forwarder.successions();
+    lab.machine.refuse(NEW, 1);
+    lab.reload("", &[NEW]).unwrap_err();
+    lab.reload("propagation_delay = 1", &[CONSUMER]).unwrap();
+    let endpoints = |topology: Option<Arc<Topology>>| topology.map(|own| own.endpoints.len());
+    assert_eq!(endpoints(successions.next()), Some(1), "not before it is in force");
+    assert_eq!(lab.endpoints(), ["dns-uts"]);
+    lab.reload("", &[CONSUMER, OTHER_CONSUMER, NEW]).unwrap();
+    lab.reload("", CONSUMERS).unwrap();
+    assert_eq!(endpoints(successions.next()), Some(2), "the latest");
+    lab.forwarder.stop();
+    assert!(successions.next().is_none());
 }
 
 #[test]

@@ -15,6 +15,10 @@ use crate::lab::{Backend, INTERFACES, Lab, NAT, PATIENCE, TERMINATE, connect, ec
 pub(crate) const OF_EACH: &[OfEach] = &[
     ("endpoints_come_and_go_beside_connections", endpoints_come_and_go_beside_connections),
     ("a_reload_that_is_refused_changes_nothing", a_reload_that_is_refused_changes_nothing),
+    (
+        "a_device_that_was_set_down_a_moment_ago_refuses_no_reload",
+        a_device_that_was_set_down_a_moment_ago_refuses_no_reload,
+    ),
     ("two_hundred_reloads_leave_nothing_behind", two_hundred_reloads_leave_nothing_behind),
     ("everything_can_be_looked_at", everything_can_be_looked_at),
 ];
@@ -155,6 +159,17 @@ fn a_reload_that_is_refused_changes_nothing(backend: &Backend) {
     });
     lab.reload(backend, &more).unwrap();
     assert!(echoes(&mut lab.connect(BESIDE, NAT).unwrap(), b"without the wrong one"));
+}
+
+fn a_device_that_was_set_down_a_moment_ago_refuses_no_reload(backend: &Backend) {
+    let lab = Lab::new(backend);
+    let device = lab.forwarder.snapshot().devices[1].name.clone();
+    shown(&lab.consumer, &format!("link set {device} down"));
+    lab.reload(backend, &endpoint("echo-b", &lab.consumer, BESIDE)).unwrap();
+    lab.await_state("the new device", |snapshot| snapshot.endpoints.iter().all(|own| own.up));
+    for interface in [INTERFACES[0], BESIDE] {
+        assert!(echoes(&mut lab.connect(interface, NAT).unwrap(), b"hello"));
+    }
 }
 
 fn two_hundred_reloads_leave_nothing_behind(backend: &Backend) {

@@ -63,13 +63,15 @@ pub(super) fn health_check(value: Value<'_>) -> Read<HealthCheck> {
     let healthy_threshold = table.optional("healthy_threshold", |value| value.integer(&THRESHOLD));
     let unhealthy_threshold = table.optional("unhealthy_threshold", |value| value.integer(&THRESHOLD));
     let passive = table.optional("passive", |value| value.boolean());
-    let default_timeout =
-        if protocol? == Protocol::Tcp { DEFAULT_TIMEOUT } else { DEFAULT_HTTP_TIMEOUT }.min(interval?);
+    let default_timeout = match protocol? {
+        Protocol::Http => DEFAULT_HTTP_TIMEOUT,
+        Protocol::Tcp | Protocol::Https => DEFAULT_TIMEOUT,
+    };
     Ok(HealthCheck {
         protocol: asks?,
         port: port?,
         interval: Duration::from_secs(interval?),
-        timeout: Duration::from_secs(timeout?.unwrap_or(default_timeout)),
+        timeout: Duration::from_secs(timeout?.unwrap_or(default_timeout.min(interval?))),
         healthy_threshold: healthy_threshold?.unwrap_or(DEFAULT_HEALTHY_THRESHOLD),
         unhealthy_threshold: unhealthy_threshold?.unwrap_or(DEFAULT_UNHEALTHY_THRESHOLD),
         passive: passive?.unwrap_or(false),

@@ -81,6 +81,27 @@ fn a_listener_that_is_removed_takes_its_flows_with_it_and_can_come_back() {
 }
 
 #[test]
+fn a_listener_that_changes_its_path_leaves_what_is_open_and_opens_nothing_on_the_old_one() {
+    let setup = Setup::plain(1, "");
+    for is_reloaded in [false, true] {
+        let mut lab = setup.lab();
+        let ports = [40_000, 40_001].map(|port| open(&mut lab, port));
+        let end = tcp(("10.2.0.1", 8080), (NODE, ports[0]), RST, (7001, 0), &[]);
+        lab.carried(lab.provider, &end);
+        let old = format!("port = {NAT}, forward = \"web\"");
+        if is_reloaded {
+            lab.reload(&setup.file().replace(&old, &format!("{old}, path = \"terminate\"")), START);
+        }
+        let said = lab.input(lab.consumers[0], &tcp((CLIENT, 40_000), (INTERFACE, NAT), SYN, (5000, 0), &[]));
+        let sent = wire::parse(&said.sent[0].1).unwrap();
+        let expected = if is_reloaded { Reason::Terminated } else { Reason::Forwarded };
+        assert_eq!((said.verdicts[0].reason, sent.source_port == ports[0]), (expected, !is_reloaded));
+        assert_eq!(lab.workers[0].terminated(), usize::from(is_reloaded));
+        lab.carried(lab.consumers[0], &tcp((CLIENT, 40_001), (INTERFACE, NAT), ACK, (1001, 7001), &[]));
+    }
+}
+
+#[test]
 fn the_flows_of_an_interface_that_is_removed_end_and_their_ends_are_told() {
     let setup = Setup {
         interfaces: "{ zone = \"a\", address = \"10.1.9.50\" }, { zone = \"b\", address = \"10.1.9.60\" }",
