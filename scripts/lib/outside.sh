@@ -5,17 +5,23 @@
 # nmap_sees_listeners FAMILY
 nmap_sees_listeners() {
     local report listeners silent
-    # Of the two doors to iperf3 only one: it stops listening for a moment after each connection, and would refuse the other's.
+    # The two doors to iperf3 one after the other: it stops listening for a moment after each connection.
+    equal "the second door to iperf3" "$(scanned open "$(scan "$1" 5202)")" 5202
     listeners=$(listening_ports tcp | grep -vx 5202)
-    await 10 "iperf3's listener" bound "$provider" tcp 5201
-    report=$(at "$consumer_a" nmap "-${1#v}" -sT -Pn -n --max-retries 1 --max-rtt-timeout 200ms -oG - \
-        -p "1-250,$(paste -sd, <<<"$listeners")" "$(host_of "$(door nat "$1")")")
+    report=$(scan "$1" "1-250,$(paste -sd, <<<"$listeners")")
     echo "$report"
     equal "the list of open ports" "$(scanned open "$report")" "$(grep -vxE '82|83' <<<"$listeners" | paste -sd,)"
     equal "the list of refusing ports" "$(scanned closed "$report")" 82,83
     silent=$((250 - $(awk '$1 <= 250' <<<"$listeners" | wc -l)))
     contains "the scan" "$report" "Ignored State: filtered ($silent)"
     note "$silent ports are silent"
+}
+
+# What nmap finds on the ports of an endpoint, once iperf3 listens: scan FAMILY PORTS
+scan() {
+    await 10 "iperf3's listener" bound "$provider" tcp 5201
+    at "$consumer_a" nmap "-${1#v}" -sT -Pn -n --max-retries 1 --max-rtt-timeout 200ms -oG - \
+        -p "$2" "$(host_of "$(door nat "$1")")"
 }
 
 # scanned STATE REPORT: the ports in that state.
