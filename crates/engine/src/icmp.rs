@@ -78,11 +78,13 @@ impl<O: Output> Journey<'_, O> {
         let found = self.turn.find(&key).ok_or(Reason::IcmpNoFlow)?;
         trail.follow(&found);
         match found.path {
-            FlowPath::Nat => self.translate(frame, error, quote, &found).map(Some),
+            FlowPath::Nat | FlowPath::Shifted => self.translate(frame, error, quote, &found).map(Some),
             FlowPath::Terminated { worker, relay } if worker == self.own.id.0 => {
                 Ok(Some(self.take_note(error, quote, relay, &found)))
             }
-            FlowPath::Terminated { worker, .. } => self.hand_over(worker, frame),
+            FlowPath::Terminated { worker, .. } | FlowPath::Escorted { worker, .. } => {
+                self.hand_over(worker, frame)
+            }
             // A probe has a time-out of its own.
             FlowPath::Probe { .. } => Err(Reason::IcmpNoFlow),
         }

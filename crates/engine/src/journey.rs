@@ -126,7 +126,7 @@ impl<O: Output> Journey<'_, O> {
             return Err(Reason::OneWay);
         }
         match found.path {
-            FlowPath::Nat => self.rewrite(frame, packet, found).map(Some),
+            FlowPath::Nat | FlowPath::Shifted => self.rewrite(frame, packet, found).map(Some),
             FlowPath::Terminated { worker, relay } if worker == self.own.id.0 => {
                 self.turn.count(found, packet.len, self.now);
                 let taken = self.own.terminator.input(relay, found, frame, self.now, self.out);
@@ -136,9 +136,9 @@ impl<O: Output> Journey<'_, O> {
                 self.turn.count(found, packet.len, self.now);
                 Ok(Some(self.probe(probe, found, frame)))
             }
-            FlowPath::Terminated { worker, .. } | FlowPath::Probe { worker, .. } => {
-                self.hand_over(worker, frame)
-            }
+            FlowPath::Terminated { worker, .. }
+            | FlowPath::Probe { worker, .. }
+            | FlowPath::Escorted { worker, .. } => self.hand_over(worker, frame),
         }
     }
 

@@ -59,7 +59,7 @@ impl<O: Output> Journey<'_, O> {
         match self.shared.flows.lanes().fate(found.lane) {
             Fate::Carried => None,
             Fate::Ended(cause) => {
-                (found.path == FlowPath::Nat && found.phase() != Phase::Closing).then_some(cause)
+                (found.path.passes_through() && found.phase() != Phase::Closing).then_some(cause)
             }
         }
     }

@@ -18,7 +18,7 @@ impl<O: Output> Journey<'_, O> {
     pub(crate) fn open(&mut self, key: &Key, admission: &Admission<'_>) -> Result<Found, Reason> {
         match admission.door.path {
             Path::Nat => self.insert(key, admission, FlowPath::Nat),
-            Path::Terminate => self.open_terminated(key, admission),
+            Path::Terminate | Path::Splice => self.open_terminated(key, admission),
         }
     }
 

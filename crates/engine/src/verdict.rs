@@ -74,6 +74,10 @@ reasons! {
     FragmentKept = "fragment_kept", Kept, "";
     /// Taken in by a terminated flow's own TCP.
     Terminated = "terminated", Carried, "";
+    /// Of the handshake of a spliced flow, whose consumer's part is ours: taken in, and answered where that is called for.
+    SpliceHandshake = "splice_handshake", Carried, "";
+    /// Opens a flow of a splice listener that stays terminated: what its target speaks is not known yet, or it is of the other family.
+    SpliceTerminated = "splice_terminated", Carried, "";
     /// A target's answer to a health check.
     HealthCheck = "health_check", Carried, "";
     /// Of a terminated connection that both sides have closed: acknowledged once more, if that is called for.
@@ -94,6 +98,9 @@ reasons! {
     /// TCP of a flow whose endpoint, interface, listener or node was removed: both ends got a RST.
     WayRemoved = "way_removed", Answered,
         "a reload took it out of the file: move its clients elsewhere before that";
+    /// A target's SYN-ACK that does not offer what its consumer has been told: both ends got a RST. From now on it is known.
+    SpliceMismatch = "splice_mismatch", Answered,
+        "the target's TCP settings have changed, or differ behind one address; path = \"terminate\" does not mind";
     /// A ping to one of sidegate's addresses: answered (`run.icmp = "helpful"`).
     PingAnswered = "ping_answered", Answered, "";
     /// Longer than the path carries: answered with the MTU (`run.icmp = "helpful"`).
@@ -164,6 +171,8 @@ reasons! {
     TableFull = "table_full", Dropped, "every flow in it is established: raise `flows.capacity`";
     /// Two workers met the same new flow at the same moment and gave way to each other; the sender tries again.
     Raced = "raced", Dropped, "";
+    /// As many flows as one worker looks after have numbers that are not settled yet: headers to be acknowledged, handshakes of ours.
+    EscortsFull = "escorts_full", Dropped, "targets do not acknowledge their headers: look at them, or use more workers";
     /// No more TCP connections can be terminated by this worker.
     TerminateFull = "terminate_full", Dropped, "use path = \"nat\" for this listener, or more workers";
     /// The buffers of terminated TCP connections have all the memory that they may.

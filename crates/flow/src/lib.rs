@@ -21,6 +21,7 @@ mod lanes;
 mod listing;
 #[cfg(not(loom))]
 mod memory;
+mod numbering;
 mod path;
 mod ports;
 mod prefetch;
@@ -38,6 +39,7 @@ mod turns;
 pub use key::{Direction, Key, Place};
 pub use lanes::{Fate, Lane, LaneId, LaneUser, Lanes, PoolKey, PoolStatus};
 pub use listing::FlowView;
+pub use numbering::Numbering;
 pub use path::FlowPath;
 pub use ports::MOST_PORTS;
 pub use slab::{FlowId, Totals};

@@ -13,6 +13,7 @@ use wire::{Packet, Protocol};
 
 use crate::key::{Direction, Key};
 use crate::lanes::LaneId;
+use crate::numbering::Numbering;
 use crate::path::FlowPath;
 use crate::prefetch::prefetch;
 use crate::tick::Tick;
@@ -67,6 +68,8 @@ pub(crate) struct Slot {
     started: AtomicU32,
     /// Until when the errors about the flow that were passed on use up its allowance.
     errors: AtomicU32,
+    /// What is added to the target's sequence numbers, and to its timestamps.
+    shift: [AtomicU32; 2],
 }
 
 #[cfg(not(loom))]
@@ -193,7 +196,7 @@ impl Slot {
         store(&self.forward.key, filling.original.to_words());
         store(&self.reply.key, filling.reply.to_words());
         self.lane.store(filling.lane.0, Ordering::Relaxed);
-        self.path.store(filling.path.to_word(), Ordering::Relaxed);
+        self.steer(filling.path, &Numbering::default());
         self.begin(filling.now);
         let generation = (self.state().generation() + 1) % State::GENERATIONS;
         let state = State::live(generation, filling.track);
@@ -328,7 +331,27 @@ impl Slot {
 
     #[inline]
     pub(crate) fn path(&self) -> FlowPath {
-        FlowPath::from_word(self.path.load(Ordering::Relaxed))
+        FlowPath::from_word(self.path.load(Ordering::Acquire))
+    }
+
+    /// How its two sides' numbers differ.
+    #[inline]
+    pub(crate) fn numbering(&self) -> Numbering {
+        let settled = FlowPath::numbering(self.path.load(Ordering::Acquire));
+        let [sequence, timestamp] = [0, 1].map(|i: usize| self.shift[i].load(Ordering::Relaxed));
+        Numbering { sequence, timestamp, ..settled }
+    }
+
+    /// From now on the flow is carried like this. Whoever sees the path sees the numbers too.
+    pub(crate) fn steer(&self, path: FlowPath, numbering: &Numbering) {
+        self.shift[0].store(numbering.sequence, Ordering::Relaxed);
+        self.shift[1].store(numbering.timestamp, Ordering::Relaxed);
+        self.path.store(path.to_word(numbering), Ordering::Release);
+    }
+
+    /// The consumer's side, or the target's, has got so far: what was sent in its name counts too.
+    pub(crate) fn advance(&self, direction: Direction, sent: u32) {
+        self.side(direction).sent.store(sent, Ordering::Relaxed);
     }
 
     #[inline]

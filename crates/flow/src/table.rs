@@ -11,6 +11,7 @@ use wire::Protocol;
 use crate::index::Index;
 use crate::key::{Direction, Key};
 use crate::lanes::{LaneId, LaneUser, Lanes};
+use crate::numbering::Numbering;
 use crate::path::FlowPath;
 use crate::slab::{FlowId, Slot, State, Totals};
 use crate::slots::{Free, Limbo};
@@ -62,7 +63,7 @@ pub struct NewFlow {
 impl NewFlow {
     /// Whether its TCP is followed here. A terminated flow's owner knows more about it than its packets tell.
     pub(crate) fn is_followed(&self) -> bool {
-        self.original.protocol == Protocol::Tcp && self.path == FlowPath::Nat
+        self.original.protocol == Protocol::Tcp && self.path.passes_through()
     }
 }
 
@@ -125,10 +126,13 @@ pub struct Ended {
     pub returned: Totals,
     /// When it was last heard of.
     pub heard: Tick,
-    /// The sequence numbers that the consumer and the target expect next: where a RST to each would have to be.
+    /// The sequence numbers that the consumer and the target expect next: where a RST to each would have to be, as the target
+    /// numbers.
     pub expected: [u32; 2],
-    /// The ends of what the consumer and the target have sent.
+    /// The ends of what the consumer and the target have sent, as the target numbers.
     pub sent: [u32; 2],
+    /// How the consumer numbers differently.
+    pub numbering: Numbering,
 }
 
 impl Table {

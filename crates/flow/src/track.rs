@@ -54,6 +54,10 @@ pub enum Cause {
     Deregistered,
     /// Its listener, endpoint, interface or node was taken out of the configuration.
     Removed,
+    /// Its target never acknowledged the proxy protocol's header.
+    HeaderUnheard,
+    /// Its target does not speak what the consumer had been told that it speaks.
+    Mismatched,
 }
 
 impl Cause {
@@ -70,11 +74,13 @@ impl Cause {
             Self::Unhealthy => "unhealthy",
             Self::Deregistered => "deregistered",
             Self::Removed => "removed",
+            Self::HeaderUnheard => "header_unheard",
+            Self::Mismatched => "mismatched",
         }
     }
 
     /// All of them, in their order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Finished,
         Self::Reset,
         Self::Unanswered,
@@ -85,6 +91,8 @@ impl Cause {
         Self::Unhealthy,
         Self::Deregistered,
         Self::Removed,
+        Self::HeaderUnheard,
+        Self::Mismatched,
     ];
 }
 
@@ -167,7 +175,12 @@ impl Track {
     pub(crate) const fn closed(cause: Cause) -> Option<Self> {
         match cause {
             Cause::Finished => Some(Self(Self::FINISHED)),
-            Cause::Reset | Cause::Unhealthy | Cause::Deregistered | Cause::Removed => Some(Self(Self::RESET)),
+            Cause::Reset
+            | Cause::Unhealthy
+            | Cause::Deregistered
+            | Cause::Removed
+            | Cause::HeaderUnheard
+            | Cause::Mismatched => Some(Self(Self::RESET)),
             Cause::Unanswered | Cause::Idle | Cause::CrowdedOut | Cause::Released | Cause::Panicked => None,
         }
     }

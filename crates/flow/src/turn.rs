@@ -6,6 +6,7 @@ use wire::{Packet, Protocol};
 
 use crate::key::{Direction, Key, Place};
 use crate::lanes::{Fate, LaneId};
+use crate::numbering::Numbering;
 use crate::path::FlowPath;
 use crate::shares::Share;
 use crate::slab::{Filling, FlowId, Slot, State};
@@ -152,7 +153,43 @@ impl<'a> Turn<'a> {
         self.table.slots[found.flow.slot as usize].count(found.direction, len, Tick::of(now));
     }
 
-    /// Counts a packet of the flow and follows its TCP.
+    /// How the numbers of a flow's two sides differ.
+    #[inline]
+    pub fn numbering(&self, found: &Found) -> Numbering {
+        self.table.slots[found.flow.slot as usize].numbering()
+    }
+
+    /// The flow with this id as its consumer's packets find it, if it has not ended.
+    pub fn at(&self, flow: FlowId) -> Option<Found> {
+        let slot = &self.table.slots[flow.slot as usize];
+        let state = slot.state();
+        let is_it = state.is_live() && !state.is_parted() && state.generation() == flow.generation;
+        is_it.then(|| Found {
+            flow,
+            direction: Direction::Forward,
+            onward: slot.side(Direction::Reply).key(),
+            path: slot.path(),
+            lane: slot.lane(),
+            state,
+        })
+    }
+
+    /// Its consumer's side, as the consumer's packets match it.
+    pub fn original(&self, found: &Found) -> Key {
+        self.table.slots[found.flow.slot as usize].side(Direction::Forward).key()
+    }
+
+    /// From now on a flow is carried like this, and its two sides' numbers differ by so much. For whoever escorts it: one worker.
+    pub fn steer(&self, found: &Found, path: FlowPath, numbering: &Numbering) {
+        self.table.slots[found.flow.slot as usize].steer(path, numbering);
+    }
+
+    /// Something that ends at this sequence number was sent to the target in the consumer's name.
+    pub fn advance(&self, found: &Found, sent: u32) {
+        self.table.slots[found.flow.slot as usize].advance(Direction::Forward, sent);
+    }
+
+    /// Counts a packet of the flow and follows its TCP, by the numbers that the target's side goes by.
     #[inline]
     pub fn observe(&self, found: &Found, packet: &Packet, now: Duration) -> Sign {
         let slot = &self.table.slots[found.flow.slot as usize];
@@ -248,7 +285,7 @@ impl<'a> Turn<'a> {
     pub fn expire(&self, slot: usize, now: Duration) -> Option<Ended> {
         let found = &self.table.slots[slot];
         let state = found.state();
-        if !state.is_live() || found.path() != FlowPath::Nat && !state.is_parted() {
+        if !state.is_live() || !found.path().passes_through() && !state.is_parted() {
             return None;
         }
         // One that has only just begun is probably on its way into the index: what its opener has not told of needs no end.
@@ -375,6 +412,7 @@ impl<'a> Turn<'a> {
             heard: slot.last_seen(),
             expected: SIDES.map(|direction| slot.side(direction).acknowledged()),
             sent: SIDES.map(|direction| slot.side(direction).sent()),
+            numbering: slot.numbering(),
         }
     }
 }

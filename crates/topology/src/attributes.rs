@@ -5,6 +5,8 @@ use std::time::Duration;
 pub(crate) const DEREGISTRATION_DELAY: &str = "deregistration_delay.timeout_seconds";
 pub(crate) const TERMINATES_DEREGISTERED: &str = "deregistration_delay.connection_termination.enabled";
 pub(crate) const PROXY_PROTOCOL: &str = "proxy_protocol_v2.enabled";
+pub(crate) const HEADER_PLACEMENT: &str = "proxy_protocol_v2.client_to_server.header_placement";
+pub(crate) const ENDPOINT_WORDS: &str = "proxy_protocol_v2.tlv";
 pub(crate) const IS_STICKY: &str = "stickiness.enabled";
 pub(crate) const STICKINESS_TYPE: &str = "stickiness.type";
 pub(crate) const CROSS_ZONE: &str = "load_balancing.cross_zone.enabled";
@@ -29,6 +31,8 @@ pub struct Attributes {
     pub deregistration_delay: Duration,
     /// `deregistration_delay.connection_termination.enabled`: whether its flows end after that. They do not.
     pub terminates_deregistered: bool,
+    /// `proxy_protocol_v2.*`: whether a TCP connection to a target begins with a header that says who its client is. It does not.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// `stickiness.enabled` (with `stickiness.type`, `source_ip`): whether a client's address alone chooses its target.
     pub is_sticky: bool,
     /// `load_balancing.cross_zone.enabled`: whether targets of all zones are used. `None`: not said, which is off, except that
@@ -46,11 +50,64 @@ pub struct Attributes {
     pub dns_minimum: Minimum,
 }
 
+/// How targets are told who their clients are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ProxyProtocol {
+    /// `proxy_protocol_v2.client_to_server.header_placement`.
+    pub placement: HeaderPlacement,
+    /// `proxy_protocol_v2.tlv`, which the real load balancer does not have: in whose words the endpoint is named.
+    pub endpoint: EndpointWords,
+}
+
+/// When a target gets the header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum HeaderPlacement {
+    /// With the client's first bytes: where the server speaks first, it may never come. Unless told.
+    #[default]
+    OnFirstAckWithPayload,
+    /// As soon as the connection stands.
+    OnFirstAck,
+}
+
+/// In whose words a header names the endpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum EndpointWords {
+    /// AWS'. Unless told.
+    #[default]
+    Aws,
+    /// GCP's.
+    Gcp,
+    /// Azure's.
+    Azure,
+}
+
+impl HeaderPlacement {
+    /// As the operator writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OnFirstAckWithPayload => "on_first_ack_with_payload",
+            Self::OnFirstAck => "on_first_ack",
+        }
+    }
+}
+
+impl EndpointWords {
+    /// As the operator writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Aws => "aws",
+            Self::Gcp => "gcp",
+            Self::Azure => "azure",
+        }
+    }
+}
+
 impl Default for Attributes {
     fn default() -> Self {
         Self {
             deregistration_delay: Duration::from_secs(300),
             terminates_deregistered: false,
+            proxy_protocol: None,
             is_sticky: false,
             cross_zone: None,
             terminates_unhealthy: true,
@@ -91,13 +148,17 @@ impl Attributes {
         pairs.filter(|(own, default)| own != default).map(|(own, _)| own).collect()
     }
 
-    fn shown(&self) -> [(&'static str, String); 10] {
+    fn shown(&self) -> [(&'static str, String); 13] {
         let seconds = |duration: Duration| duration.as_secs().to_string();
         let inherited = || INHERITED.into();
+        let ProxyProtocol { placement, endpoint } = self.proxy_protocol.unwrap_or_default();
         let [routing, dns] = [self.routing_minimum, self.dns_minimum];
         [
             (DEREGISTRATION_DELAY, seconds(self.deregistration_delay)),
             (TERMINATES_DEREGISTERED, self.terminates_deregistered.to_string()),
+            (PROXY_PROTOCOL, self.proxy_protocol.is_some().to_string()),
+            (HEADER_PLACEMENT, placement.as_str().into()),
+            (ENDPOINT_WORDS, endpoint.as_str().into()),
             (IS_STICKY, self.is_sticky.to_string()),
             (CROSS_ZONE, self.cross_zone.map_or_else(inherited, |cross_zone| cross_zone.to_string())),
             (TERMINATES_UNHEALTHY, self.terminates_unhealthy.to_string()),

@@ -139,8 +139,9 @@ impl Builder {
     }
 
     fn add_endpoint(&mut self, declared: DeclaredEndpoint<'_>) -> Read<()> {
-        let (name, service, device) =
+        let (name, service, device): (String, _, _) =
             (declared.name?.into(), declared.service?, self.device(declared.namespace?));
+        let ids = declared.ids?.complete(&name);
         let doors = all(declared.interfaces)?;
         self.route(device, &doors);
         self.answer(device, &doors, &all(declared.answer_on)?);
@@ -156,7 +157,8 @@ impl Builder {
             let add = |ZonedAddress { zone, address, .. }| {
                 interfaces.add(|_| Interface { endpoint, device, zone, address })
             };
-            Endpoint { name, service, device, interfaces: doors.into_iter().map(add).collect() }
+            let interfaces = doors.into_iter().map(add).collect();
+            Endpoint { name, service, device, interfaces, ids }
         });
         Ok(())
     }

@@ -167,12 +167,12 @@ fn nat_keeps_family(declared: &Declared<'_>, problems: &Problems<'_>) {
         let Some(service) = declared.service_of(endpoint) else { continue };
         for interface in endpoint.interfaces.iter().flatten() {
             let family = interface.family();
-            let Some(listener) = service.listeners_on(Path::Nat).next() else { continue };
+            let Some(listener) = service.listeners_passing_through().next() else { continue };
             if lacks(service.node_families(), family) {
                 report_missing_node(interface, listener, problems);
                 continue;
             }
-            for listener in service.listeners_on(Path::Nat) {
+            for listener in service.listeners_passing_through() {
                 for (forward, group) in declared.groups_of(listener) {
                     if lacks(group.target_families(), family) && told.insert((forward.place.offset, family)) {
                         report_missing_target(interface, forward, listener.protocol, problems);

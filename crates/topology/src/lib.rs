@@ -17,15 +17,15 @@ mod problem;
 mod render;
 mod succession;
 
-pub use attributes::{Attributes, Minimum};
+pub use attributes::{Attributes, EndpointWords, HeaderPlacement, Minimum, ProxyProtocol};
 pub use file::Origin;
 pub use group::{CheckProtocol, HealthCheck, HttpCheck, Matcher, Target, TargetGroup};
 pub use id::{Arena, DeviceId, Id};
 pub use lookup::Way;
 pub use model::{
-    Answer, DeviceBackend, Endpoint, EndpointId, Expiry, Family, FlowLimits, Forward, IcmpPolicy, Interface,
-    InterfaceId, Listener, ListenerId, Namespace, Node, NodeId, Path, Run, Service, ServiceId, Steering,
-    TargetGroupId, TargetId, TerminateLimits, Topology, Zone,
+    Answer, DeviceBackend, Endpoint, EndpointId, EndpointIds, Expiry, Family, FlowLimits, Forward,
+    IcmpPolicy, Interface, InterfaceId, Listener, ListenerId, Namespace, Node, NodeId, Path, Run, Service,
+    ServiceId, Steering, TargetGroupId, TargetId, TerminateLimits, Topology, Zone,
 };
 pub use problem::{Key, Problem};
 pub use succession::OutOfIds;

@@ -285,6 +285,8 @@ pub enum Path {
     Nat,
     /// TCP ends here; a second connection goes on.
     Terminate,
+    /// The consumer's handshake ends here; once the target has answered another one, packets pass through.
+    Splice,
 }
 
 impl DeviceBackend {
@@ -323,6 +325,7 @@ impl Path {
         match self {
             Self::Nat => "nat",
             Self::Terminate => "terminate",
+            Self::Splice => "splice",
         }
     }
 }
@@ -338,6 +341,19 @@ pub struct Endpoint {
     pub device: DeviceId,
     /// Its addresses.
     pub interfaces: Vec<InterfaceId>,
+    /// What targets that are told through which endpoint a client has come are told.
+    pub ids: EndpointIds,
+}
+
+/// An endpoint's ids, as each cloud's proxy protocol says them. What the operator does not give follows from the endpoint's name.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EndpointIds {
+    /// AWS: `vpce-` and 17 hexadecimal digits.
+    pub aws: String,
+    /// GCP: the connection's.
+    pub gcp: u64,
+    /// Azure: the link's.
+    pub azure: u32,
 }
 
 /// One address of an endpoint: one per zone and family.

@@ -11,6 +11,8 @@ pub enum TcpOption {
     Mss,
     /// By how many bits window fields are shifted: 1 byte.
     WindowScale,
+    /// Whether the sender understands [`TcpOption::Sack`]: no value.
+    SackPermitted,
     /// Up to four ranges that have arrived out of order: 8 bytes each.
     Sack,
     /// TSval and TSecr: 4 bytes each.
@@ -22,6 +24,7 @@ impl TcpOption {
         match self {
             Self::Mss => 2,
             Self::WindowScale => 3,
+            Self::SackPermitted => 4,
             Self::Sack => 5,
             Self::Timestamps => 8,
         }
@@ -31,6 +34,7 @@ impl TcpOption {
         match self {
             Self::Mss => len == 2,
             Self::WindowScale => len == 1,
+            Self::SackPermitted => len == 0,
             Self::Sack => len > 0 && len.is_multiple_of(8),
             Self::Timestamps => len == 8,
         }

@@ -2,6 +2,7 @@
 //! it, incrementally (RFC 1624): payload bytes are never read, so a 64 KB packet costs what a small one costs.
 
 use crate::checksum::{address_sum, fold};
+use crate::patch::Patch;
 use crate::{Addr, Checksum, Frame, Packet, Protocol, TcpOption, find_option};
 
 /// A packet's new tuple. Both families must be the packet's own.
@@ -90,20 +91,15 @@ pub fn clamp_mss(frame: &mut Frame<'_>, packet: &Packet, ceiling: u16) -> bool {
     if old <= ceiling {
         return false;
     }
-    frame.bytes[at..at + 2].copy_from_slice(&ceiling.to_be_bytes());
-    let checksum = frame.checksum();
-    if checksum != Checksum::Partial {
-        // An option may begin at an odd offset: its bytes then stand in the other halves of the summed words.
-        let straddles = (at - packet.transport) % 2 == 1;
-        let word = |value: u16| u64::from(if straddles { value.swap_bytes() } else { value });
-        patch_transport(frame.bytes, packet, checksum, negated(word(old)) + word(ceiling));
-    }
+    let mut patch = Patch::begin(frame, packet);
+    patch.write(at, ceiling.to_be_bytes());
+    patch.finish();
     true
 }
 
 /// Adds `delta` to the transport checksum, in the sense that its state asks for.
 #[inline]
-fn patch_transport(bytes: &mut [u8], packet: &Packet, state: Checksum, delta: u64) {
+pub(crate) fn patch_transport(bytes: &mut [u8], packet: &Packet, state: Checksum, delta: u64) {
     let at = packet.transport + packet.protocol.checksum_offset();
     if state == Checksum::Partial {
         let field = u16::from_be_bytes([bytes[at], bytes[at + 1]]);

@@ -45,7 +45,7 @@ impl Way {
     fn of(lanes: &Lanes, view: &FlowView) -> Option<Self> {
         let LaneUser::Endpoint { endpoint, listener, .. } = lanes.lane(view.lane).user else { return None };
         let path = match view.path {
-            FlowPath::Nat => Carriage::Nat,
+            FlowPath::Nat | FlowPath::Shifted | FlowPath::Escorted { .. } => Carriage::Nat,
             FlowPath::Terminated { .. } => Carriage::Terminate,
             FlowPath::Probe { .. } => return None,
         };

@@ -48,6 +48,8 @@ pub enum Carriage {
     Nat,
     /// TCP ends here; a second connection goes on.
     Terminate,
+    /// The consumer's handshake ends here; then packets pass through.
+    Splice,
 }
 
 impl From<Path> for Carriage {
@@ -55,6 +57,7 @@ impl From<Path> for Carriage {
         match path {
             Path::Nat => Self::Nat,
             Path::Terminate => Self::Terminate,
+            Path::Splice => Self::Splice,
         }
     }
 }
@@ -64,6 +67,7 @@ impl fmt::Display for Carriage {
         f.pad(match self {
             Self::Nat => Path::Nat.as_str(),
             Self::Terminate => Path::Terminate.as_str(),
+            Self::Splice => Path::Splice.as_str(),
         })
     }
 }

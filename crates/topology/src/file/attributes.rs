@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::tree::{Bounds, Keys, Table, Value};
 use crate::attributes::{
-    Attributes, CROSS_ZONE, DEREGISTRATION_DELAY, DNS_COUNT, DNS_PERCENTAGE, INHERITED, IS_STICKY, Minimum,
-    OFF, PROXY_PROTOCOL, ROUTING_COUNT, ROUTING_PERCENTAGE, STICKINESS_TYPE, TERMINATES_DEREGISTERED,
-    TERMINATES_UNHEALTHY, UNHEALTHY_DRAINING,
+    Attributes, CROSS_ZONE, DEREGISTRATION_DELAY, DNS_COUNT, DNS_PERCENTAGE, ENDPOINT_WORDS, EndpointWords,
+    HEADER_PLACEMENT, HeaderPlacement, INHERITED, IS_STICKY, Minimum, OFF, PROXY_PROTOCOL, ProxyProtocol,
+    ROUTING_COUNT, ROUTING_PERCENTAGE, STICKINESS_TYPE, TERMINATES_DEREGISTERED, TERMINATES_UNHEALTHY,
+    UNHEALTHY_DRAINING,
 };
 use crate::problem::{Read, Reported};
 
@@ -14,6 +15,8 @@ const KEYS: Keys = &[
     DEREGISTRATION_DELAY,
     TERMINATES_DEREGISTERED,
     PROXY_PROTOCOL,
+    HEADER_PLACEMENT,
+    ENDPOINT_WORDS,
     IS_STICKY,
     STICKINESS_TYPE,
     CROSS_ZONE,
@@ -37,7 +40,7 @@ pub(super) fn attributes(value: Value<'_>) -> Read<Attributes> {
     let flag = |key| table.optional(key, |value| value.boolean());
     let deregistration_delay = table.optional(DEREGISTRATION_DELAY, |value| value.integer(&DELAY));
     let terminates_deregistered = flag(TERMINATES_DEREGISTERED);
-    let proxy_protocol = table.optional(PROXY_PROTOCOL, proxy_protocol);
+    let proxy_protocol = proxy_protocol(&table);
     let is_sticky = flag(IS_STICKY);
     let stickiness = table.optional(STICKINESS_TYPE, |value| value.word(&[("source_ip", ())], &[]));
     let cross_zone = table.optional(CROSS_ZONE, cross_zone);
@@ -46,13 +49,13 @@ pub(super) fn attributes(value: Value<'_>) -> Read<Attributes> {
         table.optional(UNHEALTHY_DRAINING, |value| unhealthy_draining(&value, terminates_unhealthy));
     let routing_minimum = minimum(&table, ROUTING_COUNT, ROUTING_PERCENTAGE);
     let dns_minimum = minimum(&table, DNS_COUNT, DNS_PERCENTAGE);
-    proxy_protocol?;
     stickiness?;
 
     let default = Attributes::default();
     Ok(Attributes {
         deregistration_delay: deregistration_delay?.map_or(default.deregistration_delay, Duration::from_secs),
         terminates_deregistered: terminates_deregistered?.unwrap_or(default.terminates_deregistered),
+        proxy_protocol: proxy_protocol?,
         is_sticky: is_sticky?.unwrap_or(default.is_sticky),
         cross_zone: cross_zone?.flatten(),
         terminates_unhealthy: terminates_unhealthy?.unwrap_or(default.terminates_unhealthy),
@@ -62,13 +65,18 @@ pub(super) fn attributes(value: Value<'_>) -> Read<Attributes> {
     })
 }
 
-/// So far no target gets a header, which is what `false` says.
-fn proxy_protocol(value: Value<'_>) -> Read<()> {
-    if value.boolean()? {
-        let message = format!("{PROXY_PROTOCOL} = true is not honoured yet: no target gets a header");
-        return Err(value.refuse(message, "remove the key, or write false"));
-    }
-    Ok(())
+/// How and when a header is written means nothing where there is none; but it may be said, as it may to the real one.
+fn proxy_protocol(table: &Table<'_>) -> Read<Option<ProxyProtocol>> {
+    let placements = [HeaderPlacement::OnFirstAckWithPayload, HeaderPlacement::OnFirstAck];
+    let words = [EndpointWords::Aws, EndpointWords::Gcp, EndpointWords::Azure];
+    let is_enabled = table.optional(PROXY_PROTOCOL, |value| value.boolean());
+    let placement = table
+        .optional(HEADER_PLACEMENT, |value| value.word(&placements.map(|word| (word.as_str(), word)), &[]));
+    let endpoint =
+        table.optional(ENDPOINT_WORDS, |value| value.word(&words.map(|word| (word.as_str(), word)), &[]));
+    let header =
+        ProxyProtocol { placement: placement?.unwrap_or_default(), endpoint: endpoint?.unwrap_or_default() };
+    Ok(is_enabled?.unwrap_or(false).then_some(header))
 }
 
 fn cross_zone(value: Value<'_>) -> Read<Option<bool>> {

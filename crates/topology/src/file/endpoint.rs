@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::address::{ZonedAddress, own_address};
+use super::ids::DeclaredIds;
 use super::links::DeclaredLink;
 use super::names::{Names, NamespaceRef, name, namespace};
 use super::tree::{Keys, Table, Value};
@@ -18,10 +19,12 @@ pub(crate) struct DeclaredEndpoint<'t> {
     pub(crate) interfaces: Vec<Read<ZonedAddress>>,
     pub(crate) local: Vec<Read<LocalAddress>>,
     pub(crate) answer_on: Vec<Read<DeclaredLink<'t>>>,
+    pub(crate) ids: Read<DeclaredIds>,
 }
 
 impl<'t> DeclaredEndpoint<'t> {
-    pub(super) const KEYS: Keys = &["name", "service", "namespace", "interfaces", "local", "answer_on"];
+    pub(super) const KEYS: Keys =
+        &["name", "service", "namespace", "interfaces", "local", "answer_on", "ids"];
 
     pub(super) fn read(table: Table<'t>, services: &Names<'t, Service>) -> Self {
         Self {
@@ -30,6 +33,7 @@ impl<'t> DeclaredEndpoint<'t> {
             namespace: table.required("namespace", namespace),
             interfaces: table.list("interfaces", ZonedAddress::read),
             answer_on: DeclaredLink::read_all(&table),
+            ids: table.optional("ids", DeclaredIds::read).map(Option::unwrap_or_default),
             local: table.get("local").map(LocalAddress::read_all).unwrap_or_default(),
             place: table.place,
         }

@@ -95,11 +95,16 @@ fn protocol(value: Value<'_>) -> Read<Protocol> {
 }
 
 fn path(value: &Value<'_>, protocol: Read<Protocol>) -> Read<Path> {
-    let path = value.word(&[("nat", Path::Nat), ("terminate", Path::Terminate)], &["splice", "local"])?;
-    if path == Path::Terminate && matches!(protocol, Ok(Protocol::Udp)) {
-        return Err(value.refuse("udp cannot be terminated", "write \"nat\", or listen on tcp"));
+    let words = [("nat", Path::Nat), ("terminate", Path::Terminate), ("splice", Path::Splice)];
+    let path = value.word(&words, &["local"])?;
+    match (path, protocol) {
+        (Path::Terminate | Path::Splice, Ok(Protocol::Udp)) => {
+            let message =
+                if path == Path::Splice { "udp cannot be spliced" } else { "udp cannot be terminated" };
+            Err(value.refuse(message, "write \"nat\", or listen on tcp"))
+        }
+        _ => Ok(path),
     }
-    Ok(path)
 }
 
 fn idle_timeout(value: &Value<'_>, protocol: Protocol) -> Read<Duration> {

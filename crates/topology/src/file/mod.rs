@@ -8,6 +8,7 @@ mod attributes;
 mod endpoint;
 mod group;
 mod health_check;
+mod ids;
 mod links;
 mod listener;
 mod names;

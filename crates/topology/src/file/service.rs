@@ -37,6 +37,11 @@ impl<'t> DeclaredService<'t> {
         self.listeners.iter().flatten().filter(move |listener| listener.path == path)
     }
 
+    /// The listeners whose packets pass through in the end, so that both their sides are of one family.
+    pub(crate) fn listeners_passing_through(&self) -> impl Iterator<Item = &DeclaredListener> {
+        self.listeners.iter().flatten().filter(|listener| listener.path != Path::Terminate)
+    }
+
     /// The family of each node; `None` for one that could not be read.
     pub(crate) fn node_families(&self) -> impl Iterator<Item = Option<Family>> {
         self.nodes.iter().map(|node| node.as_ref().ok().map(ZonedAddress::family))
