@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 /// The peers that every other one is compared with.
-pub const BASELINES: [&str; 3] = ["kernel-nat", "haproxy", "nginx-stream"];
+pub const BASELINES: [&str; 4] = ["kernel-nat", "haproxy", "nginx-stream", "sidegate-nat"];
 
 /// What a figure counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(report.rows()[1].ratios, [None; BASELINES.len()]);
         assert_eq!(
             report.rows()[1].to_string(),
-            r"| connect, k/s | sidegate-nat | 20.0 | 20.0 – 20.0 | – | – | – | **1 of 2 failed**: no \| answer in 5 s |"
+            r"| connect, k/s | sidegate-nat | 20.0 | 20.0 – 20.0 | – | – | – | – | **1 of 2 failed**: no \| answer in 5 s |"
         );
     }
 
@@ -301,9 +301,9 @@ mod tests {
         let expected = "\
 - cores: 2
 
-| work | peer | median | min – max | vs kernel-nat | vs haproxy | vs nginx-stream | runs |
-|---|---|--:|--:|--:|--:|--:|---|
-| connect, k/s | kernel-nat | 12.3 | 12.3 – 12.3 | 1.00 (1.00 – 1.00) | – | – | 1 |
+| work | peer | median | min – max | vs kernel-nat | vs haproxy | vs nginx-stream | vs sidegate-nat | runs |
+|---|---|--:|--:|--:|--:|--:|--:|---|
+| connect, k/s | kernel-nat | 12.3 | 12.3 – 12.3 | 1.00 (1.00 – 1.00) | – | – | – | 1 |
 ";
         assert_eq!(report.to_string(), expected);
     }

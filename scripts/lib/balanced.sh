@@ -62,7 +62,7 @@ brisk() {
 # attributes 'NAME = VALUE'…
 attributes() {
     printf 'attributes = {'
-    printf ' %s,' "$@" | sed -E 's/ ([a-z_.]+) =/ "\1" =/g; s/,$//'
+    printf ' %s,' "$@" | sed -E 's/ ([a-z0-9_.]+) =/ "\1" =/g; s/,$//'
     echo ' }'
 }
 

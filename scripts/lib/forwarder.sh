@@ -56,7 +56,7 @@ counted_more() {
     (($(counted "$1" "${3:-}") > $2))
 }
 
-# door nat|terminate v4|v6|v6-to-v4 [SERVICE]: the URL's host and port at the endpoint.
+# door nat|terminate|splice v4|v6|v6-to-v4 [SERVICE]: the URL's host and port at the endpoint.
 door() {
     local host port
     case $2 in
@@ -67,19 +67,26 @@ door() {
     case $1-${3:-web} in
         nat-web) port=80 ;;
         terminate-web) port=8443 ;;
+        splice-web) port=8445 ;;
         nat-bulk) port=5201 ;;
         terminate-bulk) port=5202 ;;
+        splice-bulk) port=5203 ;;
         nat-echo) port=7 ;;
         terminate-echo) port=77 ;;
+        splice-echo) port=78 ;;
         nat-digest) port=9 ;;
         terminate-digest) port=99 ;;
+        splice-digest) port=98 ;;
         nat-closed) port=82 ;;
         terminate-closed) port=83 ;;
         nat-far) port=90 ;;
         terminate-far) port=91 ;;
+        splice-far) port=95 ;;
         nat-beyond) port=92 ;;
         terminate-beyond) port=93 ;;
+        splice-beyond) port=97 ;;
         terminate-streams) port=94 ;;
+        splice-streams) port=100 ;;
         terminate-websocket) port=96 ;;
         terminate-tls) port=443 ;;
     esac
@@ -124,19 +131,26 @@ nodes     = [{ zone = "a", address = "$3" }]
 listeners = [
   { protocol = "tcp", port = 80,   forward = "web-$1" },
   { protocol = "tcp", port = 8443, forward = "web-$1", path = "terminate" },
+  { protocol = "tcp", port = 8445, forward = "web-$1", path = "splice" },
   { protocol = "tcp", port = 5201, forward = "bulk-$1" },
   { protocol = "tcp", port = 5202, forward = "bulk-$1", path = "terminate" },
+  { protocol = "tcp", port = 5203, forward = "bulk-$1", path = "splice" },
   { protocol = "tcp", port = 7,    forward = "echo-$1" },
   { protocol = "tcp", port = 77,   forward = "echo-$1", path = "terminate" },
+  { protocol = "tcp", port = 78,   forward = "echo-$1", path = "splice" },
   { protocol = "tcp", port = 9,    forward = "digest-$1" },
   { protocol = "tcp", port = 99,   forward = "digest-$1", path = "terminate" },
+  { protocol = "tcp", port = 98,   forward = "digest-$1", path = "splice" },
   { protocol = "tcp", port = 82,   forward = "closed-$1" },
   { protocol = "tcp", port = 83,   forward = "closed-$1", path = "terminate" },
   { protocol = "tcp", port = 90,   forward = "far-$1" },
   { protocol = "tcp", port = 91,   forward = "far-$1", path = "terminate" },
+  { protocol = "tcp", port = 95,   forward = "far-$1", path = "splice" },
   { protocol = "tcp", port = 92,   forward = "beyond-$1" },
   { protocol = "tcp", port = 93,   forward = "beyond-$1", path = "terminate" },
+  { protocol = "tcp", port = 97,   forward = "beyond-$1", path = "splice" },
   { protocol = "tcp", port = 94,   forward = "streams-$1", path = "terminate" },
+  { protocol = "tcp", port = 100,  forward = "streams-$1", path = "splice" },
   { protocol = "tcp", port = 96,   forward = "websocket-$1", path = "terminate" },
   { protocol = "tcp", port = 443,  forward = "tls-$1", path = "terminate" },
   { protocol = "udp", port = 7,    forward = "echo-$1" },

@@ -42,7 +42,7 @@ keep_recording_of_failure() {
     echo "the recorded traffic is kept in $kept"
 }
 
-# Something of everything that sidegate gets, recorded on both sides: TCP on both paths, datagrams whole and in
+# Something of everything that sidegate gets, recorded on both sides: TCP on every path, datagrams whole and in
 # fragments, ICMP.
 record_traffic() {
     local namespace family
@@ -58,6 +58,7 @@ record_traffic() {
         route_mtu "$consumer_a" "$family" 1500
         whoami_at "$consumer_a" "$(door nat "$family")"
         whoami_at "$consumer_a" "$(door terminate "$family")"
+        whoami_at "$consumer_a" "$(door splice "$family")"
         dig_resolves "$family"
         datagram "$family" "$(door nat "$family" echo)" 1000
         datagram "$family" "$(door nat "$family" closed)" 100
@@ -70,7 +71,7 @@ record_traffic() {
 start_ordinary_traffic() {
     local path family consumer
     ordinary=()
-    for path in nat terminate; do
+    for path in nat terminate splice; do
         for family in v4 v6; do
             for consumer in "$consumer_a" "$consumer_b"; do
                 start_at "ordinary-$path-$family-$consumer" "$consumer" "${curl[@]}" --fail-early --rate 50/s \
@@ -90,7 +91,7 @@ ordinary_traffic_was_undisturbed() {
     done
     for family in v4 v6; do
         dig_resolves "$family"
-        for path in nat terminate; do
+        for path in nat terminate splice; do
             whoami_at "$consumer_a" "$(door "$path" "$family")"
             whoami_at "$consumer_b" "$(door "$path" "$family")"
         done

@@ -2,10 +2,10 @@
 # Checks of our own TCP between real programs: every byte arrives, every end is carried across, nobody waits for more than
 # there is, and who does not read holds his sender back.
 
-# Streams both ways at once, and the digests of both directions: streams_arrive FAMILY ROLE NUMBER BYTES
+# Streams both ways at once, and the digests of both directions: streams_arrive FAMILY ROLE NUMBER BYTES [PATH]
 streams_arrive() {
     local at_door sum since=$EPOCHREALTIME
-    at_door=$(door terminate "$1" streams)
+    at_door=$(door "${5:-terminate}" "$1" streams)
     sum=$(at "$consumer_a" /usr/bin/python3 scripts/lib/streams_run.py "$2" "$3" "$4" \
         "$(host_of "$at_door")" "${at_door##*:}")
     note "${sum##*$'\n'} MB in $(milliseconds_since "$since") ms"

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use benches::namespace::Namespace;
 use benches::process::{Interrupt, readable};
-use wire::{Answer, Packet, TcpFlags};
+use wire::{Packet, Segment, TcpFlags};
 
 use crate::gate::{CROWD_PORT, Family, Gate};
 use crate::raw::{Ear, Mouth, as_if_from};
@@ -161,7 +161,7 @@ impl<'a> Round<'a> {
         let door = as_if_from((self.family.door(), CROWD_PORT), member);
         match self.question {
             Question::Connect => self.mouth.answer(&door, segment(TcpFlags::SYN, says, 0)),
-            Question::Speak => self.mouth.answer_with_byte(&door, segment(TcpFlags::ACK, says, hears)),
+            Question::Speak => self.mouth.answer(&door, with_byte(segment(TcpFlags::ACK, says, hears))),
         }
     }
 
@@ -236,15 +236,21 @@ fn answer_everyone(
                 let flags = TcpFlags::SYN | TcpFlags::ACK;
                 mouth.answer(&packet, segment(flags, !packet.sequence, heard))?;
             } else if packet.payload < packet.len {
-                mouth.answer_with_byte(&packet, segment(TcpFlags::ACK, packet.acknowledgement, heard))?;
+                let answer = segment(TcpFlags::ACK, packet.acknowledgement, heard);
+                mouth.answer(&packet, with_byte(answer))?;
             }
         }
     }
 }
 
-const fn segment(flags: u8, sequence: u32, acknowledgement: u32) -> Answer {
+fn segment(flags: u8, sequence: u32, acknowledgement: u32) -> Segment<'static> {
     let flags = TcpFlags::new(flags);
-    Answer { flags, sequence, acknowledgement, window: WINDOW_FIELD, timestamps: None }
+    Segment { flags, sequence, acknowledgement, window: WINDOW_FIELD, ..Segment::default() }
+}
+
+/// The same with a byte of payload.
+fn with_byte(segment: Segment<'static>) -> Segment<'static> {
+    Segment { payload: &[0], ..segment }
 }
 
 /// A member's first sequence number; to its target's, where nothing in between changes it, it is the complement.

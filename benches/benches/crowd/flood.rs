@@ -11,7 +11,7 @@ use benches::process::Interrupt;
 use mio::net::TcpListener;
 use rustix::net::{Shutdown, listen, shutdown};
 use topology::Path;
-use wire::{Answer, TcpFlags};
+use wire::{Segment, TcpFlags};
 
 use crate::callers::{Callers, IN_TIME, MOVING, Tally, echo};
 use crate::figures::{Figures, count, milliseconds};
@@ -41,19 +41,13 @@ pub(crate) struct Size {
 }
 
 /// The row.
-pub(crate) fn row(setting: &Setting, size: Size) -> Result<Figures> {
-    let mut figures = Figures::of("flood".into());
+pub(crate) fn row(setting: &Setting, path: Path, size: Size) -> Result<Figures> {
+    let name = if path == Path::Splice { "spliced-flood" } else { "flood" };
+    let mut figures = Figures::of(name.into());
     let family = Family::V4;
     let gate = Gate::open(
         setting,
-        Plan {
-            name: "flood",
-            family,
-            path: Path::Nat,
-            consumers: 2,
-            capacity: 262_144,
-            backlog: size.backlog,
-        },
+        Plan { name, family, path, consumers: 2, capacity: 262_144, backlog: size.backlog },
     )?;
     let listener = gate.provider.inside(|| {
         let listener = std::net::TcpListener::bind((family.target(0), OPEN_PORT))?;
@@ -64,7 +58,7 @@ pub(crate) fn row(setting: &Setting, size: Size) -> Result<Figures> {
     let servers = TcpListener::from_std(listener.try_clone()?);
     thread::scope(|scope| {
         let server = scope.spawn(move || echo(servers));
-        let measured = measure(&gate, family, size, &setting.interrupt, &mut figures);
+        let measured = measure(&gate, path, size, &setting.interrupt, &mut figures);
         shutdown(&listener, Shutdown::Both)?;
         server.join().unwrap_or_else(|_| Err(anyhow!("the server panicked")))?;
         measured
@@ -72,13 +66,8 @@ pub(crate) fn row(setting: &Setting, size: Size) -> Result<Figures> {
     Ok(figures)
 }
 
-fn measure(
-    gate: &Gate,
-    family: Family,
-    size: Size,
-    interrupt: &Interrupt,
-    figures: &mut Figures,
-) -> Result<()> {
+fn measure(gate: &Gate, path: Path, size: Size, interrupt: &Interrupt, figures: &mut Figures) -> Result<()> {
+    let family = gate.family;
     let door = family.door();
     let connect = |consumer| Callers::connect(consumer, door, REGULARS);
     let mut callers = gate.consumers.iter().map(connect).collect::<Result<Vec<_>>>()?;
@@ -87,6 +76,7 @@ fn measure(
     }
 
     let (before, kernel, overruns) = (counters(&gate.status()?), gate.kernel()?, gate.overruns()?);
+    let syns = gate.syns()?;
     let (flood, tallies) = thread::scope(|scope| {
         let flood = scope.spawn(|| flood(&gate.consumers[FLOODED], family, size, interrupt));
         let tallies = go_on(gate, &mut callers, size.length, interrupt);
@@ -100,6 +90,13 @@ fn measure(
     figures.goal("SYNs sent each second", count(flood as u64), goal, enough);
     for (number, tally) in tallies.iter().enumerate() {
         judge(figures, tally, number == FLOODED);
+    }
+    let (syns, honest) = (gate.syns()? - syns, tallies.iter().map(|tally| tally.came).sum());
+    if path == Path::Splice {
+        let goal = format!("at most {}: one for each newcomer", count(honest));
+        figures.goal("SYNs that the target has had", count(syns), goal, syns <= honest);
+    } else {
+        figures.note("SYNs that the target has had", count(syns));
     }
     figures.counted("sidegate", changes(&before, after));
     figures.counted("the target's kernel", changes(&kernel, kernel_after));
@@ -179,13 +176,7 @@ fn stranger(family: Family, number: u32) -> (IpAddr, u16) {
     (family.nobody(mixed), 1024 + (mixed >> 17) as u16)
 }
 
-const fn syn(number: u32) -> Answer {
-    let sequence = number.wrapping_mul(0x85eb_ca6b);
-    Answer {
-        flags: TcpFlags::new(TcpFlags::SYN),
-        sequence,
-        acknowledgement: 0,
-        window: 65_535,
-        timestamps: None,
-    }
+fn syn(number: u32) -> Segment<'static> {
+    let (flags, sequence) = (TcpFlags::new(TcpFlags::SYN), number.wrapping_mul(0x85eb_ca6b));
+    Segment { flags, sequence, window: 65_535, ..Segment::default() }
 }

@@ -110,7 +110,7 @@ pub(crate) struct Plan {
     pub(crate) name: &'static str,
     /// The family of everything in it.
     pub(crate) family: Family,
-    /// How the crowd's connections are carried.
+    /// How the crowd's connections, and those to the one target, are carried.
     pub(crate) path: topology::Path,
     /// How many consumers, each in a network of its own.
     pub(crate) consumers: usize,
@@ -127,7 +127,8 @@ pub(crate) type Counters = BTreeMap<String, u64>;
 pub(crate) struct Gate {
     _sidegate: Program,
     instance: String,
-    family: Family,
+    /// The family of everything in it.
+    pub(crate) family: Family,
     /// Where clients run.
     pub(crate) consumers: Vec<Namespace>,
     /// Where servers run.
@@ -212,6 +213,15 @@ impl Gate {
         Ok(all.filter(|(name, _)| ABOUT.iter().any(|about| name.starts_with(about))).collect())
     }
 
+    /// SYNs that have come to the one target.
+    pub(crate) fn syns(&self) -> Result<u64> {
+        let mut nft = Command::new("nft");
+        nft.args(["list", "counter", "inet", "crowd", "syns"]);
+        let printed = self.stage.start(&self.provider, "nft", nft)?.finish(Duration::from_secs(5))?;
+        let after = words(&printed).skip_while(|word| *word != "packets").nth(1);
+        after.and_then(|number| number.parse().ok()).with_context(|| format!("nft printed {printed}"))
+    }
+
     /// Packets that the kernel had for sidegate and that found the device's queue full: from the consumers, from the
     /// provider.
     pub(crate) fn overruns(&self) -> Result<[u64; 2]> {
@@ -260,12 +270,14 @@ fn furnish_provider(provider: &Namespace, plan: &Plan, stage: &Stage) -> Result<
     provider.set("net/core/somaxconn", &plan.backlog.to_string())?;
     provider.set("net/ipv4/tcp_max_syn_backlog", &plan.backlog.to_string())?;
     provider.set("net/ipv4/tcp_syncookies", "1")?;
-    // The kernel would reset what the raw responder answers: it must not hear of the crowd.
+    // SYNs are counted. The kernel would reset what the raw responder answers: it must not hear of the crowd.
     let rules = format!(
         "table inet crowd {{
+  counter syns {{ }}
   chain raw {{
     type filter hook prerouting priority raw
     tcp dport {CROWD_PORT} drop
+    tcp dport {OPEN_PORT} tcp flags & (syn | ack) == syn counter name syns
   }}
 }}
 "
@@ -307,7 +319,7 @@ namespace = "{provider}"
 nodes     = [{{ address = "{node}" }}]
 listeners = [
   {{ protocol = "tcp", port = {CROWD_PORT}, forward = "crowd", path = "{path}", idle_timeout = 6000 }},
-  {{ protocol = "tcp", port = {OPEN_PORT}, forward = "open" }},
+  {{ protocol = "tcp", port = {OPEN_PORT}, forward = "open", path = "{path}" }},
   {{ protocol = "tcp", port = {bulk_port}, forward = "bulk" }},
 ]
 

@@ -91,10 +91,12 @@ enum Row {
     Connects,
     /// A flood of SYNs.
     Flood,
+    /// The same where sidegate answers them, and targets hear only of who answers that.
+    SplicedFlood,
 }
 
 impl Row {
-    const ALL: [Self; 4] = [Self::Memory, Self::Idle, Self::Connects, Self::Flood];
+    const ALL: [Self; 5] = [Self::Memory, Self::Idle, Self::Connects, Self::Flood, Self::SplicedFlood];
 }
 
 impl Cli {
@@ -158,7 +160,8 @@ fn measure(cli: &Cli, setting: &Setting) -> Result<Vec<Figures>> {
                 }
             }
             Row::Connects => rows.push(connects::row(setting, cli.connects())?),
-            Row::Flood => rows.push(flood::row(setting, cli.flood())?),
+            Row::Flood => rows.push(flood::row(setting, topology::Path::Nat, cli.flood())?),
+            Row::SplicedFlood => rows.push(flood::row(setting, topology::Path::Splice, cli.flood())?),
         }
     }
     Ok(rows)

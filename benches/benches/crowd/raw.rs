@@ -3,14 +3,14 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, eth, ipproto, recv, sendto,
     socket_with,
 };
-use wire::{ANSWER_CAPACITY, Answer, Packet, parse, transport_checksum};
+use wire::{Packet, SEGMENT_CAPACITY, Segment, parse};
 
 use crate::gate::Family;
 
@@ -73,27 +73,9 @@ impl Mouth {
     }
 
     /// Sends the answer to a packet. Whether it arrives is not known: as on any wire, a queue may be full.
-    pub(crate) fn answer(&self, packet: &Packet, answer: Answer) -> Result<()> {
-        let mut buffer = [0; ANSWER_CAPACITY];
+    pub(crate) fn answer(&self, packet: &Packet, answer: Segment<'_>) -> Result<()> {
+        let mut buffer = [0; SEGMENT_CAPACITY];
         let len = answer.write(packet, &mut buffer);
-        self.send(&buffer[..len], packet.source.ip())
-    }
-
-    /// The same with a byte of payload, a zero.
-    pub(crate) fn answer_with_byte(&self, packet: &Packet, answer: Answer) -> Result<()> {
-        let (mut header, mut buffer) = ([0; ANSWER_CAPACITY], [0; ANSWER_CAPACITY + 1]);
-        let len = answer.write(packet, &mut header) + 1;
-        buffer[..len - 1].copy_from_slice(&header[..len - 1]);
-        let is_v4 = packet.source.is_v4();
-        // Of an IPv4 header, the kernel fills in the length and the checksum.
-        let length_field = if is_v4 { 2 } else { 4 };
-        let length = if is_v4 { len } else { len - 40 } as u16;
-        buffer[length_field..length_field + 2].copy_from_slice(&length.to_be_bytes());
-        let whole = parse(&buffer[..len]).map_err(|_| anyhow!("a packet of our own that cannot be read"))?;
-        let at = whole.transport + wire::Protocol::Tcp.checksum_offset();
-        buffer[at..at + 2].fill(0);
-        let checksum = transport_checksum(&buffer[..len], &whole);
-        buffer[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
         self.send(&buffer[..len], packet.source.ip())
     }
 

@@ -50,8 +50,15 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
 /// What the target says.
 pub(crate) const GREETING: &[u8] = b"!";
 
-/// Connects to `door` for as long as `length`, and gives connections per second.
-pub(crate) fn rate(lab: &Lab, door: Ipv4Addr, length: Duration, clients: Clients) -> Result<f64> {
+/// Connects to `door` for as long as `length`, and gives connections per second. The target hears a header of so many bytes before
+/// it speaks.
+pub(crate) fn rate(
+    lab: &Lab,
+    door: Ipv4Addr,
+    length: Duration,
+    clients: Clients,
+    header: usize,
+) -> Result<f64> {
     let bind =
         |port| TcpListener::bind((TARGET, port)).with_context(|| format!("listening on {TARGET}:{port}"));
     let listeners = lab.provider.inside(|| PORTS.into_iter().map(bind).collect::<Result<Vec<_>>>())?;
@@ -60,7 +67,7 @@ pub(crate) fn rate(lab: &Lab, door: Ipv4Addr, length: Duration, clients: Clients
     let connect = clients.keep_connecting();
     let made = thread::scope(|scope| {
         for listener in &listeners {
-            scope.spawn(|| greet_everyone(listener));
+            scope.spawn(|| greet_everyone(listener, header));
         }
         let clients: Vec<_> = (0..clients.count())
             .map(|number| {
@@ -87,10 +94,11 @@ pub(crate) fn rate(lab: &Lab, door: Ipv4Addr, length: Duration, clients: Clients
 }
 
 /// The server: until its listener is shut down.
-fn greet_everyone(listener: &TcpListener) {
+fn greet_everyone(listener: &TcpListener, header: usize) {
+    let mut header = vec![0; header];
     while let Ok((mut stream, _)) = listener.accept() {
         // A client that went away notices by itself, and reports it.
-        let _ = stream.write_all(GREETING);
+        let _ = stream.read_exact(&mut header).and_then(|()| stream.write_all(GREETING));
     }
 }
 

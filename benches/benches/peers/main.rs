@@ -8,6 +8,7 @@ mod connect;
 mod events;
 mod lab;
 mod peer;
+mod stream;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -118,6 +119,9 @@ fn measure(cli: &Cli, setting: &Setting) -> Result<Vec<Run>> {
             for step in 0..contestants.len() {
                 let place = (step + turn + round) % contestants.len();
                 let contestant = &mut contestants[place];
+                if !work.suits(contestant.peer) {
+                    continue;
+                }
                 let (peer, result) = (contestant.peer, contestant.measure(*work, length, setting));
                 setting.interrupt.check()?;
                 for run in runs_of(round, *work, peer, result) {

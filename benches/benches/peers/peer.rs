@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use benches::bulk;
 use benches::process::{Interrupt, Program};
 use clap::ValueEnum;
+use wire::PROXY_HEADER_CAPACITY;
 
 use crate::connect;
 use crate::lab::{CongestionControl, Lab, Wiring};
@@ -31,6 +32,12 @@ pub(crate) enum Peer {
     NginxStream,
     /// sidegate, on the path that rewrites packets.
     SidegateNat,
+    /// The same, and targets get a header of the proxy protocol.
+    SidegateNatHeader,
+    /// sidegate, where the handshake is its own and packets pass through after that.
+    SidegateSplice,
+    /// The same, with a header.
+    SidegateSpliceHeader,
     /// sidegate, on the path that ends TCP.
     SidegateTerminate,
 }
@@ -49,6 +56,8 @@ pub(crate) struct Setting {
 pub(crate) struct Session {
     /// The address that the consumer connects to.
     pub(crate) door: Ipv4Addr,
+    /// How many bytes targets hear on a connection before the consumer's.
+    pub(crate) header: usize,
     /// Ended, in this order, before the lab goes.
     _programs: Vec<Program>,
     /// Where it all happens.
@@ -57,13 +66,16 @@ pub(crate) struct Session {
 
 impl Peer {
     /// All of them, in the order of the table.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Direct,
         Self::KernelNat,
         Self::Haproxy,
         Self::HaproxyDefault,
         Self::NginxStream,
         Self::SidegateNat,
+        Self::SidegateNatHeader,
+        Self::SidegateSplice,
+        Self::SidegateSpliceHeader,
         Self::SidegateTerminate,
     ];
 
@@ -76,17 +88,26 @@ impl Peer {
             Self::HaproxyDefault => "haproxy-default",
             Self::NginxStream => "nginx-stream",
             Self::SidegateNat => "sidegate-nat",
+            Self::SidegateNatHeader => "sidegate-nat-header",
+            Self::SidegateSplice => "sidegate-splice",
+            Self::SidegateSpliceHeader => "sidegate-splice-header",
             Self::SidegateTerminate => "sidegate-terminate",
         }
+    }
+
+    /// Whether targets get a header of the proxy protocol.
+    pub(crate) const fn sends_headers(self) -> bool {
+        matches!(self, Self::SidegateNatHeader | Self::SidegateSpliceHeader)
     }
 
     /// Builds its lab, starts the HTTP server and the peer, and sees a first request through.
     pub(crate) fn open(self, setting: &Setting) -> Result<Session> {
         let wiring = self.wiring();
         let lab = Lab::new(self.as_str(), wiring, setting.congestion, Arc::clone(&setting.interrupt))?;
-        let server = http_server(&lab)?;
+        let server = http_server(&lab, self.sends_headers())?;
         let programs = self.start(&lab, &setting.sidegate)?.into_iter().chain([server]).collect();
-        let session = Session { door: wiring.door(), _programs: programs, lab };
+        let header = if self.sends_headers() { PROXY_HEADER_CAPACITY } else { 0 };
+        let session = Session { door: wiring.door(), header, _programs: programs, lab };
         session
             .try_the_door()
             .with_context(|| format!("{} is up, but nothing comes through", self.as_str()))?;
@@ -99,7 +120,11 @@ impl Peer {
             Self::KernelNat | Self::Haproxy | Self::HaproxyDefault | Self::NginxStream => {
                 Wiring::ThroughTheMiddle
             }
-            Self::SidegateNat | Self::SidegateTerminate => Wiring::Apart,
+            Self::SidegateNat
+            | Self::SidegateNatHeader
+            | Self::SidegateSplice
+            | Self::SidegateSpliceHeader
+            | Self::SidegateTerminate => Wiring::Apart,
         }
     }
 
@@ -111,9 +136,29 @@ impl Peer {
             Self::Haproxy => haproxy(lab, 65_536).map(Some),
             Self::HaproxyDefault => haproxy(lab, 16_384).map(Some),
             Self::NginxStream => nginx_stream(lab).map(Some),
-            Self::SidegateNat => start_sidegate(lab, sidegate, "nat").map(Some),
-            Self::SidegateTerminate => start_sidegate(lab, sidegate, "terminate").map(Some),
+            Self::SidegateNat | Self::SidegateNatHeader => {
+                self.start_sidegate(lab, sidegate, "nat").map(Some)
+            }
+            Self::SidegateSplice | Self::SidegateSpliceHeader => {
+                self.start_sidegate(lab, sidegate, "splice").map(Some)
+            }
+            Self::SidegateTerminate => self.start_sidegate(lab, sidegate, "terminate").map(Some),
         }
+    }
+
+    fn start_sidegate(self, lab: &Lab, binary: &Path, path: &str) -> Result<Program> {
+        let file = include_str!("../../peers/sidegate.toml")
+            .replace("INSTANCE", &format!("bench-{}-{}", std::process::id(), self.as_str()))
+            .replace("CONSUMER", lab.consumer.name())
+            .replace("PROVIDER", lab.provider.name())
+            .replace("PATH", path)
+            .replace("HEADER", &self.sends_headers().to_string());
+        let config = lab.stage.write("sidegate.toml", &file)?;
+        let mut command = Command::new(binary);
+        command.args(["run", "--config"]).arg(config);
+        let mut sidegate = lab.stage.start_on_the_host("sidegate", command)?;
+        sidegate.until(|sidegate| Ok(sidegate.printed()?.lines().any(|line| line == "ready")))?;
+        Ok(sidegate)
     }
 }
 
@@ -134,8 +179,10 @@ impl Session {
     }
 }
 
-fn http_server(lab: &Lab) -> Result<Program> {
-    let config = lab.stage.write("nginx-target.conf", include_str!("../../peers/nginx-target.conf"))?;
+fn http_server(lab: &Lab, expects_headers: bool) -> Result<Program> {
+    let header = if expects_headers { "proxy_protocol" } else { "" };
+    let file = include_str!("../../peers/nginx-target.conf").replace("HEADER", header);
+    let config = lab.stage.write("nginx-target.conf", &file)?;
     let mut server = lab.stage.start(&lab.provider, "nginx-target", nginx(&config))?;
     server.until(|_| lab.provider.listens(&[REQUESTS_PORT]))?;
     Ok(server)
@@ -170,20 +217,6 @@ fn in_the_middle(lab: &Lab, name: &'static str, command: Command) -> Result<Prog
     let mut proxy = lab.stage.start(&lab.middle, name, command)?;
     proxy.until(|_| lab.middle.listens(&ports))?;
     Ok(proxy)
-}
-
-fn start_sidegate(lab: &Lab, binary: &Path, path: &str) -> Result<Program> {
-    let file = include_str!("../../peers/sidegate.toml")
-        .replace("INSTANCE", &format!("bench-{}-{path}", std::process::id()))
-        .replace("CONSUMER", lab.consumer.name())
-        .replace("PROVIDER", lab.provider.name())
-        .replace("PATH", path);
-    let config = lab.stage.write("sidegate.toml", &file)?;
-    let mut command = Command::new(binary);
-    command.args(["run", "--config"]).arg(config);
-    let mut sidegate = lab.stage.start_on_the_host("sidegate", command)?;
-    sidegate.until(|sidegate| Ok(sidegate.printed()?.lines().any(|line| line == "ready")))?;
-    Ok(sidegate)
 }
 
 /// nginx with this configuration, and the folder that it lies in for its own files.

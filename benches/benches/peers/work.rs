@@ -11,7 +11,8 @@ use clap::ValueEnum;
 
 use crate::connect::{self, Clients};
 use crate::lab::TARGET;
-use crate::peer::Session;
+use crate::peer::{Peer, Session};
+use crate::stream::{self, Receiver};
 
 /// Where the HTTP server listens.
 pub(crate) const REQUESTS_PORT: u16 = 8080;
@@ -32,6 +33,10 @@ pub(crate) enum Work {
     Bulk4,
     /// One TCP stream from the target to the consumer.
     Reverse,
+    /// As `bulk1`, by a client and a server of our own, which targets that get a header can have too.
+    Stream,
+    /// As `reverse`, by the same.
+    StreamReverse,
     /// New connections, by clients with many in progress each; the target closes first.
     Connect,
     /// The same, by a thread per connection in progress.
@@ -42,8 +47,21 @@ pub(crate) enum Work {
 
 impl Work {
     /// All kinds, in the order of the table.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Bulk1, Self::Bulk4, Self::Reverse, Self::Connect, Self::ConnectThreads, Self::Requests];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Bulk1,
+        Self::Bulk4,
+        Self::Reverse,
+        Self::Stream,
+        Self::StreamReverse,
+        Self::Connect,
+        Self::ConnectThreads,
+        Self::Requests,
+    ];
+
+    /// Whether this peer's targets can do it: iperf3 understands no header.
+    pub(crate) const fn suits(self, peer: Peer) -> bool {
+        !(matches!(self, Self::Bulk1 | Self::Bulk4 | Self::Reverse) && peer.sends_headers())
+    }
 
     /// What it measures: a row of the table each, by its name there.
     pub(crate) const fn figures(self) -> &'static [(&'static str, Unit)] {
@@ -51,6 +69,8 @@ impl Work {
             Self::Bulk1 => &[("bulk1", Unit::BitsPerSecond)],
             Self::Bulk4 => &[("bulk4", Unit::BitsPerSecond)],
             Self::Reverse => &[("reverse", Unit::BitsPerSecond)],
+            Self::Stream => &[("stream", Unit::BitsPerSecond)],
+            Self::StreamReverse => &[("stream-reverse", Unit::BitsPerSecond)],
             Self::Connect => &[("connect", Unit::PerSecond)],
             Self::ConnectThreads => &[("connect-threads", Unit::PerSecond)],
             Self::Requests => &[("requests", Unit::PerSecond), ("requests, p99", Unit::Seconds)],
@@ -59,13 +79,17 @@ impl Work {
 
     /// Does it once, for as long as `length`; gives a value for each of [`Work::figures`].
     pub(crate) fn run(self, session: &Session, length: Duration) -> Result<Vec<f64>> {
-        let connect = |clients| connect::rate(&session.lab, session.door, length, clients);
+        let Session { door, header, ref lab, .. } = *session;
+        let stream = |receiver| stream::rate(lab, door, length, receiver).map(|rate| vec![rate]);
+        let connect = |clients| connect::rate(lab, door, length, clients, header).map(|rate| vec![rate]);
         match self {
             Self::Bulk1 => bulk(session, length, &["--parallel", "1"]).map(|rate| vec![rate]),
             Self::Bulk4 => bulk(session, length, &["--parallel", "4"]).map(|rate| vec![rate]),
             Self::Reverse => bulk(session, length, &["--reverse"]).map(|rate| vec![rate]),
-            Self::Connect => connect(Clients::Events).map(|rate| vec![rate]),
-            Self::ConnectThreads => connect(Clients::Threads).map(|rate| vec![rate]),
+            Self::Stream => stream(Receiver::Target),
+            Self::StreamReverse => stream(Receiver::Consumer),
+            Self::Connect => connect(Clients::Events),
+            Self::ConnectThreads => connect(Clients::Threads),
             Self::Requests => requests(session, length).map(|Requests { rate, p99 }| vec![rate, p99]),
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput};
 use engine::{Egress, Event, HandOverFull, Message, Output, Shared, Verdict, Worker, WorkerId};
 use topology::{DeviceId, Origin, Topology};
-use wire::{ANSWER_CAPACITY, Addr, Answer, Frame, Packet, TcpFlags, parse};
+use wire::{Addr, Frame, Packet, SEGMENT_CAPACITY, Segment, TcpFlags, parse};
 
 use crate::{CONSUMER, NOW, PROVIDER, partial, steps_through};
 
@@ -72,8 +72,8 @@ struct Crowd {
 
 /// The last segments that both peers of a flow have said.
 struct Flow {
-    consumer: Answer,
-    target: Answer,
+    consumer: Segment<'static>,
+    target: Segment<'static>,
     /// Where the target's packets come from and go to.
     node: Ends,
 }
@@ -185,19 +185,12 @@ impl Crowd {
 }
 
 /// A packet, and its length.
-type Said = ([u8; ANSWER_CAPACITY + PAYLOAD], usize);
+type Said = ([u8; SEGMENT_CAPACITY], usize);
 
 /// What one end says to the other, with so many zeros.
-fn said((from, to): Ends, segment: Answer, payload: usize) -> Said {
-    let (mut header, mut bytes) = ([0; ANSWER_CAPACITY], [0; ANSWER_CAPACITY + PAYLOAD]);
-    let headers = segment.write_between(from, to, &mut header);
-    let len = headers + payload;
-    bytes[..headers].copy_from_slice(&header[..headers]);
-    bytes[2..4].copy_from_slice(&(len as u16).to_be_bytes());
-    // By as much as the header's sum has grown, its checksum is less (RFC 1624).
-    let checksum = u16::from_be_bytes([bytes[10], bytes[11]]);
-    let (less, is_borrowed) = checksum.overflowing_sub(payload as u16);
-    bytes[10..12].copy_from_slice(&less.wrapping_sub(is_borrowed.into()).to_be_bytes());
+fn said((from, to): Ends, segment: Segment<'static>, payload: usize) -> Said {
+    let mut bytes = [0; SEGMENT_CAPACITY];
+    let len = Segment { payload: &[0; PAYLOAD][..payload], ..segment }.write_between(from, to, &mut bytes);
     (bytes, len)
 }
 
@@ -205,6 +198,7 @@ fn ends_of_consumer(port: u16) -> Ends {
     ((Addr::v4(CLIENT), port), (Addr::v4(DOOR), 80))
 }
 
-const fn segment(flags: u8, sequence: u32, acknowledgement: u32) -> Answer {
-    Answer { flags: TcpFlags::new(flags), sequence, acknowledgement, window: u16::MAX, timestamps: None }
+fn segment(flags: u8, sequence: u32, acknowledgement: u32) -> Segment<'static> {
+    let flags = TcpFlags::new(flags);
+    Segment { flags, sequence, acknowledgement, window: u16::MAX, ..Segment::default() }
 }

@@ -4,7 +4,7 @@
 
 use flow::{Cause, Direction, Ended, Found, Key};
 use topology::Expiry;
-use wire::{ANSWER_CAPACITY, Answer, Frame, Packet, Protocol, RESET_CAPACITY, TcpFlags};
+use wire::{Frame, Packet, Protocol, RESET_CAPACITY, SEGMENT_CAPACITY, Segment, TcpFlags};
 
 use crate::attached::Attached;
 use crate::contract::{Egress, Event, Output};
@@ -17,7 +17,9 @@ use crate::worker::close;
 pub(crate) fn tell_both_ends<O: Output>(plan: &Plan, attached: &Attached, ended: &Ended, out: &mut O) {
     let is_told = match ended.cause {
         Cause::Idle => plan.topology.flows.expiry == Expiry::Reset,
-        Cause::Unhealthy | Cause::Deregistered | Cause::Removed => ended.returned.packets > 0,
+        Cause::Unhealthy | Cause::Deregistered | Cause::Removed | Cause::HeaderUnheard => {
+            ended.returned.packets > 0
+        }
         _ => false,
     };
     if is_told && ended.original.protocol == Protocol::Tcp {
@@ -37,42 +39,26 @@ pub(crate) fn tell_target<O: Output>(plan: &Plan, attached: &Attached, crowded_o
 /// Resets the end that packets in this direction go to: where it was last seen to be, which is nowhere (0) until it has said so;
 /// and where it is if it has got all that was sent to it.
 fn tell_end<O: Output>(plan: &Plan, attached: &Attached, ended: &Ended, to: Direction, out: &mut O) {
-    let (key, expected, sent) = match to {
-        Direction::Forward => (&ended.reply, ended.expected[1], ended.sent[0]),
-        Direction::Reply => (&ended.original, ended.expected[0], ended.sent[1]),
+    // What is known is in the target's numbers; the consumer's may be others.
+    let (key, expected, sent, shift) = match to {
+        Direction::Forward => (&ended.reply, ended.expected[1], ended.sent[0], 0),
+        Direction::Reply => (&ended.original, ended.expected[0], ended.sent[1], ended.numbering.sequence),
     };
     if expected != 0 && expected != sent {
-        reset(plan, attached, key, expected, out);
+        reset(plan, attached, key, expected.wrapping_add(shift), out);
     }
-    reset(plan, attached, key, sent, out);
+    reset(plan, attached, key, sent.wrapping_add(shift), out);
 }
 
 /// Resets the end of a flow that is behind `key` and expects this sequence number.
 fn reset<O: Output>(plan: &Plan, attached: &Attached, key: &Key, sequence: u32, out: &mut O) {
     let Some(at) = plan.view.locate(key.place).filter(|at| attached.has(at.device)) else { return };
-    let mut buffer = [0; ANSWER_CAPACITY];
+    let mut buffer = [0; SEGMENT_CAPACITY];
     let flags = TcpFlags::new(TcpFlags::RST);
-    let reset = Answer { flags, sequence, acknowledgement: 0, window: 0, timestamps: None };
-    let len = reset.write(&from_end(key, at.address), &mut buffer);
+    let reset = Segment { flags, sequence, ..Segment::default() };
+    let (ours, theirs) = ((at.address, key.local_port), (key.remote, key.remote_port));
+    let len = reset.write_between(ours, theirs, &mut buffer);
     out.emit(&mut Frame::plain(&mut buffer[..len]), Egress::Device(at.device));
-}
-
-/// A packet such as the flow's end behind `key` sends.
-fn from_end(key: &Key, ours: wire::Addr) -> Packet {
-    Packet {
-        source: key.remote,
-        destination: ours,
-        protocol: key.protocol,
-        source_port: key.remote_port,
-        destination_port: key.local_port,
-        ttl: 0,
-        flags: TcpFlags::default(),
-        sequence: 0,
-        acknowledgement: 0,
-        transport: 0,
-        payload: 0,
-        len: 0,
-    }
 }
 
 impl<O: Output> Journey<'_, O> {
@@ -118,3 +104,6 @@ impl<O: Output> Journey<'_, O> {
         Reason::ExpiredFlowHit
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //!              ├─ a ping ─────────▶ dropped; helpful: answered
 //!              ├─ an error ───────▶ whose packet does it quote?
 //!              │                      ├─ nat ────────▶ said by our address, quoting what the sender sent ─▶ Emit
+//!              │                      ├─ escorted ───▶ the same (HandOver if it is another worker's)
 //!              │                      └─ terminated ─▶ its own TCP takes note (HandOver if it is another worker's)
 //!              └─ anything else ──▶ dropped
 //! ```
@@ -15,7 +16,7 @@
 use flow::{FlowPath, Found, Key, Place};
 use topology::IcmpPolicy;
 use wire::{
-    Addr, Checksum, Frame, ICMP_ERROR_CAPACITY, Icmp, IcmpError, IcmpMessage, Packet, Quote, Unparsed,
+    Addr, Checksum, Frame, ICMP_ERROR_CAPACITY, Icmp, IcmpError, IcmpMessage, Packet, Quote, Shift, Unparsed,
     header_checksum_is_valid, least_mtu,
 };
 
@@ -78,7 +79,15 @@ impl<O: Output> Journey<'_, O> {
         let found = self.turn.find(&key).ok_or(Reason::IcmpNoFlow)?;
         trail.follow(&found);
         match found.path {
-            FlowPath::Nat | FlowPath::Shifted => self.translate(frame, error, quote, &found).map(Some),
+            FlowPath::Nat => self.translate(frame, error, *quote, &found, None).map(Some),
+            FlowPath::Shifted => {
+                let back = undone(&self.turn.numbering(&found).shift(found.direction.other()));
+                self.translate(frame, error, *quote, &found, Some(&back)).map(Some)
+            }
+            FlowPath::Escorted { worker, escort } if worker == self.own.id.0 => {
+                let back = undone(&self.escorted_shift(quote, &found, escort).ok_or(Reason::IcmpNoFlow)?);
+                self.translate(frame, error, *quote, &found, Some(&back)).map(Some)
+            }
             FlowPath::Terminated { worker, relay } if worker == self.own.id.0 => {
                 Ok(Some(self.take_note(error, quote, relay, &found)))
             }
@@ -90,18 +99,22 @@ impl<O: Output> Journey<'_, O> {
         }
     }
 
-    /// Tells the flow's other end, from the only address that it knows, about the packet as it sent it: with its addresses
-    /// and ports. (The identification of a fragment stays the one that we gave it: nobody remembers what it was.)
+    /// Tells the flow's other end, from the only address that it knows, about the packet as it sent it: with its addresses,
+    /// ports and numbers. (The identification of a fragment stays the one that we gave it: nobody remembers what it was.)
     fn translate(
         &mut self,
         frame: &mut Frame<'_>,
         error: IcmpError,
-        quote: &Quote,
+        mut quote: Quote,
         found: &Found,
+        back: Option<&Shift>,
     ) -> Result<Reason, Reason> {
         let (egress, onward) = self.onward(found)?;
         if !self.turn.allows_error(found, self.now) {
             return Err(Reason::IcmpLimited);
+        }
+        if let Some(back) = back {
+            quote.shift(frame.bytes, back);
         }
         quote.rewrite(frame.bytes, &onward.reversed());
         let mut buffer = [0; ICMP_ERROR_CAPACITY];
@@ -187,6 +200,13 @@ impl<O: Output> Journey<'_, O> {
     fn is_helpful(&self) -> bool {
         self.plan.view.icmp == IcmpPolicy::Helpful
     }
+}
+
+/// What takes a quoted packet back to the numbers that its sender goes by.
+fn undone(shift: &Shift) -> Shift {
+    let Shift { sequence, acknowledgement, .. } = *shift;
+    let (sequence, acknowledgement) = (sequence.wrapping_neg(), acknowledgement.wrapping_neg());
+    Shift { sequence, acknowledgement, ..Shift::default() }
 }
 
 /// Whether no checksum of a packet is wrong, as far as somebody has to verify it; of a fragment there is only the header's.

@@ -4,7 +4,8 @@
 //!   parse ─▶ (ICMP: icmp.rs; a fragment: fragments.rs)
 //!         ─▶ whose address is it? ─▶ known flow?
 //!                                      ├─ ended by its fate ─▶ RST to both sides (expiry.rs), or as new
-//!                                      ├─ nat ──────────▶ rewrite as the flow's other side says ─▶ Forward
+//!                                      ├─ nat ──────────▶ rewrite as the flow's other side says, and shifted ─▶ Forward
+//!                                      ├─ escorted ─────▶ the same, once its numbers are known (escort.rs; HandOver)
 //!                                      ├─ terminated ───▶ our own TCP, on its owning worker (HandOver if that is another)
 //!                                      ├─ new, to an interface ─▶ admit ─▶ source port ─▶ insert both keys ─▶ as above
 //!                                      └─ new, to a node ──────▶ never forwarded: the path is one way
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use flow::{Direction, FlowId, FlowPath, Found, Key, Phase, Place, Sign, Turn};
 use topology::{DeviceId, Family, InterfaceId};
-use wire::{Checksum, Frame, Packet, Protocol, RESET_CAPACITY, Rewrite, Unparsed, checksum_is_valid};
+use wire::{Checksum, Frame, Packet, Protocol, RESET_CAPACITY, Rewrite, Shift, Unparsed, checksum_is_valid};
 
 use crate::admit::{Admission, Tuple, check_source};
 use crate::contract::{Egress, Output, WorkerId};
@@ -42,6 +43,9 @@ pub(crate) struct Journey<'a, O> {
     pub(crate) now: Duration,
     pub(crate) out: &'a mut O,
 }
+
+/// Where packets leave, and as what.
+pub(crate) type Way = (Egress, Rewrite);
 
 /// How far a packet came before its reason was known.
 #[derive(Clone, Copy, Default)]
@@ -126,11 +130,23 @@ impl<O: Output> Journey<'_, O> {
             return Err(Reason::OneWay);
         }
         match found.path {
-            FlowPath::Nat | FlowPath::Shifted => self.rewrite(frame, packet, found).map(Some),
+            FlowPath::Nat => self.rewrite(frame, packet, found, None).map(Some),
+            // It has forgotten what came first, which nobody says again.
+            FlowPath::Shifted if found.direction == Direction::Reply && packet.flags.syn() => {
+                Err(Reason::OneWay)
+            }
+            FlowPath::Shifted => {
+                let shift = self.turn.numbering(found).shift(found.direction);
+                self.rewrite(frame, packet, found, Some(&shift)).map(Some)
+            }
+            FlowPath::Escorted { worker, escort } if worker == self.own.id.0 => {
+                self.escorted(frame, packet, found, escort).map(Some)
+            }
             FlowPath::Terminated { worker, relay } if worker == self.own.id.0 => {
                 self.turn.count(found, packet.len, self.now);
                 let taken = self.own.terminator.input(relay, found, frame, self.now, self.out);
-                Ok(Some(self.conclude(found, taken)))
+                let reason = self.conclude(found, taken);
+                Ok(Some(self.as_seen_from_its_listener(packet, found, reason)))
             }
             FlowPath::Probe { worker, probe } if worker == self.own.id.0 => {
                 self.turn.count(found, packet.len, self.now);
@@ -145,8 +161,12 @@ impl<O: Output> Journey<'_, O> {
     /// What became of a packet that a terminated flow's own TCP has taken. If that was the flow's end, its keys go.
     #[inline]
     pub(crate) fn conclude(&mut self, found: &Found, taken: Taken) -> Reason {
+        let target = || self.shared.flows.lanes().lane(found.lane).target;
+        if let Some(greeting) = &taken.greeting {
+            self.shared.acquaintances.learn(target(), greeting);
+        }
         if taken.answered {
-            overhear(self.shared, self.plan, self.shared.flows.lanes().lane(found.lane).target, false);
+            overhear(self.shared, self.plan, target(), false);
         }
         if let Some(over) = taken.over {
             retire(self.shared, self.plan, &self.turn, &over, self.now, self.out);
@@ -169,31 +189,73 @@ impl<O: Output> Journey<'_, O> {
         handed.map(|()| None).map_err(|_| Reason::HandOverFull)
     }
 
-    /// The nat path: the packet leaves as the flow's other side says.
+    /// The nat path: the packet leaves as the flow's other side says, and with the numbers that it goes by.
     #[inline]
-    fn rewrite(&mut self, frame: &mut Frame<'_>, packet: &Packet, found: &Found) -> Result<Reason, Reason> {
+    fn rewrite(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        found: &Found,
+        shift: Option<&Shift>,
+    ) -> Result<Reason, Reason> {
+        let way = self.way(frame, packet, found)?;
+        let sign = match shift {
+            None => self.observe(found, packet),
+            Some(shift) => self.shift(frame, packet, found, shift),
+        };
+        Ok(self.leave(frame, packet, &way, sign))
+    }
+
+    /// Where a packet leaves and as what, if it may.
+    #[inline]
+    pub(crate) fn way(&mut self, frame: &Frame<'_>, packet: &Packet, found: &Found) -> Result<Way, Reason> {
         if packet.ttl <= 1 {
             return Err(self.ttl_expired(frame, packet));
         }
-        let (egress, rewrite) = self.onward(found)?;
+        self.onward(found)
+    }
+
+    /// Follows a packet's flow, which goes by the target's numbers, and gives the packet those of its receiver's side.
+    fn shift(&mut self, frame: &mut Frame<'_>, packet: &Packet, found: &Found, shift: &Shift) -> Sign {
+        let mut shifted = *packet;
+        shift.apply(frame, &mut shifted);
+        let as_the_target_has_it = if found.direction == Direction::Forward { &shifted } else { packet };
+        self.observe(found, as_the_target_has_it)
+    }
+
+    /// Follows a packet's flow.
+    #[inline]
+    pub(crate) fn observe(&mut self, found: &Found, packet: &Packet) -> Sign {
         let sign = self.turn.observe(found, packet, self.now);
         if sign == Sign::Plausible {
             overhear_packet(self.shared, self.plan, found, packet);
         }
+        sign
+    }
+
+    /// A packet whose numbers are right leaves.
+    #[inline]
+    pub(crate) fn leave(
+        &mut self,
+        frame: &mut Frame<'_>,
+        packet: &Packet,
+        (egress, rewrite): &Way,
+        sign: Sign,
+    ) -> Reason {
         if packet.flags.syn() {
             wire::clamp_mss(frame, packet, self.plan.view.mss_ceiling(packet.source));
         }
         rewrite.apply(frame, packet);
-        self.out.forward(frame, egress);
-        Ok(match sign {
+        self.out.forward(frame, *egress);
+        match sign {
             Sign::Plausible => Reason::Forwarded,
             Sign::Stray => Reason::StrayForwarded,
-        })
+        }
     }
 
     /// Where a flow's packets leave, and as what.
     #[inline]
-    pub(crate) fn onward(&self, found: &Found) -> Result<(Egress, Rewrite), Reason> {
+    pub(crate) fn onward(&self, found: &Found) -> Result<Way, Reason> {
         let from = self.plan.view.locate(found.onward.place).ok_or(Reason::EgressDown)?;
         if !self.own.attached.has(from.device) {
             return Err(Reason::EgressDown);
@@ -228,9 +290,9 @@ impl<O: Output> Journey<'_, O> {
         if !self.own.attached.has(node.device) {
             return Err(Reason::EgressDown);
         }
-        let mut opened = self.open(key, &admission);
+        let mut opened = self.open(frame, packet, key, &admission);
         if opened == Err(Reason::TableFull) && self.crowd_out_terminated() {
-            opened = self.open(key, &admission);
+            opened = self.open(frame, packet, key, &admission);
         }
         match opened {
             Ok(found) => {
@@ -259,7 +321,7 @@ impl<O: Output> Journey<'_, O> {
 
     /// Answers with a RST, within the rate; a RST itself is never answered. What belonged to a terminated connection that both
     /// sides have closed is acknowledged instead.
-    fn reset(&mut self, packet: &Packet, key: &Key, otherwise: Reason) -> Reason {
+    pub(crate) fn reset(&mut self, packet: &Packet, key: &Key, otherwise: Reason) -> Reason {
         let mut buffer = [0; RESET_CAPACITY];
         if let Some(parting) = self.own.terminator.parting(key, self.now) {
             return match parting.answer(packet, self.now, &mut buffer) {

@@ -7,11 +7,13 @@
 //!
 //! One thing is not handed in: the random numbers of HTTPS checks, which rustls draws itself. They decide nothing.
 
+mod acquaintance;
 mod admit;
 mod answers;
 mod attached;
 mod contract;
 mod doors;
+mod escort;
 mod expiry;
 mod explain;
 mod fragments;
@@ -19,11 +21,13 @@ mod homes;
 mod icmp;
 mod idents;
 mod journey;
+mod lists;
 mod meeting;
 mod opening;
 mod overhear;
 mod plan;
 mod probe;
+mod proxy;
 mod review;
 mod selector;
 mod shared;
@@ -31,8 +35,10 @@ mod sweep;
 mod terminate;
 mod verdict;
 mod view;
+mod wheel;
 mod worker;
 
+pub use acquaintance::Speech;
 pub use admit::{Admission, Tuple};
 pub use contract::{Egress, Event, HandOverFull, Message, Output, WorkerId};
 pub use doors::{Candidate, Door};

@@ -1,6 +1,6 @@
 //! What a packet is to the flow table, and which flow carries it on.
 
-use flow::{Cause, Direction, Fate, FlowPath, Found, Key, Phase};
+use flow::{Cause, Direction, Fate, Found, Key, Phase};
 use topology::Path;
 use wire::{Frame, Packet};
 
@@ -77,13 +77,14 @@ impl<O: Output> Journey<'_, O> {
         if would_expire(&admission, packet) {
             return Err(self.ttl_expired(frame, packet));
         }
-        if admission.candidate.lane == closed.lane
-            && admission.door.path == Path::Nat
-            && let Some((found, ended)) = self.turn.reopen(closed, self.now)
-        {
-            self.out.event(closed_event(&ended));
-            self.say_opened(&found, admission.interface);
-            return Ok(found);
+        if admission.candidate.lane == closed.lane && self.passes_through(&admission) {
+            let start = self.prepare(frame, packet, key, &admission)?;
+            if let Some((found, ended)) = self.turn.reopen(closed, start.path, self.now) {
+                self.begin(&found, start);
+                self.out.event(closed_event(&ended));
+                self.say_opened(&found, admission.interface);
+                return Ok(found);
+            }
         }
         close(self.turn.part(closed), self.out);
         self.newcomer(frame, packet, key)
@@ -95,7 +96,7 @@ impl<O: Output> Journey<'_, O> {
 fn reuses_closed(found: &Found, packet: &Packet) -> bool {
     found.phase() == Phase::Closing
         && found.direction == Direction::Forward
-        && found.path == FlowPath::Nat
+        && found.path.passes_through()
         && packet.flags.opens()
 }
 

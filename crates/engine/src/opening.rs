@@ -3,22 +3,80 @@
 
 use flow::{Cause, FlowPath, Found, Key, NewFlow};
 use topology::{InterfaceId, Path};
+use wire::{Frame, Packet, Protocol};
 
 use crate::admit::Admission;
 use crate::contract::{Event, Output};
 use crate::doors::Candidate;
+use crate::escort::{Header, Stage};
 use crate::expiry::tell_target;
 use crate::journey::Journey;
+use crate::proxy::header_of;
 use crate::terminate::{Opening, Over};
 use crate::verdict::Reason;
 use crate::worker::{close, retire};
 
+/// How a flow that passes through begins.
+pub(crate) struct Start {
+    pub(crate) path: FlowPath,
+    /// What has to happen first, if it is escorted.
+    stage: Option<Stage>,
+}
+
 impl<O: Output> Journey<'_, O> {
     /// Makes the flow that a newcomer opens.
-    pub(crate) fn open(&mut self, key: &Key, admission: &Admission<'_>) -> Result<Found, Reason> {
+    pub(crate) fn open(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet,
+        key: &Key,
+        admission: &Admission<'_>,
+    ) -> Result<Found, Reason> {
+        if !self.passes_through(admission) {
+            return self.open_terminated(key, admission);
+        }
+        let start = self.prepare(frame, packet, key, admission)?;
+        let found = self.insert(key, admission, start.path)?;
+        self.begin(&found, start);
+        Ok(found)
+    }
+
+    /// Whether a newcomer's flow passes through, or ends in our own TCP: so does a spliced one, as long as nobody knows what its
+    /// target speaks.
+    pub(crate) fn passes_through(&self, admission: &Admission<'_>) -> bool {
         match admission.door.path {
-            Path::Nat => self.insert(key, admission, FlowPath::Nat),
-            Path::Terminate | Path::Splice => self.open_terminated(key, admission),
+            Path::Nat => true,
+            Path::Terminate => false,
+            Path::Splice => self.shared.speech(admission.candidate.target).is_some(),
+        }
+    }
+
+    /// How a flow that passes through begins: escorted, if it is spliced or its target gets a header.
+    pub(crate) fn prepare(
+        &mut self,
+        frame: &Frame<'_>,
+        packet: &Packet,
+        key: &Key,
+        admission: &Admission<'_>,
+    ) -> Result<Start, Reason> {
+        let Candidate { target, lane, .. } = admission.candidate;
+        let lane = self.shared.flows.lanes().lane(lane);
+        let header = || header_of(self.plan, lane, key).filter(|_| key.protocol == Protocol::Tcp);
+        let stage = if admission.door.path == Path::Splice {
+            Stage::Greeting(self.greeted(frame, packet, key, target))
+        } else if let Some((bytes, placement)) = header() {
+            Stage::Header(Header::new(bytes, placement, self.now))
+        } else {
+            return Ok(Start { path: FlowPath::Nat, stage: None });
+        };
+        let path = FlowPath::Escorted { worker: self.own.id.0, escort: self.escort_vacancy()? };
+        Ok(Start { path, stage: Some(stage) })
+    }
+
+    /// A flow has begun as was prepared.
+    pub(crate) fn begin(&mut self, found: &Found, start: Start) {
+        if let (FlowPath::Escorted { escort, .. }, Some(stage)) = (start.path, start.stage) {
+            self.begin_escort(escort, found.flow, stage);
         }
     }
 
@@ -61,10 +119,11 @@ impl<O: Output> Journey<'_, O> {
             original: key,
             reply: &found.onward,
             view: &self.plan.view,
+            header: header_of(self.plan, self.shared.flows.lanes().lane(found.lane), key),
             idle_timeout: admission.door.idle_timeout,
             expiry: self.plan.topology.flows.expiry,
         };
-        let opened = self.own.terminator.open(relay, endpoint, &opening, self.now);
+        let opened = self.own.terminator.open(relay, endpoint, opening, self.now);
         opened.map(|()| found).inspect_err(|_| {
             self.turn.release(found.flow, Cause::Released);
         })

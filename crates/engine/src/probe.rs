@@ -35,8 +35,8 @@ use crate::expiry::tell_target;
 use crate::plan::Plan;
 use crate::shared::Shared;
 use crate::terminate::partings::Partings;
-use crate::terminate::wheel::Wheel;
 use crate::verdict::Reason;
+use crate::wheel::Wheel;
 use crate::worker::close;
 
 pub(crate) use checks::{Check, checks};
@@ -143,8 +143,12 @@ impl Prober {
     ) -> Reason {
         let mut reason = Reason::NoFlow;
         if self.probe(place).is_some_and(|probe| probe.flow == found.flow) {
+            let acquaintances = &ground.shared.acquaintances;
             self.attend(ground, place, now, out, |probe, stack, gate| {
                 reason = probe.input(stack, frame, now, gate);
+                if let Some(greeting) = probe.take_greeting() {
+                    acquaintances.learn(probe.target(), &greeting);
+                }
             });
         }
         reason

@@ -9,8 +9,9 @@ use arc_swap::ArcSwap;
 use balance::{Health, Register};
 use flow::{Lanes, Table};
 use stack::Memory;
-use topology::Topology;
+use topology::{TargetId, Topology};
 
+use crate::acquaintance::{Acquaintances, Speech};
 use crate::admit::{Admission, Tuple, admit};
 use crate::homes::Homes;
 use crate::idents::Idents;
@@ -25,6 +26,8 @@ pub struct Shared {
     /// What is known of the targets. No worker ever asks for it.
     pub(crate) register: Mutex<Register>,
     pub(crate) health: Health,
+    /// What targets have shown that they speak.
+    pub(crate) acquaintances: Acquaintances,
     pub(crate) homes: Homes,
     pub(crate) flows: Table,
     /// Keys the choice of targets.
@@ -52,6 +55,7 @@ impl Shared {
             plan: ArcSwap::new(Arc::clone(&plan)),
             register: Mutex::default(),
             health: Health::default(),
+            acquaintances: Acquaintances::default(),
             homes,
             flows: Table::new(capacity, workers, lanes, seed),
             choice: RandomState::with_seeds(b, c, d, a),
@@ -104,5 +108,10 @@ impl Shared {
     /// What checks have found out about the targets.
     pub fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// What a target's TCP speaks, if it has answered one of ours: a spliced flow needs to know.
+    pub fn speech(&self, target: TargetId) -> Option<Speech> {
+        self.acquaintances.of(target)
     }
 }

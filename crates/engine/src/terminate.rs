@@ -5,23 +5,23 @@
 //! target that refuses makes us refuse.
 
 pub(crate) mod fence;
-mod lists;
 mod openings;
 pub(crate) mod partings;
+mod preface;
 mod relay;
-pub(crate) mod wheel;
 
 use std::time::Duration;
 
 use flow::{Cause, Fate, FlowId, Found, Key, Lanes};
 use stack::{Parting, Settings, Stack};
 use topology::{DeviceId, EndpointId};
-use wire::Frame;
+use wire::{Frame, SynOptions};
 
 use crate::contract::Output;
 use crate::plan::Plan;
 use crate::shared::Shared;
 use crate::verdict::Reason;
+use crate::wheel::Wheel;
 
 pub(crate) use relay::Opening;
 
@@ -29,7 +29,6 @@ use fence::{Gate, fenced};
 use openings::Openings;
 use partings::Partings;
 use relay::{Outlook, Relay};
-use wheel::Wheel;
 
 /// Terminated flows of one worker. Where the kernel refuses the addresses for their buffers, there are fewer.
 pub(crate) const CAPACITY: usize = 16_384;
@@ -50,6 +49,8 @@ pub(crate) struct Terminator {
 /// What became of a packet of a terminated flow.
 pub(crate) struct Taken {
     pub(crate) reason: Reason,
+    /// What the target's SYN-ACK has said, if this was it.
+    pub(crate) greeting: Option<SynOptions>,
     /// The target has answered, and the connection stands.
     pub(crate) answered: bool,
     /// The flow is over and has been cleared away here: its keys can go.
@@ -62,6 +63,13 @@ pub(crate) struct Over {
     pub(crate) cause: Cause,
     /// Whether its target has refused it.
     pub(crate) is_refused: bool,
+}
+
+impl Taken {
+    /// No more than this.
+    fn nothing(reason: Reason) -> Self {
+        Self { reason, greeting: None, answered: false, over: None }
+    }
 }
 
 impl Terminator {
@@ -133,7 +141,7 @@ impl Terminator {
         &mut self,
         place: u32,
         endpoint: EndpointId,
-        opening: &Opening<'_>,
+        opening: Opening<'_>,
         now: Duration,
     ) -> Result<(), Reason> {
         let relay = Relay::open(&mut self.stack, opening, now).ok_or(Reason::TerminateFull)?;
@@ -161,14 +169,16 @@ impl Terminator {
         out: &mut O,
     ) -> Taken {
         if !self.is_at(place, found.flow) {
-            return Taken { reason: Reason::NoFlow, answered: false, over: None };
+            return Taken::nothing(Reason::NoFlow);
         }
-        let mut reason = Reason::Terminated;
+        let (mut reason, mut greeting) = (Reason::Terminated, None);
         let was_opening = self.is_opening(place);
         let over = self.attend(place, now, out, |relay, stack, gate| {
             reason = relay.input(stack, found.direction, frame, now, gate);
+            greeting = relay.take_greeting();
         });
-        Taken { reason, answered: was_opening && over.is_none() && !self.is_opening(place), over }
+        let answered = was_opening && over.is_none() && !self.is_opening(place);
+        Taken { reason, greeting, answered, over }
     }
 
     /// Takes note that the path to the peer of one half of the relay at `place` carries no more than `mtu`, as an error about
@@ -182,16 +192,16 @@ impl Terminator {
         now: Duration,
         out: &mut O,
     ) -> Taken {
-        let mut reason = Reason::IcmpNoFlow;
+        let mut taken = Taken::nothing(Reason::IcmpNoFlow);
         if !self.is_at(place, found.flow) {
-            return Taken { reason, answered: false, over: None };
+            return taken;
         }
-        let over = self.attend(place, now, out, |relay, _, _| {
+        taken.over = self.attend(place, now, out, |relay, _, _| {
             if relay.lower_mtu(found.direction, mtu, sequence) {
-                reason = Reason::IcmpTerminated;
+                taken.reason = Reason::IcmpTerminated;
             }
         });
-        Taken { reason, answered: false, over }
+        taken
     }
 
     /// Attends to relays whose time has come, so many at once; tells `over` about those that end.

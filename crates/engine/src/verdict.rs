@@ -76,7 +76,7 @@ reasons! {
     Terminated = "terminated", Carried, "";
     /// Of the handshake of a spliced flow, whose consumer's part is ours: taken in, and answered where that is called for.
     SpliceHandshake = "splice_handshake", Carried, "";
-    /// Opens a flow of a splice listener that stays terminated: what its target speaks is not known yet, or it is of the other family.
+    /// Opens a flow of a splice listener that stays terminated: what its target speaks is not known yet.
     SpliceTerminated = "splice_terminated", Carried, "";
     /// A target's answer to a health check.
     HealthCheck = "health_check", Carried, "";
@@ -173,6 +173,9 @@ reasons! {
     Raced = "raced", Dropped, "";
     /// As many flows as one worker looks after have numbers that are not settled yet: headers to be acknowledged, handshakes of ours.
     EscortsFull = "escorts_full", Dropped, "targets do not acknowledge their headers: look at them, or use more workers";
+    /// Bytes that would come to lie where the proxy protocol's header goes, or that come before its target has answered: what a
+    /// client could write there might pass for the header.
+    AheadOfHeader = "ahead_of_header", Dropped, "no honest client sends such; look at who does";
     /// No more TCP connections can be terminated by this worker.
     TerminateFull = "terminate_full", Dropped, "use path = \"nat\" for this listener, or more workers";
     /// The buffers of terminated TCP connections have all the memory that they may.

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use flow::{Ended, Turn};
+use stack::Numbers;
 use topology::DeviceId;
 use wire::Frame;
 
 use crate::answers::Answers;
 use crate::attached::Attached;
 use crate::contract::{Event, Message, Output, WorkerId};
+use crate::escort::{self, Escorts, Site};
 use crate::expiry::tell_both_ends;
 use crate::fragments::Datagrams;
 use crate::journey::{BATCH, Journey};
@@ -41,6 +43,9 @@ pub(crate) struct Own {
     pub(crate) resets: Answers,
     /// Answers to pings, and ICMP errors of our own.
     pub(crate) messages: Answers,
+    pub(crate) escorts: Escorts,
+    /// What the handshakes begin with that this worker makes in a target's stead.
+    pub(crate) numbers: Numbers,
     pub(crate) terminator: Terminator,
     pub(crate) datagrams: Datagrams,
     pub(crate) prober: Prober,
@@ -59,6 +64,8 @@ impl Worker {
             attached: Attached::default(),
             resets: Answers::new(),
             messages: Answers::new(),
+            escorts: Escorts::new(),
+            numbers: Numbers::new(seed),
             terminator: Terminator::new(&shared, &plan, seed),
             datagrams: Datagrams::new(plan.view.mtu, shared.datagram_keys.clone()),
             prober: Prober::new(&shared, id, seed),
@@ -91,13 +98,14 @@ impl Worker {
         }
     }
 
-    /// Does what is due at `now`: timers of terminated flows, of health checks and of datagrams in fragments, and a look at up to
-    /// `budget` flows whose time may be up.
+    /// Does what is due at `now`: timers of escorted and terminated flows, of health checks and of datagrams in fragments, and a
+    /// look at up to `budget` flows whose time may be up.
     pub fn expire<O: Output>(&mut self, now: Duration, budget: usize, out: &mut O) {
         self.keep_up(now);
         let (shared, plan) = (&*self.shared, &*self.plan);
         let turn = shared.flows.turn(self.own.id.index());
-        let Own { id, attached, terminator, datagrams, prober, .. } = &mut self.own;
+        let Own { id, attached, escorts, terminator, datagrams, prober, .. } = &mut self.own;
+        escort::expire(escorts, &mut Site { shared, plan, turn: &turn, attached, now, out });
         terminator.expire(now, out, &mut |over, out| retire(shared, plan, &turn, &over, now, out));
         let partings = &mut terminator.partings;
         prober.expire(&mut Ground { shared, plan, turn: &turn, attached, partings }, now, out);
@@ -173,8 +181,13 @@ impl Worker {
     pub fn next_deadline(&self) -> Duration {
         let quiet = self.shared.flows.is_quiet();
         let sweep = self.sweep.due + if quiet { QUIET } else { Duration::ZERO };
-        let Own { terminator, datagrams, prober, .. } = &self.own;
-        let timers = [terminator.next_deadline(), datagrams.next_deadline(), prober.next_deadline()];
+        let Own { escorts, terminator, datagrams, prober, .. } = &self.own;
+        let timers = [
+            escorts.next_deadline(),
+            terminator.next_deadline(),
+            datagrams.next_deadline(),
+            prober.next_deadline(),
+        ];
         timers.into_iter().flatten().fold(sweep, Duration::min)
     }
 }

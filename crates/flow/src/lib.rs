@@ -28,6 +28,7 @@ mod prefetch;
 mod shares;
 mod slab;
 mod slots;
+mod state;
 mod sync;
 mod table;
 mod tick;

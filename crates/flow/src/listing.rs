@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::key::{Direction, Key};
 use crate::lanes::LaneId;
+use crate::numbering::Numbering;
 use crate::path::FlowPath;
 use crate::slab::{FlowId, Totals};
 use crate::sync::{Ordering, fence};
@@ -21,6 +22,8 @@ pub struct FlowView {
     pub reply: Key,
     /// How it is carried.
     pub path: FlowPath,
+    /// How its consumer's side numbers differently. Where a header was sent, its length is there.
+    pub numbering: Numbering,
     /// Where it is in its life.
     pub phase: Phase,
     /// The lane that it is on.
@@ -54,11 +57,13 @@ impl Table {
         let state = seen.state();
         let is_shown = state.is_live() && !state.is_parted();
         let (forward, reply) = (seen.side(Direction::Forward), seen.side(Direction::Reply));
+        let (path, numbering) = seen.carriage();
         let view = is_shown.then(|| FlowView {
             flow: FlowId { slot: slot as u32, generation: state.generation() },
             original: forward.key(),
             reply: reply.key(),
-            path: seen.path(),
+            path,
+            numbering,
             phase: state.track().phase(),
             lane: seen.lane(),
             forward: forward.totals(),

@@ -7,7 +7,7 @@
 //! Everything is an atomic word, so a stale look is safe; that it is also *right* is [`crate::turns`]' doing. Slots that were
 //! never used are zero pages that nobody has touched.
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 use wire::{Packet, Protocol};
 
@@ -16,8 +16,9 @@ use crate::lanes::LaneId;
 use crate::numbering::Numbering;
 use crate::path::FlowPath;
 use crate::prefetch::prefetch;
+use crate::state::State;
 use crate::tick::Tick;
-use crate::track::{Edges, Sign, Track};
+use crate::track::{Edges, Sign, Track, is_after};
 
 /// The identity of a flow; once the flow is gone, it leads nowhere.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -68,61 +69,13 @@ pub(crate) struct Slot {
     started: AtomicU32,
     /// Until when the errors about the flow that were passed on use up its allowance.
     errors: AtomicU32,
-    /// What is added to the target's sequence numbers, and to its timestamps.
-    shift: [AtomicU32; 2],
+    /// What is added to the target's timestamps (32), and to its sequence numbers (32): one word, so that nobody sees the one
+    /// without the other.
+    shift: AtomicU64,
 }
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Slot>() == 128);
-
-/// A slot's state word: `generation (22) | parted (1) | live (1) | track (8)`.
-///
-/// A flow is *parted* when it has ended, or its client's tuple has gone to a new flow: only its port is kept, so that it stays
-/// quiet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct State(u32);
-
-impl State {
-    const LIVE: u32 = 1 << 8;
-    const PARTED: u32 = 1 << 9;
-    const GENERATIONS: u32 = 1 << 22;
-
-    fn live(generation: u32, track: Track) -> Self {
-        Self(generation << 10 | Self::LIVE | u32::from(track.bits()))
-    }
-
-    pub(crate) fn with_track(self, track: Track) -> Self {
-        Self(self.0 & !0xff | u32::from(track.bits()))
-    }
-
-    pub(crate) fn reopened(self) -> Self {
-        self.with_track(Track::OPENING)
-    }
-
-    pub(crate) fn dead(self) -> Self {
-        Self(self.0 & !Self::LIVE)
-    }
-
-    pub(crate) fn parted(self) -> Self {
-        Self(self.0 | Self::PARTED)
-    }
-
-    pub(crate) fn is_parted(self) -> bool {
-        self.0 & Self::PARTED != 0
-    }
-
-    pub(crate) fn is_live(self) -> bool {
-        self.0 & Self::LIVE != 0
-    }
-
-    pub(crate) fn generation(self) -> u32 {
-        self.0 >> 10
-    }
-
-    pub(crate) fn track(self) -> Track {
-        Track::from_bits(self.0 as u8)
-    }
-}
 
 /// What a slot is filled with.
 pub(crate) struct Filling {
@@ -196,16 +149,25 @@ impl Slot {
         store(&self.forward.key, filling.original.to_words());
         store(&self.reply.key, filling.reply.to_words());
         self.lane.store(filling.lane.0, Ordering::Relaxed);
-        self.steer(filling.path, &Numbering::default());
-        self.begin(filling.now);
-        let generation = (self.state().generation() + 1) % State::GENERATIONS;
-        let state = State::live(generation, filling.track);
+        self.begin(filling.path, filling.now);
+        let state = self.state().next(filling.track);
         self.state.store(state.0, Ordering::Release);
         state
     }
 
-    /// Starts the flow's clock and totals.
-    pub(crate) fn begin(&self, now: Tick) {
+    /// Opens the next flow in a slot that is [`State::between`] two. Returns its state.
+    pub(crate) fn reopen(&self, between: State, path: FlowPath, now: Tick) -> State {
+        // Whoever sees anything of the next flow sees that the last one is no more.
+        fence(Ordering::Release);
+        self.begin(path, now);
+        self.state.store(between.reopened().0, Ordering::Release);
+        between.reopened()
+    }
+
+    /// Says how the flow is carried, and starts its clock and totals. Nobody finds it yet.
+    fn begin(&self, path: FlowPath, now: Tick) {
+        self.shift.store(0, Ordering::Relaxed);
+        self.path.store(path.to_word(&Numbering::default()), Ordering::Relaxed);
         self.forward.begin(now);
         self.reply.begin(now);
         self.started.store(now.0, Ordering::Relaxed);
@@ -329,29 +291,48 @@ impl Slot {
         Tick(self.started.load(Ordering::Relaxed))
     }
 
+    /// How the flow is carried. Whoever sees a path sees the numbers that it was given with, too.
     #[inline]
     pub(crate) fn path(&self) -> FlowPath {
-        FlowPath::from_word(self.path.load(Ordering::Acquire))
+        FlowPath::from_word(self.path_word())
     }
 
     /// How its two sides' numbers differ.
     #[inline]
     pub(crate) fn numbering(&self) -> Numbering {
-        let settled = FlowPath::numbering(self.path.load(Ordering::Acquire));
-        let [sequence, timestamp] = [0, 1].map(|i: usize| self.shift[i].load(Ordering::Relaxed));
-        Numbering { sequence, timestamp, ..settled }
+        self.carriage().1
     }
 
-    /// From now on the flow is carried like this. Whoever sees the path sees the numbers too.
-    pub(crate) fn steer(&self, path: FlowPath, numbering: &Numbering) {
-        self.shift[0].store(numbering.sequence, Ordering::Relaxed);
-        self.shift[1].store(numbering.timestamp, Ordering::Relaxed);
-        self.path.store(path.to_word(numbering), Ordering::Release);
+    /// Its path, and the numbers that go with it.
+    #[inline]
+    pub(crate) fn carriage(&self) -> (FlowPath, Numbering) {
+        let word = self.path_word();
+        // Whoever sees the next flow's numbers here sees that this one is no more.
+        let shift = self.shift.load(Ordering::Acquire);
+        let (timestamp, sequence) = ((shift >> 32) as u32, shift as u32);
+        (FlowPath::from_word(word), Numbering { sequence, timestamp, ..FlowPath::numbering(word) })
     }
 
-    /// The consumer's side, or the target's, has got so far: what was sent in its name counts too.
-    pub(crate) fn advance(&self, direction: Direction, sent: u32) {
-        self.side(direction).sent.store(sent, Ordering::Relaxed);
+    /// The path as it is kept: what [`Slot::steer`] goes by.
+    #[inline]
+    pub(crate) fn path_word(&self) -> u32 {
+        self.path.load(Ordering::Acquire)
+    }
+
+    /// From now on the flow is carried like this, if it was carried as `from` says until now.
+    pub(crate) fn steer(&self, from: u32, path: FlowPath, numbering: &Numbering) {
+        let shift = u64::from(numbering.timestamp) << 32 | u64::from(numbering.sequence);
+        self.shift.store(shift, Ordering::Relaxed);
+        // Who is too late finds another path there, and leaves it.
+        self.path.compare_exchange(from, path.to_word(numbering), Ordering::Release, Ordering::Relaxed).ok();
+    }
+
+    /// The consumer's side has got so far, in the target's numbers: what was sent in its name counts too.
+    pub(crate) fn advance(&self, sent: u32) {
+        let so_far = self.forward.sent();
+        if so_far == 0 || is_after(sent, so_far) {
+            self.forward.sent.store(sent, Ordering::Relaxed);
+        }
     }
 
     #[inline]

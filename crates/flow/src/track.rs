@@ -325,7 +325,7 @@ impl Step {
 
 /// Whether sequence number `a` comes after `b`.
 #[inline]
-fn is_after(a: u32, b: u32) -> bool {
+pub(crate) fn is_after(a: u32, b: u32) -> bool {
     a.wrapping_sub(b) as i32 > 0
 }
 

@@ -6,21 +6,21 @@
 use std::time::Duration;
 
 use flow::{
-    Cause, Fate, FlowPath, Found, Key, Lane, LaneUser, Lanes, NewFlow, Place, PoolKey, Refused, Table,
+    Cause, Fate, FlowPath, Found, Key, Lane, LaneUser, Lanes, NewFlow, Numbering, Place, PoolKey, Refused,
+    Table,
 };
 use loom::sync::Arc;
 use loom::thread;
 use topology::Id;
-use wire::{Addr, Protocol};
+use wire::{Addr, Packet, Protocol, Scaling, TcpFlags};
 
 /// One target, as many source ports as slots, two workers.
 fn table(slots: usize) -> Table {
-    let pool = PoolKey {
-        protocol: Protocol::Udp,
-        node: Id::new(0),
-        target: Addr::v4([10, 2, 0, 2]),
-        target_port: 53,
-    };
+    table_of(Protocol::Udp, slots)
+}
+
+fn table_of(protocol: Protocol, slots: usize) -> Table {
+    let pool = PoolKey { protocol, node: Id::new(0), target: Addr::v4([10, 2, 0, 2]), target_port: 53 };
     let lane = Lane { user: LaneUser::HealthCheck, target: Id::new(0), pool };
     let lanes = Lanes::new(slots, 2);
     lanes.intern(&lane, Duration::from_secs(120)).unwrap();
@@ -47,7 +47,8 @@ fn model(model: impl Fn() + Sync + Send + 'static) {
     bounded(3, model);
 }
 
-/// Tries every order in which the threads are interrupted so many times.
+/// Tries every order in which the threads are interrupted so many times. (Who only reads is a thread of its own: the first one is
+/// interrupted less often than that.)
 fn bounded(interruptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(interruptions);
@@ -86,19 +87,18 @@ fn what_a_turn_has_found_is_nobody_elses_until_it_ends() {
 fn what_is_published_is_whole() {
     model(|| {
         let table = Arc::new(table(1));
-        let writer = {
+        let reader = {
             let table = Arc::clone(&table);
             thread::spawn(move || {
-                open(&table, 0, 1).unwrap();
+                let turn = table.turn(1);
+                if let Some(found) = turn.find(&key(1)) {
+                    let back = turn.find(&found.onward).unwrap();
+                    assert_eq!((back.flow, back.onward), (found.flow, key(1)));
+                }
             })
         };
-        let turn = table.turn(1);
-        if let Some(found) = turn.find(&key(1)) {
-            let back = turn.find(&found.onward).unwrap();
-            assert_eq!((back.flow, back.onward), (found.flow, key(1)));
-        }
-        drop(turn);
-        writer.join().unwrap();
+        open(&table, 0, 1).unwrap();
+        reader.join().unwrap();
     });
 }
 
@@ -162,5 +162,117 @@ fn what_is_listed_is_whole() {
         table.turn(0).recycle(1);
         open(&table, 0, 2).unwrap();
         lister.join().unwrap();
+    });
+}
+
+const NUMBERING: Numbering =
+    Numbering { header: 100, sequence: 1 << 31, timestamp: 77, window: Scaling { from: 7, to: 2 } };
+
+fn tcp_key() -> Key {
+    Key { protocol: Protocol::Tcp, ..key(1) }
+}
+
+fn escorted_by(worker: u8) -> FlowPath {
+    FlowPath::Escorted { worker, escort: 7 }
+}
+
+/// A table with a TCP flow that worker 0 escorts.
+fn with_an_escorted_flow() -> (Arc<Table>, Found) {
+    let table = table_of(Protocol::Tcp, 1);
+    let (lane, _) = table.lanes().iter().next().unwrap();
+    let new = NewFlow { original: tcp_key(), lane, path: escorted_by(0), preference: 0 };
+    let opened = table.turn(0).open(&new, Duration::ZERO, |_| ()).unwrap();
+    (Arc::new(table), opened)
+}
+
+/// As [`with_an_escorted_flow`], but it was settled, and the consumer has reset it.
+fn with_a_closed_flow() -> (Arc<Table>, Found) {
+    let (table, opened) = with_an_escorted_flow();
+    let turn = table.turn(0);
+    turn.steer(&opened, FlowPath::Shifted, &NUMBERING);
+    let reset = Packet {
+        source: tcp_key().remote,
+        destination: tcp_key().remote,
+        protocol: Protocol::Tcp,
+        source_port: 1,
+        destination_port: 53,
+        ttl: 64,
+        flags: TcpFlags::new(TcpFlags::RST),
+        sequence: 0,
+        acknowledgement: 0,
+        transport: 20,
+        payload: 40,
+        len: 40,
+    };
+    turn.observe(&opened, &reset, Duration::ZERO);
+    let closed = turn.find(&tcp_key()).unwrap();
+    drop(turn);
+    (table, closed)
+}
+
+/// A flow's numbers are settled while another worker carries its packets.
+#[test]
+fn a_shifted_flow_is_never_seen_without_its_numbers() {
+    model(|| {
+        let (table, opened) = with_an_escorted_flow();
+        let reader = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                let turn = table.turn(1);
+                let found = turn.find(&tcp_key()).unwrap();
+                if found.path == FlowPath::Shifted {
+                    assert_eq!(turn.numbering(&found), NUMBERING);
+                }
+            })
+        };
+        table.turn(0).steer(&opened, FlowPath::Shifted, &NUMBERING);
+        reader.join().unwrap();
+    });
+}
+
+/// A closed tuple opens again while another worker has found the old flow, or the new one: each has its own path and numbers.
+#[test]
+fn a_flow_that_opens_again_is_the_old_one_or_the_new_one() {
+    model(|| {
+        let (table, closed) = with_a_closed_flow();
+        let reader = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || {
+                let turn = table.turn(1);
+                let Some(found) = turn.find(&tcp_key()) else { return };
+                let seen = (found.path, turn.numbering(&found));
+                if found.flow != closed.flow {
+                    assert_eq!(seen, (escorted_by(0), Numbering::default()));
+                } else if turn.at(found.flow).is_some() {
+                    assert_eq!(
+                        seen,
+                        (FlowPath::Shifted, NUMBERING),
+                        "it has not ended while it was looked at"
+                    );
+                }
+            })
+        };
+        let (again, _) = table.turn(0).reopen(&closed, escorted_by(0), Duration::ZERO).unwrap();
+        reader.join().unwrap();
+        assert_eq!(table.turn(0).find(&tcp_key()), Some(again));
+    });
+}
+
+/// Two workers open a closed tuple again at once: one does, and it is carried as that one says.
+#[test]
+fn a_closed_tuple_is_opened_again_once() {
+    model(|| {
+        let (table, closed) = with_a_closed_flow();
+        let again = move |table: &Table, worker: u8| {
+            let opened = table.turn(worker.into()).reopen(&closed, escorted_by(worker), Duration::ZERO);
+            opened.map(|(found, _)| found)
+        };
+        let other = {
+            let table = Arc::clone(&table);
+            thread::spawn(move || again(&table, 1))
+        };
+        let (this, other) = (again(&table, 0), other.join().unwrap());
+        assert!(this.is_some() != other.is_some());
+        assert_eq!(table.turn(0).find(&tcp_key()), this.or(other));
     });
 }

@@ -3,6 +3,7 @@
 
 mod explaining;
 mod flows;
+mod headers;
 mod services;
 mod targets;
 

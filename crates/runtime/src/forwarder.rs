@@ -178,7 +178,8 @@ impl Forwarder {
                 this.run()
             })?;
         }
-        let terminates = |(_, listener): (_, &Listener)| listener.path == Path::Terminate;
+        // One that splices may have to.
+        let terminates = |(_, listener): (_, &Listener)| listener.path != Path::Nat;
         if places < Worker::MOST_TERMINATED && topology.listeners.iter().any(terminates) {
             let wanted = Worker::MOST_TERMINATED;
             tracing::warn!(

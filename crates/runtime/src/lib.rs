@@ -26,9 +26,9 @@ pub use forwarder::{Forwarder, RunError, Stopper};
 pub use observer::{Observer, Successions};
 pub use reload::ReloadError;
 pub use snapshot::{
-    Carriage, Change, ChangeKind, DeviceState, DeviceStatus, EndpointDetail, EndpointStatus, Entrance,
-    Explanation, FlowFilter, FlowList, FlowSort, FlowStatus, FlowsStatus, ForwardStatus, GroupShare,
-    InterfaceStatus, ListenerStatus, NodeStatus, PoolStatus, Question, Refusal, Reloaded, ServiceStatus,
-    Snapshot, TargetShare, TargetStatus, TerminateStatus, Traffic, Transport, VerdictCount, Way,
-    WorkerStatus,
+    Carriage, Change, ChangeKind, DeviceState, DeviceStatus, EndpointDetail, EndpointIds, EndpointStatus,
+    Entrance, Explanation, FlowFilter, FlowHeader, FlowList, FlowSort, FlowStatus, FlowsStatus,
+    ForwardStatus, GroupShare, Header, HeaderState, InterfaceStatus, ListenerStatus, NodeStatus, PoolStatus,
+    Question, Refusal, Reloaded, ServiceStatus, Snapshot, Speech, TargetShare, TargetStatus, TerminateStatus,
+    Traffic, Transport, VerdictCount, Way, WorkerStatus,
 };

@@ -167,7 +167,7 @@ mod tests {
         assert!(after("", "").is_empty());
         assert!(after("name =", "name  =").is_empty(), "another file that says the same");
         let second = r#", { address = "10.2.0.3", port = 8080 }"#;
-        let cases: [(&str, &str, &[&str]); 12] = [
+        let cases: [(&str, &str, &[&str]); 15] = [
             (second, "", &["target 10.2.0.3:8080 of web removed"]),
             (
                 "10.2.0.3",
@@ -182,7 +182,14 @@ mod tests {
             ("port = 80,", "port = 81,", &["service orders changed"]),
             ("10.2.9.1", "10.2.9.2", &["service orders changed"]),
             ("targets =", "health_check = { protocol = \"tcp\" }\ntargets =", &["group web changed"]),
+            (
+                "targets =",
+                "attributes = { \"proxy_protocol_v2.enabled\" = true }\ntargets =",
+                &["group web changed"],
+            ),
+            ("forward =", "path = \"splice\", forward =", &["service orders changed"]),
             ("10.1.9.50", "10.1.9.51", &["endpoint orders-a changed"]),
+            ("interfaces =", "ids = { azure = 7 }\ninterfaces =", &["endpoint orders-a changed"]),
             (
                 "name = \"orders-a\"",
                 "name = \"orders-a\"\nlocal = \"10.1.9.1\"",

@@ -3,6 +3,7 @@
 mod endpoints;
 mod explanation;
 mod flows;
+mod header;
 mod reloaded;
 mod services;
 mod targets;
@@ -13,9 +14,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-pub use endpoints::{EndpointDetail, InterfaceStatus};
-pub use explanation::{Entrance, Explanation, GroupShare, Question, Refusal, TargetShare, Way};
+pub use endpoints::{EndpointDetail, EndpointIds, InterfaceStatus};
+pub use explanation::{Entrance, Explanation, GroupShare, Question, Refusal, Speech, TargetShare, Way};
 pub use flows::{FlowFilter, FlowList, FlowSort, FlowStatus};
+pub use header::{FlowHeader, Header, HeaderState};
 pub use reloaded::{Change, ChangeKind, Reloaded};
 pub use services::{ForwardStatus, ListenerStatus, NodeStatus, ServiceStatus};
 pub use targets::TargetStatus;

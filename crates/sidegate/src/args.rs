@@ -187,7 +187,7 @@ pub(crate) struct FlowsArgs {
     pub(crate) protocol: Option<Transport>,
 
     /// Only those that are carried in this way
-    #[arg(long, value_parser = one_of::<Carriage>(["nat", "terminate"]))]
+    #[arg(long, value_parser = one_of::<Carriage>(["nat", "splice", "terminate"]))]
     pub(crate) path: Option<Carriage>,
 
     /// Which come first: those with most bytes, the oldest, or those that have been silent longest

@@ -1,9 +1,9 @@
-//! `sidegate endpoints`: where consumers come in, and through which nodes they go on.
+//! `sidegate endpoints`: where consumers come in, through which nodes they go on, and what targets are told of that.
 
 use std::fmt::{self, Display};
 use std::process::ExitCode;
 
-use runtime::EndpointDetail;
+use runtime::{EndpointDetail, EndpointIds};
 
 use crate::args::ShowArgs;
 use crate::request::Request;
@@ -56,8 +56,18 @@ impl Display for Endpoints {
                 ]);
             }
         }
-        write!(f, "{table}")
+        write!(f, "{table}\n{}", ids(&self.0))
     }
+}
+
+/// As whom targets that get a header know the endpoints.
+fn ids(endpoints: &[EndpointDetail]) -> Table {
+    let mut table =
+        Table::new([(Left, "ENDPOINT"), (Left, "AWS ID"), (Right, "GCP ID"), (Right, "AZURE ID")]);
+    for EndpointDetail { name, ids: EndpointIds { aws, gcp, azure }, .. } in endpoints {
+        table.row([name.clone(), aws.clone(), gcp.to_string(), azure.to_string()]);
+    }
+    table
 }
 
 #[cfg(test)]
@@ -84,15 +94,19 @@ mod tests {
                 interface(None, "fd01::50", None),
             ],
             flows: 6,
+            ids: EndpointIds { aws: "vpce-08d2bf15fac5001c9".into(), gcp: u64::MAX, azure: u32::MAX },
         }
     }
 
     #[test]
-    fn an_endpoint_has_a_row_for_each_interface() {
+    fn an_endpoint_has_a_row_for_each_interface_and_one_for_its_ids() {
         let expected = "  \
   ENDPOINT  SERVICE  NAMESPACE   STATE  INTERFACE  ZONE  NODE      FLOWS
   orders-a  orders   consumer-a  up     10.1.9.50  a     10.2.9.1      3
                                         fd01::50   -     -             3
+
+  ENDPOINT  AWS ID                                GCP ID    AZURE ID
+  orders-a  vpce-08d2bf15fac5001c9  18446744073709551615  4294967295
 ";
         assert_eq!(Endpoints(vec![endpoint("orders-a")]).to_string(), expected);
         assert_eq!(Endpoints(vec![]).to_string(), "there are no endpoints\n");

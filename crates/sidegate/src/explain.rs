@@ -3,7 +3,10 @@
 use std::fmt::{self, Display};
 use std::process::ExitCode;
 
-use runtime::{Entrance, Explanation, GroupShare, Question, Refusal, Transport, Way};
+use runtime::{
+    Carriage, Entrance, Explanation, GroupShare, Header, Question, Refusal, Speech, TargetShare, Transport,
+    Way,
+};
 
 use crate::args::ExplainArgs;
 use crate::request::Request;
@@ -85,6 +88,9 @@ fn write_way(f: &mut fmt::Formatter<'_>, way: &Way) -> fmt::Result {
     for group in &way.groups {
         writeln!(f)?;
         write_group(f, group)?;
+        if way.path == Carriage::Splice {
+            group.targets.iter().try_for_each(|target| write_acquaintance(f, target))?;
+        }
     }
     Ok(())
 }
@@ -99,6 +105,10 @@ fn write_group(f: &mut fmt::Formatter<'_>, group: &GroupShare) -> fmt::Result {
     }
     if group.fails_open {
         writeln!(f, "  it fails open: too few of its targets are healthy, so all are used")?;
+    }
+    if let Some(Header { placement, tlv, endpoint }) = &group.header {
+        writeln!(f, "  its targets get a header ({placement}) that names the client")?;
+        writeln!(f, "  and, in the words of {tlv}, the endpoint: {endpoint}")?;
     }
     if group.targets.is_empty() {
         return writeln!(f, "  it has no targets");
@@ -131,6 +141,27 @@ fn targets(group: &GroupShare) -> Table {
     table
 }
 
+/// Whether enough is known of a target's TCP for its flows to be spliced.
+fn write_acquaintance(f: &mut fmt::Formatter<'_>, target: &TargetShare) -> fmt::Result {
+    let TargetShare { address, speech, .. } = target;
+    match speech {
+        Some(speech) => writeln!(f, "  {address} is spliced to; it speaks {}", words_of(speech)),
+        None => writeln!(f, "  {address} has not answered yet: until then, flows to it are terminated"),
+    }
+}
+
+fn words_of(speech: &Speech) -> String {
+    let Speech { mss, window_scale, sack, timestamps } = *speech;
+    let words = [
+        mss.map(|mss| format!("MSS {mss}")),
+        window_scale.map(|scale| format!("window scale {scale}")),
+        sack.then(|| "SACK".into()),
+        timestamps.then(|| "timestamps".into()),
+    ];
+    let words: Vec<String> = words.into_iter().flatten().collect();
+    if words.is_empty() { "TCP without options".into() } else { words.join(", ") }
+}
+
 /// A sentence, over as many lines as it takes.
 fn write_wrapped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     wrap(text, WIDTH - 2).iter().filter(|line| !line.is_empty()).try_for_each(|line| writeln!(f, "  {line}"))
@@ -138,8 +169,6 @@ fn write_wrapped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
-    use runtime::{Carriage, TargetShare};
-
     use super::*;
 
     fn question() -> Question {
@@ -157,6 +186,7 @@ mod tests {
             description: description.into(),
             eligibility: if share > 0.0 { "in service" } else { "out of service" }.into(),
             share,
+            speech: None,
         }
     }
 
@@ -169,6 +199,7 @@ mod tests {
             share: 1.0,
             fails_open: false,
             sticky: false,
+            header: None,
             targets: vec![
                 target("10.2.0.2:8080", 1.0, "healthy", ""),
                 target("10.2.0.3:8080", 0.0, "unhealthy", "no answer came in time"),
@@ -233,6 +264,41 @@ would go to 10.2.0.2:8080
         for phrase in ["it is sticky", "it fails open", "group empty", "it has no targets"] {
             assert!(told.contains(phrase), "{phrase} is not in\n{told}");
         }
+    }
+
+    #[test]
+    fn what_targets_are_told_of_a_client_is_told() {
+        let mut explanation = admitted(None);
+        assert!(!story(&question(), &explanation).contains("header"));
+        explanation.way.as_mut().unwrap().groups[0].header = Some(Header {
+            placement: "on_first_ack_with_payload".into(),
+            tlv: "aws".into(),
+            endpoint: "vpce-08d2bf15fac5001c9".into(),
+        });
+        let told = story(&question(), &explanation);
+        let expected = "
+  its targets get a header (on_first_ack_with_payload) that names the client
+  and, in the words of aws, the endpoint: vpce-08d2bf15fac5001c9
+";
+        assert!(told.contains(expected), "{told}");
+    }
+
+    #[test]
+    fn whether_a_flow_is_spliced_is_told_of_each_target() {
+        let mut explanation = admitted(None);
+        let way = explanation.way.as_mut().unwrap();
+        let modern = Speech { mss: Some(1460), window_scale: Some(7), sack: true, timestamps: true };
+        way.groups[0].targets[0].speech = Some(modern);
+        assert!(!story(&question(), &explanation).contains("spliced"), "on nat it does not matter");
+        explanation.way.as_mut().unwrap().path = Carriage::Splice;
+        let told = story(&question(), &explanation);
+        let expected = "
+  10.2.0.2:8080 is spliced to; it speaks MSS 1460, window scale 7, SACK, timestamps
+  10.2.0.3:8080 has not answered yet: until then, flows to it are terminated
+";
+        assert!(told.contains(expected), "{told}");
+        let plain = Speech { mss: None, window_scale: None, sack: false, timestamps: false };
+        assert_eq!(words_of(&plain), "TCP without options");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::process::ExitCode;
 
-use runtime::{FlowFilter, FlowList, FlowStatus};
+use runtime::{Carriage, FlowFilter, FlowList, FlowStatus, HeaderState};
 
 use crate::args::FlowsArgs;
 use crate::request::Request;
@@ -72,18 +72,27 @@ impl Display for Flows {
     }
 }
 
-/// `tcp nat`, and where it is in its life, unless that is where most are.
+/// `tcp nat`; then what is special: that it could not be spliced, that its target is told of its client, and where it is in its
+/// life, unless that is where most are.
 fn kind(flow: &FlowStatus) -> String {
-    let FlowStatus { protocol, path, phase, .. } = flow;
-    match phase.as_str() {
-        "established" => format!("{protocol} {path}"),
-        other => format!("{protocol} {path}, {other}"),
+    let FlowStatus { protocol, path, listener_path, phase, header, .. } = flow;
+    let mut words = match (path, listener_path) {
+        (Carriage::Terminate, Carriage::Splice) => vec![format!("{protocol} splice"), "terminated".into()],
+        _ => vec![format!("{protocol} {path}")],
+    };
+    words.extend(header.as_ref().map(|header| match header.state {
+        HeaderState::Waiting => "header waits".into(),
+        HeaderState::Sent | HeaderState::Relayed => "header".into(),
+    }));
+    if phase != "established" {
+        words.push(phase.clone());
     }
+    words.join(", ")
 }
 
 #[cfg(test)]
 mod tests {
-    use runtime::{Carriage, Traffic, Transport};
+    use runtime::{FlowHeader, Traffic, Transport};
 
     use super::*;
     use crate::table::WIDTH;
@@ -94,7 +103,9 @@ mod tests {
             service: "orders".into(),
             protocol: Transport::Tcp,
             path: Carriage::Nat,
+            listener_path: Carriage::Nat,
             phase: phase.into(),
+            header: None,
             client: "10.1.0.2:40000".parse().unwrap(),
             interface: "10.1.9.50:80".parse().unwrap(),
             node: "10.2.9.1:23456".parse().unwrap(),
@@ -118,6 +129,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_special_about_a_flow_is_told() {
+        let with = |state| Some(FlowHeader { state, endpoint: Some("vpce-1a2b3c4d".into()) });
+        let on = |listener_path, path| FlowStatus { listener_path, path, ..flow("established") };
+        let spliced = on(Carriage::Splice, Carriage::Splice);
+        let terminated = on(Carriage::Splice, Carriage::Terminate);
+        for (flow, expected) in [
+            (flow("closing"), "tcp nat, closing"),
+            (FlowStatus { header: with(HeaderState::Sent), ..flow("established") }, "tcp nat, header"),
+            (
+                FlowStatus { header: with(HeaderState::Waiting), ..flow("opening") },
+                "tcp nat, header waits, opening",
+            ),
+            (FlowStatus { header: with(HeaderState::Sent), ..spliced.clone() }, "tcp splice, header"),
+            (spliced, "tcp splice"),
+            (
+                FlowStatus { header: with(HeaderState::Relayed), ..terminated.clone() },
+                "tcp splice, terminated, header",
+            ),
+            (terminated, "tcp splice, terminated"),
+            (on(Carriage::Terminate, Carriage::Terminate), "tcp terminate"),
+            (on(Carriage::Nat, Carriage::Terminate), "tcp terminate"),
+        ] {
+            assert_eq!(kind(&flow), expected);
+        }
+    }
+
+    #[test]
     fn it_says_how_many_are_not_shown() {
         let one = |total, matching| {
             Flows(FlowList { total, matching, flows: vec![flow("established")] }).to_string()
@@ -136,6 +174,8 @@ mod tests {
         let wide = "[fd02:1234:5678:9abc:def0:1234:5678:9abc]:40000".parse().unwrap();
         let flow = FlowStatus {
             path: Carriage::Terminate,
+            listener_path: Carriage::Splice,
+            header: Some(FlowHeader { state: HeaderState::Relayed, endpoint: None }),
             client: wide,
             node: wide,
             target: wide,

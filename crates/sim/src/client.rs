@@ -5,7 +5,7 @@ use std::time::Duration;
 use wire::{Packet, Protocol};
 
 use crate::icmp::Trouble;
-use crate::invariants::{Violation, bytes_in_order, keeps_to_what_was_agreed};
+use crate::invariants::{Violation, bytes_in_order, greeting_is_right, keeps_to_what_was_agreed};
 use crate::packet::OwnedFrame;
 use crate::plan::{Behaviour, Plan, Start};
 use crate::rng::Rng;
@@ -30,6 +30,8 @@ pub struct Client {
     /// What it does.
     pub plan: Plan,
     session: Session,
+    /// How much of the greeting has come, and of the stream.
+    greeted: usize,
     read: usize,
     written: usize,
     /// When its rest is over, once it has begun.
@@ -54,7 +56,7 @@ impl Client {
             Start::After(..) => None,
         };
         let session = Session::Waiting(begins);
-        Self { plan, session, read: 0, written: 0, rests: None, has_given_up: false, rng }
+        Self { plan, session, greeted: 0, read: 0, written: 0, rests: None, has_given_up: false, rng }
     }
 
     /// The connection that it follows is over.
@@ -125,11 +127,20 @@ impl Client {
                 tcp.input(packet, bytes, now);
                 keeps_to_what_was_agreed(self.plan.id, tcp)?;
                 let news = tcp.read();
-                let offset = self.read;
-                self.read += news.len();
-                bytes_in_order(self.plan.id, Way::Down, offset, &news)
+                self.take(&news)
             }
         }
+    }
+
+    /// Reads on: first the greeting, then the stream.
+    fn take(&mut self, news: &[u8]) -> Result<(), Violation> {
+        let expected = &self.plan.greeting()[self.greeted..];
+        let (greeting, news) = news.split_at(news.len().min(expected.len()));
+        self.greeted += greeting.len();
+        greeting_is_right(self.plan.id, greeting, &expected[..greeting.len()])?;
+        let offset = self.read;
+        self.read += news.len();
+        bytes_in_order(self.plan.id, Way::Down, offset, news)
     }
 
     /// Takes in an error about something that it has sent, and does what is to be done about it at once.
@@ -148,16 +159,22 @@ impl Client {
             self.begin(now);
         }
         let is_over = self.ended().is_some();
+        let is_greeted = self.greeted == self.plan.greeting().len();
         match &mut self.session {
             Session::Waiting(_) => Vec::new(),
             Session::Udp(_) if is_over => Vec::new(),
             Session::Udp(asker) => asker.poll(now),
             Session::Tcp(tcp) => {
-                if !is_over {
+                if !is_over && is_greeted {
                     write(&self.plan, &mut self.written, &mut self.rests, tcp, now);
                     follow_plan(&self.plan, self.read, tcp, now);
                 }
-                tcp.poll(now)
+                let mut sent = tcp.poll(now);
+                if !is_over && self.plan.behaviour == Behaviour::HangsUp && tcp.has_spoken() {
+                    tcp.abort(now);
+                    sent.extend(tcp.poll(now));
+                }
+                sent
             }
         }
     }
@@ -192,11 +209,16 @@ impl Client {
     fn is_planned(&self, end: End, tcp: &Tcp) -> bool {
         match self.plan.behaviour {
             Behaviour::Refused | Behaviour::Silent => end == End::Refused,
-            Behaviour::ClientResets => end == End::Aborted,
-            Behaviour::ServerResets | Behaviour::Forgotten => end == End::Reset,
+            Behaviour::ClientResets | Behaviour::HangsUp => end == End::Aborted,
+            Behaviour::ServerResets
+            | Behaviour::Snubbed
+            | Behaviour::Unheard
+            | Behaviour::Forgotten => end == End::Reset,
             // Once everything has arrived, a RST that answers our FIN (its receiver has forgotten us) takes nothing away.
             _ => {
-                let complete = self.read == self.plan.download && tcp.delivered() == self.plan.upload;
+                let is_greeted = self.greeted == self.plan.greeting().len();
+                let complete =
+                    is_greeted && self.read == self.plan.download && tcp.delivered() == self.plan.upload;
                 complete && (end == End::Finished || end == End::Reset && tcp.is_finishing())
             }
         }
@@ -223,7 +245,7 @@ fn write(plan: &Plan, written: &mut usize, rests: &mut Option<Duration>, tcp: &m
 
 fn follow_plan(plan: &Plan, read: usize, tcp: &mut Tcp, now: Duration) {
     match plan.behaviour {
-        Behaviour::HalfClose | Behaviour::CloseTogether => tcp.finish(),
+        Behaviour::HalfClose | Behaviour::CloseTogether | Behaviour::Mute => tcp.finish(),
         Behaviour::ServerClosesFirst if tcp.is_closed_by_peer() => tcp.finish(),
         Behaviour::ServerHalfCloses if tcp.is_closed_by_peer() && tcp.delivered() == plan.upload => {
             tcp.finish();

@@ -1,7 +1,7 @@
 //! Where the provider's targets are checked: a port beside each one's service, behind which it is as well or as ill as the
 //! scenario has it at that time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use wire::Packet;
 use crate::ailment::{Ailment, Course, TIMEOUT};
 use crate::invariants::{Invariant, Violation};
 use crate::packet::{OwnedFrame, Route};
+use crate::proxy::{self, Header};
 use crate::rng::Rng;
+use crate::scenario::Unrest;
 use crate::tcp::{Appetite, Extensions, Manner, Tcp, refusal};
 
 /// How late an answer is that is late.
@@ -23,6 +25,8 @@ const GARBAGE: &[u8] = b"220 mail.example ESMTP\r\n";
 /// All ports where somebody is checked.
 pub struct Clinic {
     courses: BTreeMap<SocketAddr, Course>,
+    /// Ports where every connection begins with a header.
+    told: BTreeSet<u16>,
     /// By target, and who asks it.
     visits: BTreeMap<(SocketAddr, SocketAddr), Visit>,
     rng: Rng,
@@ -32,6 +36,8 @@ pub struct Clinic {
 struct Visit {
     tcp: Tcp,
     ailment: Ailment,
+    /// Whether a header is still to come.
+    is_told: bool,
     heard: Vec<u8>,
     /// When it is answered, once all of the question has come.
     answers: Option<Duration>,
@@ -40,8 +46,9 @@ struct Visit {
 
 impl Clinic {
     /// The ports of these targets.
-    pub fn new(courses: BTreeMap<SocketAddr, Course>, rng: Rng) -> Self {
-        Self { courses, visits: BTreeMap::new(), rng }
+    pub fn new(unrest: &Unrest, rng: Rng) -> Self {
+        let (courses, told) = (unrest.courses.clone(), unrest.told.clone());
+        Self { courses, told, visits: BTreeMap::new(), rng }
     }
 
     /// Whether somebody is checked at this port.
@@ -72,7 +79,8 @@ impl Clinic {
                 Ailment::Refuses => refusal(back, packet).into_iter().collect(),
                 _ => {
                     let tcp = Tcp::answer(back, MANNER, self.rng.fork(), packet, bytes);
-                    self.visits.insert(place, Visit::new(tcp, ailment));
+                    let is_told = self.told.contains(&back.source.port());
+                    self.visits.insert(place, Visit::new(tcp, ailment, is_told));
                     self.visits.get_mut(&place).map_or_else(Vec::new, |visit| visit.tcp.poll(now))
                 }
             });
@@ -92,8 +100,8 @@ impl Clinic {
 }
 
 impl Visit {
-    fn new(tcp: Tcp, ailment: Ailment) -> Self {
-        Self { tcp, ailment, heard: Vec::new(), answers: None, is_answered: false }
+    fn new(tcp: Tcp, ailment: Ailment, is_told: bool) -> Self {
+        Self { tcp, ailment, is_told, heard: Vec::new(), answers: None, is_answered: false }
     }
 
     fn deadline(&self) -> Option<Duration> {
@@ -107,6 +115,7 @@ impl Visit {
             return Err(Violation::new(Invariant::AgreementsKept, format!("a health check: {complaint}")));
         }
         self.heard.extend(self.tcp.read());
+        self.read_header()?;
         if self.heard.ends_with(b"\r\n\r\n") && self.answers.is_none() {
             if !self.heard.starts_with(REQUEST) {
                 let heard = String::from_utf8_lossy(&self.heard);
@@ -115,6 +124,23 @@ impl Visit {
             self.answers = Some(if self.ailment == Ailment::Late { now + LATE } else { now });
         }
         Ok(self.poll(now))
+    }
+
+    /// Whoever asks for himself says so first, where a header is expected.
+    fn read_header(&mut self) -> Result<(), Violation> {
+        if !self.is_told {
+            return Ok(());
+        }
+        match proxy::read(&self.heard).map_err(Violation::wrong_header)? {
+            Some((Header::Local, len)) => {
+                self.heard.drain(..len);
+                self.is_told = false;
+                Ok(())
+            }
+            Some((other, _)) => Err(Violation::wrong_header(format!("a health check is announced as {other:?}"))),
+            None if self.tcp.is_closed_by_peer() => Err(Violation::wrong_header("a health check without one".into())),
+            None => Ok(()),
+        }
     }
 
     fn poll(&mut self, now: Duration) -> Vec<OwnedFrame> {

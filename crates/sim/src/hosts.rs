@@ -40,12 +40,7 @@ impl Hosts {
         Self {
             clients: plans.iter().map(|plan| Client::new(plan.clone(), rng.fork())).collect(),
             homes,
-            provider: Provider::new(
-                plans,
-                scenario.open.clone(),
-                scenario.unrest.courses.clone(),
-                rng.fork(),
-            ),
+            provider: Provider::new(plans, scenario, rng.fork()),
             provider_device,
             reassembly: Reassembly::default(),
         }

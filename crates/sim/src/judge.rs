@@ -1,6 +1,7 @@
 //! The judge: knows what is true ([`Ledger`]), hears everything that the workers say, and asks every invariant about it.
 
 mod charts;
+mod numbers;
 mod roll;
 mod seats;
 mod steering;
@@ -23,6 +24,7 @@ use crate::stream::ConnectionId;
 
 pub use steering::Tally;
 
+use numbers::Numbers;
 use steering::Steering;
 
 /// All that the invariants rest on.
@@ -31,6 +33,7 @@ pub struct Judge {
     pub ledger: Ledger,
     shared: Arc<Shared>,
     steering: Steering,
+    numbers: Numbers,
     allowances: Allowances,
     fragments: Fragments,
     reasons: [u64; Reason::COUNT],
@@ -42,6 +45,7 @@ impl Judge {
         Self {
             ledger: Ledger::new(&shared.topology(), owners),
             steering: Steering::new(shared, scenario),
+            numbers: Numbers::new(scenario.shops),
             shared: Arc::clone(shared),
             allowances: Allowances::default(),
             fragments: Fragments::default(),
@@ -90,7 +94,9 @@ impl Judge {
             let frame = frame.filter(|frame| !self.is_for_nobody(batch, frame, verdict.reason));
             frame.map_or(Ok(()), |frame| invariants::intruder_is_known(frame, verdict.reason))?;
         }
-        batch.said.departures.iter().try_for_each(|departure| self.check(departure, batch, now))
+        batch.said.departures.iter().try_for_each(|departure| self.check(departure, batch, now))?;
+        self.numbers.forget(batch);
+        Ok(())
     }
 
     /// Whether flows that are to end do so in time. To be asked when everything is heard.
@@ -125,6 +131,7 @@ impl Judge {
             }
         }
         self.fragments.count(batch);
+        self.numbers.learn(batch, &self.ledger);
         for (slot, verdict) in &batch.said.verdicts {
             self.reasons[verdict.reason.index()] += 1;
             if let (Some(client), Some(flow)) = (self.client_at(batch, Some(*slot)), verdict.flow) {
@@ -144,6 +151,7 @@ impl Judge {
         if let Some(message) = icmp::read(bytes) {
             return self.check_message(departure, &message, batch, now);
         }
+        self.numbers.note(departure, &self.ledger);
         // What comes of a damaged frame is damaged too, and is nobody's.
         if batch.is_damaged() {
             return Ok(());
@@ -160,7 +168,8 @@ impl Judge {
         let came_in = departure.slot.and_then(|slot| batch.frames.get(slot));
         let mss_ceiling = self.shared.topology().run.mss_ceiling;
         invariants::frame_is_on_its_own_side(departure, &packet, came_in, &self.ledger)?;
-        invariants::frame_is_faithful(departure, &packet, came_in, mss_ceiling)?;
+        let is_shifted = self.numbers.check(departure, &packet, batch, &self.ledger)?;
+        invariants::frame_is_faithful(departure, &packet, came_in, is_shifted, mss_ceiling)?;
         invariants::segments_are_short_enough(departure, &packet, &self.ledger)?;
         self.check_port(departure, batch)
     }

@@ -194,10 +194,12 @@ impl Ledger {
 
     /// Whether hosts behind a device may be told that this number has arrived: they have sent it, or at least nobody
     /// else has. (A target that remembers an older connection answers a SYN from the same port with that one's numbers;
-    /// if it was a terminated one, they are the forwarder's own.)
+    /// if it was a terminated one, they are the forwarder's own. Whoever has heard nothing says 0.)
     pub fn may_hear(&self, device: DeviceId, acknowledgement: u32) -> bool {
         let has_sent = |sent: &Sent| sent.includes(acknowledgement);
-        self.sent.get(&device).is_some_and(has_sent) || !self.sent.values().any(has_sent)
+        acknowledgement == 0
+            || self.sent.get(&device).is_some_and(has_sent)
+            || !self.sent.values().any(has_sent)
     }
 
     /// The largest MSS that the receiver of something that leaves by `device` has announced, if it has said anything.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use wire::Protocol;
 
 use crate::packet::Route;
+use crate::shop::{GREETING, Shop};
 use crate::stream::{ConnectionId, WORD};
 use crate::tcp::Manner;
 
@@ -37,6 +38,14 @@ pub enum Behaviour {
     Silent,
     /// Nobody listens at the target: the client must be refused.
     Refused,
+    /// The server speaks first, and the client only says FIN when it has heard that.
+    Mute,
+    /// The client resets as soon as it has said everything, whoever has heard it.
+    HangsUp,
+    /// The server resets at the first byte that it hears; the client asks now and then whether it is still there.
+    Snubbed,
+    /// The server answers the SYN, and nothing after that: nobody will ever say that he has got the header.
+    Unheard,
     /// Questions and answers over UDP; `upload` counts them, and `download` is the longest one's length.
     Datagrams,
     /// A question over UDP to a target's port that is not open: the client must hear so.
@@ -61,9 +70,13 @@ impl Behaviour {
             | Self::ServerClosesFirst
             | Self::ServerHalfCloses
             | Self::CloseTogether
+            | Self::Mute
             | Self::KeptAlive => true,
             Self::ClientResets
             | Self::ServerResets
+            | Self::HangsUp
+            | Self::Snubbed
+            | Self::Unheard
             | Self::Forgotten
             | Self::Silent
             | Self::Refused
@@ -108,8 +121,10 @@ pub struct Plan {
     pub rest: Duration,
     /// How the client speaks.
     pub client: Manner,
-    /// How the server speaks.
+    /// How the server speaks, unless all of a target's servers speak alike.
     pub server: Manner,
+    /// Which kind of server it is.
+    pub shop: Shop,
     /// Below the identifiers of the client's fragmented datagrams.
     pub identifier: u32,
 }
@@ -126,9 +141,14 @@ impl Plan {
     pub fn keep_alive(&self) -> Option<Duration> {
         match self.behaviour {
             Behaviour::KeptAlive => Some(self.rest / 8),
-            Behaviour::ServerResets => Some(Duration::from_secs(5)),
+            Behaviour::ServerResets | Behaviour::Snubbed => Some(Duration::from_secs(5)),
             _ => None,
         }
+    }
+
+    /// What the server says before anything else.
+    pub fn greeting(&self) -> &'static [u8] {
+        if self.shop.greets { GREETING } else { &[] }
     }
 
     /// How much the client writes at first.

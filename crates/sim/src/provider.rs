@@ -1,5 +1,7 @@
 //! The provider's network: every target's host, with a server on each port that is open.
 
+mod server;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -7,16 +9,19 @@ use std::time::Duration;
 
 use wire::{Packet, Protocol};
 
-use crate::ailment::Course;
 use crate::clinic::Clinic;
 use crate::icmp::{MOST_QUOTED, Quote, Trouble, error};
-use crate::invariants::{Violation, bytes_in_order, keeps_to_what_was_agreed};
+use crate::invariants::{Violation, keeps_to_what_was_agreed};
 use crate::packet::{OwnedFrame, Route, route_of};
-use crate::plan::{Behaviour, Plan};
+use crate::plan::Plan;
 use crate::rng::Rng;
-use crate::stream::{ConnectionId, WORD, Way, piece, tag_in};
-use crate::tcp::{Manner, Tcp, refusal};
+use crate::scenario::Scenario;
+use crate::shop::{self, DEAF, RUDE, SHOPS, Shop};
+use crate::stream::{ConnectionId, tag_in};
+use crate::tcp::{Manner, Tcp, mute_answer, refusal};
 use crate::udp::{self, Habits};
+
+use server::Server;
 
 /// What comes to this port is never answered.
 pub const SILENT: u16 = 10;
@@ -34,32 +39,21 @@ pub struct Provider {
     habits: Habits,
     /// What targets have heard of the path to a node.
     mtus: BTreeMap<(IpAddr, IpAddr), usize>,
+    shops: [Shop; SHOPS],
+    /// From when on their targets speak otherwise.
+    turns: Duration,
     rng: Rng,
-}
-
-/// One connection's server.
-struct Server {
-    tcp: Tcp,
-    /// Known once the first word has arrived.
-    plan: Option<Plan>,
-    /// What arrived before that.
-    early: Vec<u8>,
-    read: usize,
-    written: usize,
 }
 
 impl Provider {
     /// The targets whose ports are open, and those where they are checked.
-    pub fn new(
-        plans: Rc<[Plan]>,
-        open: BTreeSet<(Protocol, SocketAddr)>,
-        courses: BTreeMap<SocketAddr, Course>,
-        mut rng: Rng,
-    ) -> Self {
+    pub fn new(plans: Rc<[Plan]>, scenario: &Scenario, mut rng: Rng) -> Self {
         let habits = Habits { longest: 0, mtu: [1280, 1500, 9000][rng.index(3)], identifier: 0 };
         let (servers, received, mtus) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let clinic = Clinic::new(courses, rng.clone().fork());
-        Self { plans, open, clinic, servers, received, habits, mtus, rng }
+        let clinic = Clinic::new(&scenario.unrest, rng.clone().fork());
+        let (open, shops) = (scenario.open.clone(), scenario.shops);
+        let turns = scenario.turns.unwrap_or(Duration::MAX);
+        Self { plans, open, clinic, servers, received, habits, mtus, shops, turns, rng }
     }
 
     /// How much of a connection's upload has arrived.
@@ -90,6 +84,7 @@ impl Provider {
                 Ok(vec![error(target.ip(), peer.ip(), Trouble::PortUnreachable, quote)])
             }
             Protocol::Tcp if target.port() == SILENT => Ok(Vec::new()),
+            Protocol::Tcp if target.port() == DEAF => Ok(mute_answer(back, packet).into_iter().collect()),
             Protocol::Tcp if self.clinic.has(target) => self.clinic.input(back, packet, bytes, now),
             Protocol::Tcp => {
                 let known = self.servers.get(&(target, peer)).filter(|server| !server.tcp.is_forgotten(now));
@@ -144,8 +139,13 @@ impl Provider {
     }
 
     fn accept(&mut self, back: Route, syn: &Packet, bytes: &[u8], now: Duration) -> Vec<OwnedFrame> {
-        let tcp = Tcp::answer(back, self.manner(), self.rng.fork(), syn, bytes);
-        let mut server = Server { tcp, plan: None, early: Vec::new(), read: 0, written: 0 };
+        let shop = shop::at_target(back.source.port());
+        let is_rude = back.source.port() == RUDE;
+        let manner =
+            if shop.is_some() || is_rude { self.manner_of(back.source, now) } else { self.manner() };
+        let tcp = Tcp::answer(back, manner, self.rng.fork(), syn, bytes);
+        let shop = shop.map_or(Shop::default(), |shop| self.shops[shop]);
+        let mut server = Server::new(tcp, shop, is_rude);
         let answer = server.tcp.poll(now);
         self.servers.insert((back.source, back.destination), server);
         answer
@@ -154,6 +154,12 @@ impl Provider {
     /// Any plan's: a server does not know yet whose connection this is.
     fn manner(&mut self) -> Manner {
         self.plans[self.rng.index(self.plans.len())].server
+    }
+
+    /// All servers of a target speak alike, until some day they do not.
+    fn manner_of(&self, target: SocketAddr, now: Duration) -> Manner {
+        let name = target.to_string().bytes().map(usize::from).sum::<usize>();
+        self.plans[(name + usize::from(now >= self.turns)) % self.plans.len()].server
     }
 
     fn serve(
@@ -167,62 +173,15 @@ impl Provider {
             return Ok(Vec::new());
         };
         server.tcp.input(packet, bytes, now);
-        server.read(&self.plans)?;
-        if let Some(plan) = &server.plan {
+        server.read(&self.plans, now)?;
+        if let Some(plan) = server.plan() {
             keeps_to_what_was_agreed(plan.id, &server.tcp)?;
-        }
-        if let Some(plan) = &server.plan {
             let received = self.received.entry(plan.id).or_default();
-            *received = server.read.max(*received);
+            *received = server.has_read().max(*received);
         }
         if server.tcp.end_of_it().is_none() {
             server.follow_plan(now);
         }
         Ok(server.tcp.poll(now))
-    }
-}
-
-impl Server {
-    /// Reads what has arrived. The first word says which connection this is.
-    fn read(&mut self, plans: &[Plan]) -> Result<(), Violation> {
-        self.early.extend(self.tcp.read());
-        if self.plan.is_none() && self.early.len() >= WORD {
-            let named =
-                tag_in(&self.early).and_then(|tag| plans.iter().find(|plan| plan.id == tag.connection));
-            self.plan = named.cloned();
-        }
-        let Some(plan) = &self.plan else {
-            return if self.early.len() < WORD { Ok(()) } else { Err(Violation::nameless(&self.early)) };
-        };
-        let news = std::mem::take(&mut self.early);
-        let offset = self.read;
-        self.read += news.len();
-        bytes_in_order(plan.id, Way::Up, offset, &news)
-    }
-
-    fn follow_plan(&mut self, now: Duration) {
-        let client_has_closed = self.tcp.is_closed_by_peer();
-        let Some(plan) = &self.plan else {
-            if client_has_closed {
-                self.tcp.finish();
-            }
-            return;
-        };
-        if plan.behaviour == Behaviour::ServerResets && self.read >= plan.upload / 2 {
-            self.tcp.abort(now);
-            return;
-        }
-        let due = plan.answer_due(self.read, client_has_closed);
-        if due > self.written {
-            self.tcp.write(&piece(plan.id, Way::Down, self.written, due - self.written));
-            self.written = due;
-        }
-        let closes_first = matches!(
-            plan.behaviour,
-            Behaviour::ServerClosesFirst | Behaviour::ServerHalfCloses | Behaviour::CloseTogether
-        );
-        if client_has_closed || closes_first && self.written == plan.download {
-            self.tcp.finish();
-        }
     }
 }

@@ -98,15 +98,19 @@ pub struct Recorder<'a> {
     /// Where each frame of the batch lies: a forwarded frame is known by its buffer.
     buffers: Vec<*const u8>,
     damaged: bool,
+    /// Of an intruder's frame, which is alone in its batch: how it may end.
+    ends: Option<&'static [Reason]>,
     /// What was said so far.
     pub said: Said,
 }
 
 impl<'a> Recorder<'a> {
-    /// Ready to listen while `frames` are worked on; `rings` lead to the workers.
-    pub fn new(rings: &'a mut [Ring], frames: &[Frame<'_>], damaged: bool) -> Self {
+    /// Ready to listen while `frames` are worked on, of which the first is as it came in; `rings` lead to the workers.
+    pub fn new(rings: &'a mut [Ring], frames: &[Frame<'_>], first: Option<&OwnedFrame>) -> Self {
         let buffers = frames.iter().map(|frame| frame.bytes.as_ptr()).collect();
-        Self { rings, buffers, damaged, said: Said::default() }
+        let damaged = first.is_some_and(|frame| frame.damaged);
+        let ends = first.and_then(|frame| frame.ends);
+        Self { rings, buffers, damaged, ends, said: Said::default() }
     }
 }
 
@@ -127,7 +131,7 @@ impl Output for Recorder<'_> {
     fn hand_over(&mut self, to: WorkerId, device: DeviceId, frame: &Frame<'_>) -> Result<(), HandOverFull> {
         let ring = self.rings.get_mut(to.index()).filter(|ring| ring.frames.len() < ring.capacity);
         let ring = ring.ok_or(HandOverFull)?;
-        let copy = OwnedFrame::copy(frame, self.damaged);
+        let copy = OwnedFrame { ends: self.ends, ..OwnedFrame::copy(frame, self.damaged) };
         ring.frames.push_back((device, copy.clone()));
         self.said.handed_over.push(copy);
         Ok(())

@@ -2,9 +2,11 @@
 //! invariant that is there for it.
 
 mod edges;
+mod numbers;
 mod squatter;
 mod steering;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,6 +98,28 @@ pub enum Sabotage {
     EndTheInnocent,
     /// Nobody is told that his connection was ended.
     EndInSilence,
+    /// A header names another client.
+    TellOfAnother,
+    /// A header comes before its client has said anything.
+    TellTooEarly,
+    /// No header comes.
+    TellNobody,
+    /// A target's acknowledgement of the header goes on to its consumer.
+    AcknowledgeTheHeader,
+    /// What a target says of what has come out of order goes on in its own numbers.
+    LeaveTheBlocks,
+    /// A consumer is told of all the room that its target has, the header's too.
+    GrantTheWholeWindow,
+    /// A target's clock goes on as if it were the one that its consumer was told of.
+    LeaveTheClock,
+    /// A packet of a spliced flow goes on with its sender's number.
+    LeaveTheNumber,
+    /// A target is dialled by whoever has sent a SYN.
+    DialAtOnce,
+    /// An error quotes what its receiver has sent in the numbers of the other side.
+    QuoteTheOtherSide,
+    /// What was never sent is acknowledged.
+    AcknowledgeTheUnsent,
 }
 
 impl Sabotage {
@@ -104,14 +128,24 @@ impl Sabotage {
         match self {
             Self::Misdeliver | Self::MisdeliverAFragment => Invariant::OwnSideOnly,
             Self::SwapBytes => Invariant::BytesInOrder,
+            Self::TellOfAnother | Self::TellTooEarly | Self::TellNobody => Invariant::HeaderRight,
+            Self::AcknowledgeTheHeader
+            | Self::LeaveTheBlocks
+            | Self::GrantTheWholeWindow
+            | Self::LeaveTheClock
+            | Self::LeaveTheNumber => Invariant::NumbersTranslated,
+            Self::DialAtOnce => Invariant::HandshakeFirst,
+            Self::AcknowledgeTheUnsent => Invariant::AgreementsKept,
             Self::ShareAPort => Invariant::PortsUnique,
             Self::SwallowAVerdict => Invariant::OneVerdict,
             Self::SpoilAChecksum => Invariant::FaithfulFrames,
             Self::SwallowAnswers | Self::EndOnAnError => Invariant::AllEndAsPlanned,
             Self::LeakAPort | Self::LoseAKeptFragment | Self::LeakMemory => Invariant::NothingLeft,
-            Self::LeaveTheRouter | Self::LeaveTheQuote | Self::QuoteTooMuch | Self::HealTheDamaged => {
-                Invariant::ErrorsTranslated
-            }
+            Self::LeaveTheRouter
+            | Self::LeaveTheQuote
+            | Self::QuoteTooMuch
+            | Self::HealTheDamaged
+            | Self::QuoteTheOtherSide => Invariant::ErrorsTranslated,
             Self::FloodErrors => Invariant::ErrorsLimited,
             Self::PassOnTheUnknown => Invariant::IntrudersKnown,
             Self::KeepIdentifiers => Invariant::NothingMixed,
@@ -178,6 +212,11 @@ impl Saboteur {
         steering::meddle(self.sabotage, &self.shared);
     }
 
+    /// Tampers with what the operator has written.
+    pub fn misread_file<'a>(&self, file: &'a str) -> Cow<'a, str> {
+        numbers::misread(self.sabotage, file)
+    }
+
     /// Tampers with what a host has sent.
     pub fn misread(&self, frame: &mut OwnedFrame) {
         if self.sabotage == Sabotage::MisreadWindows
@@ -192,6 +231,7 @@ impl Saboteur {
 
     /// Tampers with what a worker has said.
     pub fn tamper(&mut self, batch: &mut Batch, ledger: &Ledger) {
+        numbers::tamper(self.sabotage, batch, ledger);
         match self.sabotage {
             Sabotage::SwallowAVerdict => drop(batch.said.verdicts.pop()),
             Sabotage::SwallowAnswers => {

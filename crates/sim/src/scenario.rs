@@ -21,6 +21,7 @@ use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::router::{MtuStep, Router};
 use crate::scarcity::Scarcity;
+use crate::shop::{self, DEAF, RUDE, SHOPS, Shop};
 use file::Declared;
 use plans::draw_plans;
 
@@ -111,6 +112,10 @@ pub struct Scenario {
     pub scarcity: Scarcity,
     /// What changes while it runs.
     pub unrest: Unrest,
+    /// The kinds of servers that there are.
+    pub shops: [Shop; SHOPS],
+    /// From when on their targets speak otherwise than before, if ever.
+    pub turns: Option<Duration>,
 }
 
 impl Scenario {
@@ -119,24 +124,27 @@ impl Scenario {
         let consumers = CONSUMERS[..rng.between(2, 3) as usize].to_vec();
         let tcp = WEB.map(|target| (Protocol::Tcp, target.into()));
         let udp = DNS.map(|target| (Protocol::Udp, target.into()));
-        let mut plans = draw_plans(&consumers, rng);
+        let shops = Shop::draw(rng);
+        let mut plans = draw_plans(&consumers, &shops, rng);
         let scarcity = draw_scarcity(&plans, rng);
         if scarcity != Scarcity::None {
             plans.iter_mut().for_each(Plan::hurry);
         }
-        let declared = Declared::draw(&consumers, rng);
+        let declared = Declared::draw(&consumers, &shops, rng);
         let scenario = Self {
             file: declared.text(),
             workers: rng.between(1, 4) as usize,
             ring: [2, 16, 256][rng.index(3)],
             stall: Duration::from_micros([20, 200, 5000][rng.index(3)]),
             impairment: draw_impairment(rng),
-            open: tcp.into_iter().chain(udp).collect(),
+            open: tcp.into_iter().chain(udp).chain(shops_doors()).collect(),
             intrusions: (0..rng.between(0, 40)).map(|_| rng.span(Duration::from_secs(4))).collect(),
             steps: draw_steps(rng),
             outages: draw_outages(rng),
             scarcity,
             unrest: Unrest::default(),
+            turns: rng.per_mille(100).then(|| rng.span(Duration::from_secs(10))),
+            shops,
             consumers,
             plans,
         };
@@ -175,7 +183,15 @@ impl Scenario {
 
 /// The path that a plan's packets take.
 pub fn path_of(plan: &Plan) -> Path {
-    if plan.route.destination.port() >= TERMINATED { Path::Terminate } else { Path::Nat }
+    let port = plan.route.destination.port();
+    let plain = if port >= TERMINATED { Path::Terminate } else { Path::Nat };
+    shop::path_at(port).unwrap_or(plain)
+}
+
+/// Where the servers of every kind listen.
+fn shops_doors() -> impl Iterator<Item = (Protocol, SocketAddr)> {
+    let at = |port| WEB.map(|(address, _)| (Protocol::Tcp, SocketAddr::new(address, port)));
+    (0..SHOPS).map(shop::target).chain([DEAF, RUDE]).flat_map(at)
 }
 
 fn draw_impairment(rng: &mut Rng) -> Impairment {

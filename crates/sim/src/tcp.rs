@@ -22,7 +22,8 @@ use crate::packet::{OwnedFrame, Route, Shape, TcpHeader, tcp};
 use crate::rng::Rng;
 
 pub use manner::{Appetite, Extensions, Manner};
-pub use sender::{DEFAULT_MSS, LEAST_MSS};
+pub use options::Options;
+pub use sender::{DEFAULT_MSS, LEAST_MSS, window_field};
 
 use receiver::Receiver;
 use sender::Sender;
@@ -34,6 +35,8 @@ const MOST_TRIES: u32 = 120;
 const MOST_PROBES: u32 = 9;
 /// How long an end that is over goes on answering the other's retransmits.
 const LINGER: Duration = Duration::from_secs(60);
+/// No proxy protocol's header is longer.
+const LONGEST_HEADER: u32 = 127;
 /// The largest super-packet's payload.
 const LARGEST_SUPER: usize = 60_000;
 
@@ -116,7 +119,8 @@ impl Tcp {
     }
 
     fn new(route: Route, manner: Manner, mut rng: Rng, state: State) -> Self {
-        let sender = Sender::new(rng.draw() as u32);
+        let [initial, epoch] = [(); 2].map(|()| first_number(&mut rng));
+        let sender = Sender::new(initial);
         Self {
             route,
             manner,
@@ -125,7 +129,7 @@ impl Tcp {
             sender,
             receiver: Receiver::default(),
             now: Duration::ZERO,
-            epoch: rng.draw() as u32,
+            epoch,
             recent: 0,
             rng,
             complaint: None,
@@ -148,6 +152,16 @@ impl Tcp {
     /// How much of what was written the other side has acknowledged.
     pub fn delivered(&self) -> usize {
         (self.sender.acknowledged.saturating_sub(1) as usize).min(self.sender.data.len())
+    }
+
+    /// Whether any of what was written has been sent.
+    pub fn has_spoken(&self) -> bool {
+        self.sender.highest > 1
+    }
+
+    /// Whoever expects a header takes it, however little room he has announced.
+    pub fn make_room_for_a_header(&mut self) {
+        self.receiver.forgive(LONGEST_HEADER);
     }
 
     /// Takes what has arrived in order.
@@ -182,7 +196,8 @@ impl Tcp {
         self.keep_alive = Some(every);
     }
 
-    /// What the other side has done that it must not: sent beyond every window, left out timestamps or made them up.
+    /// What the other side has done that it must not: sent beyond every window, left out timestamps or made them up, used what
+    /// was not agreed upon, acknowledged what was never sent.
     pub fn complaint(&self) -> Option<&str> {
         self.complaint.as_deref()
     }
@@ -276,6 +291,23 @@ impl Tcp {
             self.end(End::GaveUp, now);
         }
     }
+}
+
+/// Any number; now and then one after which a connection soon begins again at 0.
+fn first_number(rng: &mut Rng) -> u32 {
+    if rng.per_mille(100) { 0_u32.wrapping_sub(rng.between(0, 50_000) as u32) } else { rng.draw() as u32 }
+}
+
+/// The answer of a host that hears nothing but SYNs.
+pub fn mute_answer(route: Route, packet: &Packet) -> Option<OwnedFrame> {
+    let header = TcpHeader {
+        sequence: packet.sequence.swap_bytes(),
+        acknowledgement: packet.sequence.wrapping_add(1),
+        flags: TcpFlags::SYN | TcpFlags::ACK,
+        window: u16::MAX,
+        ..TcpHeader::default()
+    };
+    packet.flags.opens().then(|| tcp(route, &header, &[], Shape::Plain))
 }
 
 /// The RST that a host answers with where there is no connection.

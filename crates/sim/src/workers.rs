@@ -50,7 +50,7 @@ impl Workers {
             (0..count as u8).map(|id| Worker::new(Arc::clone(shared), WorkerId(id), rng.seeds())).collect();
         for worker in &mut workers {
             for device in 0..shared.topology().namespaces.len() as u16 {
-                let mut recorder = Recorder::new(&mut rings, &[], false);
+                let mut recorder = Recorder::new(&mut rings, &[], None);
                 worker.message(Message::Attach(DeviceId(device)), Duration::ZERO, &mut recorder);
             }
         }
@@ -67,7 +67,7 @@ impl Workers {
         }
         let mut batches = Vec::new();
         for worker in 0..self.workers.len() {
-            let mut recorder = Recorder::new(&mut self.rings, &[], false);
+            let mut recorder = Recorder::new(&mut self.rings, &[], None);
             self.workers[worker].message(message, now, &mut recorder);
             batches.push(Batch { said: recorder.said, ..Batch::default() });
             self.sleep(worker, now);
@@ -137,14 +137,13 @@ impl Workers {
     fn input(&mut self, worker: usize, device: DeviceId, frames: Vec<OwnedFrame>, now: Duration) -> Batch {
         let mut working = frames.clone();
         let mut views: Vec<Frame<'_>> = working.iter_mut().map(OwnedFrame::borrow).collect();
-        let damaged = frames.iter().any(|frame| frame.damaged);
-        let mut recorder = Recorder::new(&mut self.rings, &views, damaged);
+        let mut recorder = Recorder::new(&mut self.rings, &views, frames.first());
         self.workers[worker].input(device, &mut views, now, &mut recorder);
         Batch { device: Some(device), frames, said: recorder.said }
     }
 
     fn expire(&mut self, worker: usize, now: Duration) -> Batch {
-        let mut recorder = Recorder::new(&mut self.rings, &[], false);
+        let mut recorder = Recorder::new(&mut self.rings, &[], None);
         self.workers[worker].expire(now, BUDGET, &mut recorder);
         Batch { said: recorder.said, ..Batch::default() }
     }

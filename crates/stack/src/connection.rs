@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use smoltcp::socket::tcp::{CongestionControl, Socket, State as Tcp};
 use thiserror::Error;
-use wire::{Addr, Checksum, Frame, Packet, Protocol, checksum_is_valid, header_checksum_is_valid, parse};
+use wire::{
+    Addr, Checksum, Frame, Packet, Protocol, SynOptions, checksum_is_valid, header_checksum_is_valid, parse,
+};
 
 use self::bytes::Bytes;
 use self::sending::Sending;
@@ -95,6 +97,8 @@ pub struct Connection {
     failure: Option<Failure>,
     bytes: Bytes,
     sending: Sending,
+    /// What the peer's SYN has said, until the owner takes it.
+    greeting: Option<SynOptions>,
     has_dialled_again: bool,
     /// What its path carries, if that is less than the stack's settings say.
     path_mtu: Option<usize>,
@@ -177,6 +181,11 @@ impl Connection {
         }
     }
 
+    /// What the peer's SYN has said of it: told once, as soon as it is ours to answer.
+    pub fn take_greeting(&mut self) -> Option<SynOptions> {
+        self.greeting.take()
+    }
+
     /// Whether the peer has something to acknowledge: bytes, or our FIN.
     pub fn is_owed(&self) -> bool {
         let has_fin = matches!(self.socket().state(), Tcp::FinWait1 | Tcp::Closing | Tcp::LastAck);
@@ -232,6 +241,7 @@ impl Connection {
             failure: None,
             bytes: Bytes::new(stack, now),
             sending: Sending::default(),
+            greeting: None,
             has_dialled_again: false,
             path_mtu: None,
             stopped: None,

@@ -9,27 +9,28 @@ use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
-/// Deals out beginnings.
-pub(crate) struct Numbers {
+/// Deals out beginnings: to connections here, and to whoever else answers a SYN.
+pub struct Numbers {
     seed: [u64; 2],
 }
 
 /// What a connection begins with.
-#[derive(Clone, Copy)]
-pub(crate) struct Beginning {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Beginning {
     /// Its initial sequence number.
-    pub(crate) sequence: u32,
+    pub sequence: u32,
     /// What its timestamps add to the milliseconds.
-    pub(crate) timestamp: u32,
+    pub timestamp: u32,
 }
 
 impl Numbers {
-    pub(crate) fn new(seed: [u64; 2]) -> Self {
+    /// Those of a secret, that is random.
+    pub fn new(seed: [u64; 2]) -> Self {
         Self { seed }
     }
 
     /// The beginning of a connection between these two that opens now.
-    pub(crate) fn begin(&self, local: SocketAddr, remote: SocketAddr, now: Duration) -> Beginning {
+    pub fn begin(&self, local: SocketAddr, remote: SocketAddr, now: Duration) -> Beginning {
         let mut hasher = SipHasher24::new_with_keys(self.seed[0], self.seed[1]);
         (local, remote).hash(&mut hasher);
         let hash = hasher.finish();

@@ -163,12 +163,12 @@ use smoltcp::wire::HardwareAddress;
 use wire::{FRAME_CAPACITY, Frame};
 
 pub use connection::{Connection, Failure, InputError, State};
+pub use isn::{Beginning, Numbers};
 pub use memory::Memory;
 pub use parting::Parting;
-pub use relay::{Moved, relay};
+pub use relay::{Moved, carry, relay};
 
 use buffers::Arena;
-use isn::Numbers;
 use loss::Leave;
 use phy::{Link, Port};
 

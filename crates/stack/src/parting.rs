@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use wire::{ANSWER_CAPACITY, Answer, Packet, TcpFlags};
+use wire::{Packet, SEGMENT_CAPACITY, Segment, SynOptions, TcpFlags};
 
 use crate::clock;
 
@@ -38,18 +38,19 @@ impl Parting {
         &self,
         packet: &Packet,
         now: Duration,
-        buffer: &mut [u8; ANSWER_CAPACITY],
+        buffer: &mut [u8; SEGMENT_CAPACITY],
     ) -> Option<usize> {
         if packet.flags.syn() || packet.flags.rst() || packet.sequence_len() == 0 {
             return None;
         }
-        let acknowledgement = Answer {
+        let timestamps = self.timestamps.map(|own| [clock::milliseconds(now, own.offset), own.echo]);
+        let acknowledgement = Segment {
             flags: TcpFlags::new(TcpFlags::ACK),
             sequence: self.sent,
             acknowledgement: self.next,
-            // There is nothing more to come.
-            window: 0,
-            timestamps: self.timestamps.map(|own| [clock::milliseconds(now, own.offset), own.echo]),
+            window: 0, // there is nothing more to come
+            options: SynOptions { timestamps, ..SynOptions::default() },
+            payload: &[],
         };
         Some(acknowledgement.write(packet, buffer))
     }

@@ -11,15 +11,17 @@ pub struct Moved {
     pub backward: usize,
 }
 
-/// Carries everything that can be carried between `a` and `b`, in both directions: that it is open (as
-/// [`Connection::ready`]), bytes straight from one socket to the other, FIN once all bytes before it are moved, and a
-/// failure as RST. Call it after input to either; then poll both.
+/// Carries everything that can be carried between `a` and `b`, in both directions. Call it after input to either; then poll both.
 pub fn relay(a: &mut Connection, b: &mut Connection) -> Moved {
-    carry_opening(a, b);
-    carry_opening(b, a);
-    let moved = Moved { forward: carry_bytes(a, b), backward: carry_bytes(b, a) };
-    carry_end(a, b);
-    carry_end(b, a);
+    Moved { forward: carry(a, b), backward: carry(b, a) }
+}
+
+/// Carries everything that can be carried in one direction: that it is open (as [`Connection::ready`]), bytes straight from one
+/// socket to the other, FIN once all bytes before it are moved, and a failure as RST. Returns how many bytes it has moved.
+pub fn carry(from: &mut Connection, to: &mut Connection) -> usize {
+    carry_opening(from, to);
+    let moved = carry_bytes(from, to);
+    carry_end(from, to);
     moved
 }
 

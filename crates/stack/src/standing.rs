@@ -2,7 +2,7 @@
 //!
 //! smoltcp keeps its numbers to itself; they are read off what it sends.
 
-use wire::{Answer, Packet, TcpFlags, TcpOption, find_option};
+use wire::{Packet, Segment, SynOptions, TcpFlags, TcpOption, find_option};
 
 /// What the peer knows of us.
 #[derive(Default)]
@@ -48,8 +48,8 @@ impl Standing {
     }
 
     /// Takes note of the peer's SYN: without an option of its own, it does not take ours.
-    pub(crate) fn note_syn(&mut self, packet: &Packet, bytes: &[u8]) {
-        if scale_of(packet, bytes).is_none() {
+    pub(crate) fn note_syn(&mut self, greeting: &SynOptions) {
+        if greeting.window_scale.is_none() {
             self.scale = 0;
         }
     }
@@ -76,19 +76,21 @@ impl Standing {
 
     /// An ACK of everything before `next`, sent at the time `timestamp`, with a window of as many bytes, or what was told before if
     /// that is more. It counts as said.
-    pub(crate) fn acknowledge(&mut self, next: u32, window: u32, timestamp: u32) -> Option<Answer> {
+    pub(crate) fn acknowledge(&mut self, next: u32, window: u32, timestamp: u32) -> Option<Segment<'static>> {
         let said = self.said.as_mut()?;
         let edge = later(said.edge, next.wrapping_add(window));
         // A FIN may lie beyond the edge.
         let span = (edge.wrapping_sub(next) as i32).max(0) as u32;
         let field = u16::try_from(span >> self.scale).unwrap_or(u16::MAX);
         said.edge = later(said.edge, next.wrapping_add(u32::from(field) << self.scale));
-        Some(Answer {
+        let timestamps = said.echo.map(|echo| [timestamp, echo]);
+        Some(Segment {
             flags: TcpFlags::new(TcpFlags::ACK),
             sequence: said.sent,
             acknowledgement: next,
             window: field,
-            timestamps: said.echo.map(|echo| [timestamp, echo]),
+            options: SynOptions { timestamps, ..SynOptions::default() },
+            payload: &[],
         })
     }
 }
@@ -159,7 +161,7 @@ mod tests {
         let answer = standing.acknowledge(1000, 0, 77).unwrap();
         assert_eq!((answer.sequence, answer.acknowledgement), (5, 1000));
         assert_eq!(answer.window, 9887, "79,100 bytes, rounded down");
-        assert_eq!(answer.timestamps, Some([77, 9]));
+        assert_eq!(answer.options.timestamps, Some([77, 9]));
         assert_eq!(standing.edge(), Some(80_100));
     }
 
@@ -177,7 +179,7 @@ mod tests {
     fn without_the_peers_consent_windows_are_not_scaled() {
         let mut standing = standing();
         assert_eq!(standing.scale(), 3);
-        standing.note_syn(&segment(TcpFlags::SYN, [0, 0], 20), &[0; 20]);
+        standing.note_syn(&SynOptions::default());
         assert_eq!(standing.scale(), 0);
     }
 }

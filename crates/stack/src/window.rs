@@ -156,7 +156,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use wire::{ANSWER_CAPACITY, Addr, Answer, Protocol, TcpFlags, parse};
+    use wire::{Addr, Protocol, SEGMENT_CAPACITY, Segment, TcpFlags, parse};
 
     use super::*;
 
@@ -211,15 +211,14 @@ mod tests {
         fn say(&mut self, flags: u8) -> u32 {
             let scale = if flags & TcpFlags::SYN == 0 { self.standing.scale() } else { 0 };
             let offered = ((CAPACITY - self.unread) >> scale).min(65_535) as u16;
-            let answer = Answer {
+            let segment = Segment {
                 flags: TcpFlags::new(flags),
-                sequence: 0,
                 acknowledgement: self.expected(),
                 window: offered,
-                timestamps: None,
+                ..Segment::default()
             };
-            let mut buffer = [0; ANSWER_CAPACITY];
-            let len = answer.write_between((Addr::v4([1; 4]), 1), (Addr::v4([2; 4]), 2), &mut buffer);
+            let mut buffer = [0; SEGMENT_CAPACITY];
+            let len = segment.write_between((Addr::v4([1; 4]), 1), (Addr::v4([2; 4]), 2), &mut buffer);
             let bytes = &mut buffer[..len];
             let packet = parse(bytes).unwrap();
             self.window.hold(&packet, bytes, &self.standing);

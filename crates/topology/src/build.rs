@@ -141,7 +141,7 @@ impl Builder {
     fn add_endpoint(&mut self, declared: DeclaredEndpoint<'_>) -> Read<()> {
         let (name, service, device): (String, _, _) =
             (declared.name?.into(), declared.service?, self.device(declared.namespace?));
-        let ids = declared.ids?.complete(&name);
+        let ids = declared.ids?.into();
         let doors = all(declared.interfaces)?;
         self.route(device, &doors);
         self.answer(device, &doors, &all(declared.answer_on)?);

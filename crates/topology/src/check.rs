@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::path::Path as FsPath;
@@ -9,8 +10,8 @@ use std::path::Path as FsPath;
 use wire::Protocol;
 
 use crate::file::{
-    Declared, DeclaredForward, DeclaredGroup, DeclaredLink, DeclaredListener, DeclaredService, LocalAddress,
-    NamespaceRef, ZonedAddress,
+    Declared, DeclaredForward, DeclaredGroup, DeclaredId, DeclaredLink, DeclaredListener, DeclaredService,
+    LocalAddress, NamespaceRef, ZonedAddress,
 };
 use crate::problem::{Place, Problems, Read};
 use crate::{Family, Path};
@@ -24,6 +25,7 @@ pub(crate) fn check(declared: &Declared<'_>, problems: &Problems<'_>) {
         one_listener_per_port(service, problems);
         each_group_once(service, problems);
         terminated_families_meet(declared, service, problems);
+        headers_are_for_tcp(declared, service, problems);
     }
     for endpoint in declared.endpoints.iter().flatten() {
         one_per_zone_and_family(&endpoint.interfaces, problems);
@@ -32,7 +34,8 @@ pub(crate) fn check(declared: &Declared<'_>, problems: &Problems<'_>) {
     for group in declared.groups.iter().flatten() {
         each_target_once(group, problems);
     }
-    nat_keeps_family(declared, problems);
+    each_id_once(declared, problems);
+    packets_keep_their_family(declared, problems);
     targets_are_not_routed(declared, &routed, problems);
     locals_are_free(declared, &routed, problems);
 }
@@ -131,6 +134,28 @@ fn each_link_once(links: &[Read<DeclaredLink<'_>>], problems: &Problems<'_>) {
     }
 }
 
+/// By its ids, targets tell an endpoint from others.
+fn each_id_once(declared: &Declared<'_>, problems: &Problems<'_>) {
+    let ids = || declared.endpoints.iter().flatten().filter_map(|endpoint| endpoint.ids.as_ref().ok());
+    one_endpoint_per_id("aws", ids().map(|ids| &ids.aws), problems);
+    one_endpoint_per_id("gcp", ids().map(|ids| &ids.gcp), problems);
+    one_endpoint_per_id("azure", ids().map(|ids| &ids.azure), problems);
+}
+
+fn one_endpoint_per_id<'d, T: Hash + Eq + fmt::Display + 'd>(
+    key: &str,
+    ids: impl Iterator<Item = &'d DeclaredId<T>>,
+    problems: &Problems<'_>,
+) {
+    let repeats = repeats(ids, |own| &own.id);
+    // Those of one name have the same as well; but their names are what is wrong.
+    for (again, first) in repeats.filter(|(again, first)| again.is_given || first.is_given) {
+        let message =
+            format!("{key} id {} is that of another endpoint: {}", again.id, problems.name(&first.place));
+        problems.report(&again.place, message, format!("give this one another: ids = {{ {key} = … }}"));
+    }
+}
+
 /// The items whose key another one before them has, each with the first that has it.
 fn repeats<'d, T: 'd, K: Hash + Eq>(
     items: impl Iterator<Item = &'d T>,
@@ -159,9 +184,23 @@ fn terminated_families_meet(declared: &Declared<'_>, service: &DeclaredService<'
     }
 }
 
-/// The nat path rewrites addresses; it cannot make an IPv4 packet of an IPv6 one. So the family of an interface needs a
-/// node and a target behind it.
-fn nat_keeps_family(declared: &Declared<'_>, problems: &Problems<'_>) {
+/// A header is the first of a TCP connection's bytes.
+fn headers_are_for_tcp(declared: &Declared<'_>, service: &DeclaredService<'_>, problems: &Problems<'_>) {
+    let over_udp = service.listeners.iter().flatten().filter(|listener| listener.protocol == Protocol::Udp);
+    for (forward, group) in over_udp.flat_map(|listener| declared.groups_of(listener)) {
+        if group.attributes.as_ref().is_ok_and(|attributes| attributes.proxy_protocol.is_some()) {
+            problems.report(
+                &forward.place,
+                "the targets of this group get a proxy protocol header, which begins a TCP connection: udp has none",
+                "forward to a group of the same targets without \"proxy_protocol_v2.enabled\", or listen on tcp",
+            );
+        }
+    }
+}
+
+/// Rewriting a packet's addresses cannot make an IPv4 packet of an IPv6 one. So where packets pass through, the family of an
+/// interface needs a node and a target behind it.
+fn packets_keep_their_family(declared: &Declared<'_>, problems: &Problems<'_>) {
     let mut told = HashSet::new();
     for endpoint in declared.endpoints.iter().flatten() {
         let Some(service) = declared.service_of(endpoint) else { continue };
@@ -175,7 +214,7 @@ fn nat_keeps_family(declared: &Declared<'_>, problems: &Problems<'_>) {
             for listener in service.listeners_passing_through() {
                 for (forward, group) in declared.groups_of(listener) {
                     if lacks(group.target_families(), family) && told.insert((forward.place.offset, family)) {
-                        report_missing_target(interface, forward, listener.protocol, problems);
+                        report_missing_target(interface, forward, listener, problems);
                     }
                 }
             }
@@ -186,8 +225,10 @@ fn nat_keeps_family(declared: &Declared<'_>, problems: &Problems<'_>) {
 fn report_missing_node(interface: &ZonedAddress, listener: &DeclaredListener, problems: &Problems<'_>) {
     let family = interface.family();
     let message = format!(
-        "the service has no {family} node, and its nat listener on {} {} cannot change the family",
-        listener.protocol, listener.port
+        "the service has no {family} node, and its {} listener on {} {} cannot change the family",
+        listener.path.as_str(),
+        listener.protocol,
+        listener.port
     );
     problems.report(
         &interface.place,
@@ -199,15 +240,15 @@ fn report_missing_node(interface: &ZonedAddress, listener: &DeclaredListener, pr
 fn report_missing_target(
     interface: &ZonedAddress,
     forward: &DeclaredForward,
-    protocol: Protocol,
+    listener: &DeclaredListener,
     problems: &Problems<'_>,
 ) {
-    let family = interface.family();
+    let (family, path) = (interface.family(), listener.path.as_str());
     let message = format!(
-        "the group has no {family} target for {}, and nat cannot change the family",
+        "the group has no {family} target for {}, and {path} cannot change the family",
         problems.name(&interface.place)
     );
-    let terminate = match protocol {
+    let terminate = match listener.protocol {
         Protocol::Tcp => ", or write path = \"terminate\"",
         Protocol::Udp => ", or remove that interface",
     };

@@ -348,7 +348,7 @@ pub struct Endpoint {
 /// An endpoint's ids, as each cloud's proxy protocol says them. What the operator does not give follows from the endpoint's name.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EndpointIds {
-    /// AWS: `vpce-` and 17 hexadecimal digits.
+    /// AWS: `vpce-` and 17 hexadecimal digits, or 8 as the first ones had.
     pub aws: String,
     /// GCP: the connection's.
     pub gcp: u64,

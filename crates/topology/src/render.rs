@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::file::Size;
 use crate::{
-    Answer, CheckProtocol, Endpoint, Forward, HealthCheck, HttpCheck, Interface, Listener, Namespace, Node,
-    Service, Target, TargetGroup, TargetGroupId, Topology, Zone,
+    Answer, CheckProtocol, Endpoint, EndpointIds, Forward, HealthCheck, HttpCheck, Interface, Listener,
+    Namespace, Node, Service, Target, TargetGroup, TargetGroupId, Topology, Zone,
 };
 
 impl Display for Topology {
@@ -112,7 +112,9 @@ impl Topology {
         writeln!(f, "  service    {}", self.services[endpoint.service].name)?;
         let interfaces = endpoint.interfaces.iter().map(|id| &self.interfaces[*id]);
         let row = |interface: &Interface| [interface.address.to_string(), show_zone(&interface.zone)];
-        write_rows(f, "interface", interfaces.map(row).collect())
+        write_rows(f, "interface", interfaces.map(row).collect())?;
+        let EndpointIds { aws, gcp, azure } = &endpoint.ids;
+        writeln!(f, "  ids        aws {aws}, gcp {gcp}, azure {azure}")
     }
 }
 

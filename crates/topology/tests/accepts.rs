@@ -5,7 +5,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use topology::{Answer, DeviceBackend, DeviceId, Family, Namespace, Origin, Path, Steering, Topology};
+use topology::{
+    Answer, DeviceBackend, DeviceId, EndpointIds, Family, Namespace, Origin, Path, Steering, Topology,
+};
 use wire::Protocol;
 
 const ORDERS: &str = include_str!("orders.toml");
@@ -152,6 +154,47 @@ fn an_mss_ceiling_may_fill_the_mtu() {
 fn a_local_address_may_stand_alone() {
     let topology = parse(&format!("{ORDERS}\nlocal = \"10.1.9.2\""));
     assert_eq!(topology.namespaces[1].local, [ip("10.1.9.2")]);
+}
+
+fn ids(text: &str) -> Vec<EndpointIds> {
+    parse(text).endpoints.iter().map(|(_, endpoint)| endpoint.ids.clone()).collect()
+}
+
+#[test]
+fn an_endpoint_has_the_ids_that_it_is_given() {
+    let given = |keys: &str| ids(&format!("{ORDERS}\nids = {{ {keys} }}")).remove(0);
+    let own = ids(ORDERS).remove(0);
+    assert_eq!(given(""), own);
+    for aws in ["vpce-08d2bf15fac5001c9", "vpce-1a2b3c4d"] {
+        assert_eq!(given(&format!("aws = \"{aws}\"")), EndpointIds { aws: aws.into(), ..own.clone() });
+    }
+    for gcp in [0, 78_902_308_415_062_016, u64::MAX] {
+        assert_eq!(given(&format!("gcp = {gcp}")), EndpointIds { gcp, ..own.clone() });
+    }
+    for azure in [0, u32::MAX] {
+        assert_eq!(given(&format!("azure = {azure}")), EndpointIds { azure, ..own.clone() });
+    }
+}
+
+#[test]
+fn an_endpoints_own_ids_follow_from_its_name_and_never_change() {
+    let own = EndpointIds {
+        aws: "vpce-094b9e084fadd1d76".into(),
+        gcp: 5_232_833_813_502_883,
+        azure: 4_208_794_998,
+    };
+    assert_eq!(ids(ORDERS)[0], own, "in no release");
+    assert_eq!(ids(&ORDERS.replace("10.1.9.50", "10.1.9.51").replace("consumer-a", "b"))[0], own);
+    let second = ORDERS[ORDERS.find("[[endpoint]]").unwrap()..].replace("-a", "-b");
+    let both = ids(&format!("{ORDERS}\n{second}"));
+    assert!(both[0].aws != both[1].aws && both[0].gcp != both[1].gcp && both[0].azure != both[1].azure);
+}
+
+#[test]
+fn a_listener_may_splice() {
+    let topology = parse(&ORDERS.replace("terminate", "splice"));
+    let paths: Vec<_> = topology.listeners.iter().map(|(_, listener)| listener.path).collect();
+    assert_eq!(paths, [Path::Nat, Path::Splice, Path::Nat]);
 }
 
 #[test]

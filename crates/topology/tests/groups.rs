@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use topology::{
-    Attributes, CheckProtocol, DeviceId, HealthCheck, HttpCheck, Matcher, Minimum, Origin, TargetGroup,
-    Topology, Way,
+    Attributes, CheckProtocol, DeviceId, EndpointWords, HeaderPlacement, HealthCheck, HttpCheck, Matcher,
+    Minimum, Origin, ProxyProtocol, TargetGroup, Topology, Way,
 };
 
 const ORDERS: &str = include_str!("orders.toml");
@@ -200,6 +200,8 @@ fn every_attribute_is_honoured() {
     let found = attributes(
         r#""deregistration_delay.timeout_seconds" = 3600,
         "deregistration_delay.connection_termination.enabled" = true,
+        "proxy_protocol_v2.enabled" = true, "proxy_protocol_v2.tlv" = "gcp",
+        "proxy_protocol_v2.client_to_server.header_placement" = "on_first_ack",
         "stickiness.enabled" = true, "stickiness.type" = "source_ip",
         "load_balancing.cross_zone.enabled" = true,
         "target_health_state.unhealthy.connection_termination.enabled" = false,
@@ -212,6 +214,10 @@ fn every_attribute_is_honoured() {
     let expected = Attributes {
         deregistration_delay: Duration::from_secs(3600),
         terminates_deregistered: true,
+        proxy_protocol: Some(ProxyProtocol {
+            placement: HeaderPlacement::OnFirstAck,
+            endpoint: EndpointWords::Gcp,
+        }),
         is_sticky: true,
         cross_zone: Some(true),
         terminates_unhealthy: false,
@@ -220,7 +226,24 @@ fn every_attribute_is_honoured() {
         dns_minimum: Minimum { count: None, percentage: Some(1) },
     };
     assert_eq!(found, expected);
-    assert_eq!(found.changed().len(), 10, "all of them");
+    assert_eq!(found.changed().len(), 13, "all of them");
+}
+
+#[test]
+fn a_header_is_the_real_ones_unless_told() {
+    let header = |keys: &str| attributes(&format!("\"proxy_protocol_v2.enabled\" = {keys}")).proxy_protocol;
+    let (placement, tlv) = ("proxy_protocol_v2.client_to_server.header_placement", "proxy_protocol_v2.tlv");
+    let real =
+        ProxyProtocol { placement: HeaderPlacement::OnFirstAckWithPayload, endpoint: EndpointWords::Aws };
+    assert_eq!(header("true"), Some(real));
+    assert_eq!(
+        header(&format!("true, \"{placement}\" = \"on_first_ack_with_payload\", \"{tlv}\" = \"aws\"")),
+        Some(real)
+    );
+    let azure = ProxyProtocol { endpoint: EndpointWords::Azure, ..real };
+    assert_eq!(header(&format!("true, \"{tlv}\" = \"azure\"")), Some(azure));
+    let said_in_vain = format!("false, \"{placement}\" = \"on_first_ack\", \"{tlv}\" = \"gcp\"");
+    assert_eq!(header(&said_in_vain), None, "it may be said beforehand, as to the real one");
 }
 
 #[test]
@@ -327,6 +350,10 @@ fn groups_are_printed_as_understood() {
             1,
         )
         .replace(
+            "\"dns\" },",
+            "\"dns\" }, { protocol = \"tcp\", port = 81, path = \"splice\", forward = \"canary\" }",
+        )
+        .replace(
             "port = 8080, zone = \"a\" }",
             "port = 8080, zone = \"a\", weight = 3 }, { address = \"fd02::2\", port = 1 }",
         )
@@ -340,6 +367,8 @@ fn groups_are_printed_as_understood() {
             "target_health_state.unhealthy.connection_termination.enabled" = false
             "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage" = 50
             "load_balancing.cross_zone.enabled" = false
+            "proxy_protocol_v2.enabled" = true
+            "proxy_protocol_v2.tlv" = "gcp"
             [[target_group]]
             name = "spare"
             targets = [{ address = "10.2.0.8", port = 1 }]

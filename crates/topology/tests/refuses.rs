@@ -37,7 +37,7 @@ fn each_mistake_is_told_at_its_place() {
         assert_eq!(format!("{} {}", found.line, found.key.path), place, "{case}");
         assert!(format!("{}; {}", found.message, found.remedy).contains(phrase), "{found}\nfor\n{case}");
     }
-    assert_eq!(cases.len(), 171);
+    assert_eq!(cases.len(), 185);
 }
 
 /// Both families throughout, over nat.
@@ -87,6 +87,46 @@ fn terminate_needs_a_node_and_a_target_of_one_family() {
             r#"6:75: service "s": listeners[0].forward: no target of this group has the family of a node of the service; give the service a node, or the group a target, of the other family"#
         ]
     );
+}
+
+#[test]
+fn splice_keeps_the_family_as_nat_does() {
+    let spliced = DUAL.replace(r#""udp", port = 53"#, r#""tcp", port = 53, path = "splice""#);
+    assert!(parse(&spliced).is_ok());
+    assert_eq!(
+        told(&spliced.replace(r#", { address = "fd02::9:1" }"#, "")),
+        [
+            r#"14:54: endpoint "e": interfaces[1].address: the service has no IPv6 node, and its splice listener on tcp 53 cannot change the family; give the service an IPv6 node, or remove this interface"#
+        ]
+    );
+    assert_eq!(
+        told(&spliced.replace(r#"{ address = "10.2.0.2", port = 53 }, "#, "")),
+        [
+            r#"6:72: service "s": listeners[0].forward: the group has no IPv4 target for endpoint "e": interfaces[0].address (line 14), and splice cannot change the family; add an IPv4 target, or write path = "terminate""#
+        ]
+    );
+}
+
+#[test]
+fn no_two_endpoints_have_the_same_id() {
+    let two = |first: &str, second: &str| {
+        let door = |name: &str, ids: &str| {
+            format!(
+                "\n[[endpoint]]\nname = \"{name}\"\nservice = \"orders\"\nnamespace = \"{name}\"\nids = {{ {ids} }}\ninterfaces = [{{ address = \"10.1.9.50\" }}]"
+            )
+        };
+        format!("{GOOD}{}{}", door("d", first), door("e", second))
+    };
+    assert!(parse(&two("aws = \"vpce-1a2b3c4d\", gcp = 7", "azure = 7")).is_ok(), "each has its own words");
+    for (id, shown) in [
+        ("aws = \"vpce-1a2b3c4d\"", "aws id vpce-1a2b3c4d"),
+        ("gcp = 7", "gcp id 7"),
+        ("azure = 7", "azure id 7"),
+    ] {
+        let [found] = problems(&two(id, id)).try_into().unwrap();
+        let expected = format!("{shown} is that of another endpoint: endpoint \"d\": ids.");
+        assert!(found.message.starts_with(&expected) && found.line == 35, "{found}");
+    }
 }
 
 #[test]

@@ -230,10 +230,11 @@ fn what_may_change_under_its_id() {
     };
     for (from, to) in [
         ("path = \"terminate\"", "idle_timeout = 60"),
+        ("path = \"terminate\"", "path = \"splice\""),
         ("forward = \"dns\"", "forward = \"web\""),
         ("port = 8080, zone = \"a\"", "port = 8080, zone = \"b\", weight = 7"),
         ("name    = \"web\"", "name = \"web\"\nhealth_check = {}"),
-        ("\"consumer-a\"", "\"/var/run/netns/consumer-a\""),
+        ("\"consumer-a\"", "\"/var/run/netns/consumer-a\"\nids = { gcp = 7 }"),
     ] {
         assert_eq!(ids(&change(from, to)), ids(&first), "{to}");
         assert_ne!(change(from, to).to_string(), first.to_string(), "{to}");

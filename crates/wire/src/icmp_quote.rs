@@ -9,10 +9,13 @@ use std::ops::Range;
 use etherparse::{Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice};
 
 use crate::checksum::{address_sum, fold, raw_sum};
+use crate::options::u32_at;
 use crate::parse::v6_addresses;
 use crate::rewrite::{negated, patch_complemented, patch_transport_complete};
-use crate::{Addr, Protocol, Rewrite};
+use crate::{Addr, Protocol, Rewrite, Shift, TcpFlags};
 
+/// Where the flags stand in a TCP header.
+const FLAGS: usize = 13;
 /// Every error quotes 64 bits of transport header at least.
 const LEAST: usize = 8;
 /// How much a router quotes that announces no length, and yet lets extensions follow (RFC 4884, section 5.5).
@@ -99,6 +102,34 @@ impl Quote {
             patch_transport_complete(transport, checksum, self.protocol, addresses + ports);
         }
     }
+
+    /// Gives the quoted TCP packet the numbers that its sender knows it by: its sequence number and, if it is there and means
+    /// something, its acknowledgement number. (Nobody asks a quote for more.) A checksum that is there, whole, is patched.
+    pub fn shift(&mut self, bytes: &mut [u8], shift: &Shift) {
+        if self.protocol != Protocol::Tcp {
+            return;
+        }
+        let transport = &mut bytes[self.transport..self.end];
+        let is_ack = transport.get(FLAGS).is_some_and(|flags| flags & TcpFlags::ACK != 0);
+        let mut delta = add(transport, 4, shift.sequence);
+        if is_ack {
+            delta += add(transport, 8, shift.acknowledgement);
+        }
+        self.sequence = u32_at(transport, 4);
+        let checksum = self.protocol.checksum_offset();
+        if checksum + 2 <= transport.len() {
+            patch_transport_complete(transport, checksum, self.protocol, delta);
+        }
+    }
+}
+
+/// Adds to the number at `at`, an even place; returns what that adds to the sum of 16-bit words.
+fn add(transport: &mut [u8], at: usize, difference: u32) -> u64 {
+    let new = u32_at(transport, at).wrapping_add(difference).to_be_bytes();
+    let place = &mut transport[at..at + 4];
+    let delta = negated(raw_sum(place)) + raw_sum(&new);
+    place.copy_from_slice(&new);
+    delta
 }
 
 /// What a quoted network header tells.

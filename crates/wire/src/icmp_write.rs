@@ -1,8 +1,8 @@
 //! ICMP packets that are sent: an error, ours or translated, and the answer to a ping. Their IP header is fresh, without
 //! options, with a TTL of 64.
 
-use crate::answer::write_network;
 use crate::icmp::{HEADER, icmp_checksum, protocol};
+use crate::segment::write_network;
 use crate::{Addr, Icmp, IcmpError, least_mtu};
 
 /// The largest packet that [`IcmpError::write`] writes.

@@ -8,8 +8,8 @@
 //! these return together with the frame that it was parsed from; with another, shorter frame they may panic.
 
 mod addr;
-mod answer;
 mod checksum;
+mod edit;
 mod fragment;
 mod frame;
 mod icmp;
@@ -22,20 +22,22 @@ mod patch;
 mod proxy;
 mod reset;
 mod rewrite;
+mod segment;
 mod shift;
 
 pub use addr::{Addr, Protocol};
-pub use answer::{ANSWER_CAPACITY, Answer};
 pub use checksum::{checksum_is_valid, header_checksum_is_valid, pseudo_header, transport_checksum};
+pub use edit::{clamp_mss, lower_window, remove_fast_open, retain_sack};
 pub use fragment::{Fragment, Unfragmented, parse_fragment};
 pub use frame::{FRAME_CAPACITY, Frame};
 pub use icmp::{Icmp, IcmpError, IcmpMessage, NotIcmp, least_mtu, parse_icmp};
 pub use icmp_quote::Quote;
 pub use icmp_write::{ICMP_ERROR_CAPACITY, answer_ping};
 pub use offload::{Checksum, Offload, OffloadError, Segmentation, SegmentationKind};
-pub use options::{TcpOption, find_option};
+pub use options::{SynOptions, TcpOption, find_option, mss_of, timestamps_of, window_of};
 pub use parse::{Packet, TcpFlags, Unparsed, parse};
 pub use proxy::{PROXY_HEADER_CAPACITY, PROXY_LOCAL, ProxyBytes, ProxyEndpoint, ProxyHeader};
 pub use reset::{RESET_CAPACITY, write_reset};
-pub use rewrite::{Rewrite, clamp_mss, mss_of};
+pub use rewrite::Rewrite;
+pub use segment::{SEGMENT_CAPACITY, Segment};
 pub use shift::{Scaling, Shift};

@@ -1,4 +1,4 @@
-//! A TCP header's options: where the value of one stands.
+//! A TCP header's options: where the value of one stands, and what a SYN's say.
 
 use std::ops::Range;
 
@@ -17,52 +17,137 @@ pub enum TcpOption {
     Sack,
     /// TSval and TSecr: 4 bytes each.
     Timestamps,
+    /// TCP Fast Open's cookie, or the wish for one, by its own number or as the experiment that it was (RFC 7413, RFC 6994).
+    FastOpen,
 }
 
 impl TcpOption {
-    const fn kind(self) -> u8 {
-        match self {
-            Self::Mss => 2,
-            Self::WindowScale => 3,
-            Self::SackPermitted => 4,
-            Self::Sack => 5,
-            Self::Timestamps => 8,
+    /// Which one a kind and a value are. What has another length than the option's is none.
+    #[inline]
+    fn of(kind: u8, value: &[u8]) -> Option<Self> {
+        match (kind, value.len()) {
+            (2, 2) => Some(Self::Mss),
+            (3, 1) => Some(Self::WindowScale),
+            (4, 0) => Some(Self::SackPermitted),
+            (5, 8 | 16 | 24 | 32) => Some(Self::Sack),
+            (8, 8) => Some(Self::Timestamps),
+            (34, _) => Some(Self::FastOpen),
+            (254, _) if value.starts_with(&[0xf9, 0x89]) => Some(Self::FastOpen),
+            _ => None,
+        }
+    }
+}
+
+/// The options of a TCP packet, one after the other.
+pub(crate) struct Options {
+    at: usize,
+    end: usize,
+}
+
+impl Options {
+    /// All that a packet has (of UDP: none).
+    #[inline]
+    pub(crate) fn of(packet: &Packet) -> Self {
+        match packet.protocol {
+            Protocol::Tcp => Self { at: packet.transport + 20, end: packet.payload },
+            Protocol::Udp => Self { at: 0, end: 0 },
         }
     }
 
-    const fn has_len(self, len: usize) -> bool {
-        match self {
-            Self::Mss => len == 2,
-            Self::WindowScale => len == 1,
-            Self::SackPermitted => len == 0,
-            Self::Sack => len > 0 && len.is_multiple_of(8),
-            Self::Timestamps => len == 8,
+    /// The next one, and where its value stands; `bytes` are the packet's. What nobody asks for is passed over; an option that
+    /// contradicts itself is the end.
+    #[inline]
+    pub(crate) fn next(&mut self, bytes: &[u8]) -> Option<(TcpOption, Range<usize>)> {
+        let options = &bytes[..self.end];
+        while self.at < self.end {
+            match options[self.at] {
+                0 => return None,
+                1 => self.at += 1,
+                kind => {
+                    let value = self.at + 2..self.at + usize::from(*options.get(self.at + 1)?);
+                    let option = TcpOption::of(kind, options.get(value.clone())?);
+                    self.at = value.end;
+                    if let Some(option) = option {
+                        return Some((option, value));
+                    }
+                }
+            }
         }
+        None
     }
 }
 
 /// Where the value of a TCP packet's first such option stands. What has another length than the option's is passed over;
 /// `None` where what comes before contradicts itself.
 pub fn find_option(bytes: &[u8], packet: &Packet, option: TcpOption) -> Option<Range<usize>> {
-    if packet.protocol != Protocol::Tcp {
-        return None;
-    }
-    let mut at = packet.transport + 20;
-    while at < packet.payload {
-        match bytes[at] {
-            0 => return None,
-            1 => at += 1,
-            kind => {
-                let len = usize::from(*bytes[..packet.payload].get(at + 1)?);
-                let value = at + 2..at + len.max(2);
-                if kind == option.kind() && option.has_len(value.len()) && value.end <= packet.payload {
-                    return Some(value);
-                }
-                at = value.end;
+    let mut options = Options::of(packet);
+    std::iter::from_fn(|| options.next(bytes)).find(|(found, _)| *found == option).map(|(_, value)| value)
+}
+
+/// The MSS option of a TCP packet, if it has one.
+pub fn mss_of(bytes: &[u8], packet: &Packet) -> Option<u16> {
+    find_option(bytes, packet, TcpOption::Mss).map(|value| u16_at(bytes, value.start))
+}
+
+/// TSval and TSecr of a TCP packet, if it has them.
+pub fn timestamps_of(bytes: &[u8], packet: &Packet) -> Option<[u32; 2]> {
+    find_option(bytes, packet, TcpOption::Timestamps).map(|value| pair_at(bytes, value.start))
+}
+
+/// The window field of a TCP packet, as it stands.
+pub fn window_of(bytes: &[u8], packet: &Packet) -> u16 {
+    u16_at(bytes, packet.transport + WINDOW)
+}
+
+/// Where the window field stands in a TCP header.
+pub(crate) const WINDOW: usize = 14;
+
+/// What the options of a SYN say, or of a SYN-ACK. (Of other segments: the timestamps.)
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SynOptions {
+    /// The largest segment that its sender takes.
+    pub mss: Option<u16>,
+    /// By how many bits its sender shifts window fields, as it stands: more than 14 means 14 (RFC 7323).
+    pub window_scale: Option<u8>,
+    /// Whether its sender understands SACK.
+    pub sack_permitted: bool,
+    /// TSval and TSecr.
+    pub timestamps: Option<[u32; 2]>,
+}
+
+impl SynOptions {
+    /// What those of a TCP packet say.
+    pub fn read(bytes: &[u8], packet: &Packet) -> Self {
+        let mut said = Self::default();
+        let mut options = Options::of(packet);
+        while let Some((option, value)) = options.next(bytes) {
+            match option {
+                TcpOption::Mss => said.mss = Some(u16_at(bytes, value.start)),
+                TcpOption::WindowScale => said.window_scale = Some(bytes[value.start]),
+                TcpOption::SackPermitted => said.sack_permitted = true,
+                TcpOption::Timestamps => said.timestamps = Some(pair_at(bytes, value.start)),
+                TcpOption::Sack | TcpOption::FastOpen => {}
             }
         }
+        said
     }
-    None
+}
+
+#[inline]
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// The number at `at`.
+#[inline]
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// The two numbers at `at`.
+#[inline]
+pub(crate) fn pair_at(bytes: &[u8], at: usize) -> [u32; 2] {
+    [u32_at(bytes, at), u32_at(bytes, at + 4)]
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! A patch: several changes to a TCP or UDP packet's transport header, and the checksum put right once for all of them.
 
-use crate::rewrite::{negated, patch_transport};
+use std::ops::Range;
+
+use crate::options::u32_at;
+use crate::rewrite::patch_transport;
 use crate::{Checksum, Frame, Packet};
 
 /// Changes under way. They are in the packet at once; its checksum is right when [`Patch::finish`] has been called.
@@ -22,8 +25,7 @@ impl<'a> Patch<'a> {
     /// Adds to the number at `at`, and says what it is now.
     #[inline]
     pub(crate) fn add(&mut self, at: usize, difference: u32) -> u32 {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|i| self.bytes[at + i]);
-        let number = u32::from_be_bytes([a, b, c, d]).wrapping_add(difference);
+        let number = u32_at(self.bytes, at).wrapping_add(difference);
         if difference != 0 {
             self.write(at, number.to_be_bytes());
         }
@@ -37,13 +39,25 @@ impl<'a> Patch<'a> {
         self.write(at, field.to_be_bytes());
     }
 
-    /// Overwrites what is at `at`.
+    /// Overwrites what is at `at`: 4 bytes at most.
     #[inline]
     pub(crate) fn write<const N: usize>(&mut self, at: usize, new: [u8; N]) {
-        let straddles = (at - self.packet.transport) % 2 == 1;
         let place = &mut self.bytes[at..at + N];
-        self.delta += negated(sum(place, straddles)) + sum(&new, straddles);
+        // A sum of 32-bit words folds to that of 16-bit words. What ends with a word's first half counts 8 bits more.
+        let weight = (at - self.packet.transport + N) % 2 * 8;
+        self.delta += (u64::from(!number(place)) + u64::from(number(&new))) << weight;
         place.copy_from_slice(&new);
+    }
+
+    /// Overwrites a part of the options with NOPs.
+    pub(crate) fn blank(&mut self, part: Range<usize>) {
+        part.for_each(|at| self.write(at, [1]));
+    }
+
+    /// The packet as it is by now.
+    #[inline]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes
     }
 
     /// Puts the checksum right. (A partial one covers nothing of the transport header.)
@@ -55,10 +69,8 @@ impl<'a> Patch<'a> {
     }
 }
 
-/// What bytes add to a sum of 16-bit words, if the first one is a word's second half or its first.
+/// Bytes as the number that they write.
 #[inline]
-fn sum(bytes: &[u8], straddles: bool) -> u64 {
-    let halves = bytes.iter().enumerate();
-    let weigh = |(i, byte): (usize, &u8)| u64::from(*byte) << if (i % 2 == 1) == straddles { 8 } else { 0 };
-    halves.map(weigh).sum()
+fn number(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0, |number, byte| number << 8 | u32::from(*byte))
 }

@@ -71,7 +71,7 @@ impl ProxyHeader<'_> {
             ProxyEndpoint::Aws(id) => return sealed(bytes, id),
             ProxyEndpoint::Gcp(id) => put(&mut bytes, GCP, id.to_be_bytes()),
             ProxyEndpoint::Azure(id) => {
-                put(&mut bytes, AZURE, [ENDPOINT].into_iter().chain(id.to_le_bytes()))
+                put(&mut bytes, AZURE, [ENDPOINT].into_iter().chain(id.to_le_bytes()));
             }
         }
         announce_len(&mut bytes);
@@ -111,21 +111,25 @@ fn announce_len(bytes: &mut ProxyBytes) {
 mod tests {
     use super::*;
 
-    /// As published: a header that was caught between a load balancer and its target.
+    fn caught(source: ([u8; 4], u16), destination: ([u8; 4], u16), id: &str) -> ProxyBytes {
+        let [source, destination] = [source, destination].map(|(octets, port)| (Addr::v4(octets), port));
+        ProxyHeader { source, destination, endpoint: ProxyEndpoint::Aws(id) }.to_bytes()
+    }
+
+    /// As published: headers that were caught between a load balancer and its target.
     #[test]
     fn the_header_is_the_real_one_byte_for_byte() {
-        let header = ProxyHeader {
-            source: (Addr::v4([10, 0, 0, 1]), 0xc8f2),
-            destination: (Addr::v4([10, 0, 0, 2]), 80),
-            endpoint: ProxyEndpoint::Aws("vpce-08d2bf15fac5001c9"),
-        };
-        let bytes = header.to_bytes();
-        assert_eq!(bytes.len(), 100);
-        assert_eq!(bytes[..16], *b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x54");
-        assert_eq!(bytes[28..31], [3, 0, 4]);
-        assert_eq!(bytes[35..39], [0xea, 0, 0x17, 1]);
-        assert_eq!(bytes[39..61], *b"vpce-08d2bf15fac5001c9");
-        assert_eq!(bytes[61..64], [4, 0, 0x24]);
-        assert_eq!(bytes[64..], [0; 36]);
+        let real = [
+            &b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x54"[..],
+            &[172, 31, 7, 113, 172, 31, 10, 31, 0xc8, 0xf2, 0, 80],
+            &[3, 0, 4, 0xe8, 0xd6, 0x89, 0x2d],
+            b"\xea\0\x17\x01vpce-08d2bf15fac5001c9",
+            b"\x04\0\x24",
+            &[0; 36],
+        ];
+        let ours = caught(([172, 31, 7, 113], 0xc8f2), ([172, 31, 10, 31], 80), "vpce-08d2bf15fac5001c9");
+        assert_eq!(ours[..], real.concat());
+        let ours = caught(([192, 168, 44, 10], 52_286), ([192, 168, 44, 7], 9243), "vpce-00eafc458ec97b833");
+        assert_eq!(ours[31..35], [0xb9, 0x28, 0x6f, 0xa6], "the checksum, which covers all the rest");
     }
 }

@@ -1,9 +1,9 @@
 //! The RST that answers a TCP packet which belongs to no connection.
 
-use crate::{ANSWER_CAPACITY, Answer, Packet, Protocol, TcpFlags};
+use crate::{Packet, Protocol, SEGMENT_CAPACITY, Segment, TcpFlags};
 
 /// The largest packet that [`write_reset`] writes.
-pub const RESET_CAPACITY: usize = ANSWER_CAPACITY;
+pub const RESET_CAPACITY: usize = SEGMENT_CAPACITY;
 
 /// Writes the RST that answers `packet` into `buffer` and returns its length; `None` if a RST must not be answered or
 /// the packet is not TCP. The numbers are RFC 9293's: inside what the sender will accept, whatever its state.
@@ -16,7 +16,7 @@ pub fn write_reset(packet: &Packet, buffer: &mut [u8; RESET_CAPACITY]) -> Option
     } else {
         (TcpFlags::RST | TcpFlags::ACK, 0, packet.sequence.wrapping_add(packet.sequence_len()))
     };
-    let reset =
-        Answer { flags: TcpFlags::new(flags), sequence, acknowledgement, window: 0, timestamps: None };
+    let flags = TcpFlags::new(flags);
+    let reset = Segment { flags, sequence, acknowledgement, ..Segment::default() };
     Some(reset.write(packet, buffer))
 }

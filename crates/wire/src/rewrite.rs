@@ -1,9 +1,8 @@
-//! Rewrite in place: new addresses and ports, TTL - 1, the MSS ceiling. Every change patches the checksums that cover
+//! Rewrite in place: new addresses and ports, TTL - 1. Every change patches the checksums that cover
 //! it, incrementally (RFC 1624): payload bytes are never read, so a 64 KB packet costs what a small one costs.
 
 use crate::checksum::{address_sum, fold};
-use crate::patch::Patch;
-use crate::{Addr, Checksum, Frame, Packet, Protocol, TcpOption, find_option};
+use crate::{Addr, Checksum, Frame, Packet, Protocol};
 
 /// A packet's new tuple. Both families must be the packet's own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,26 +74,6 @@ impl Rewrite {
             + u64::from(self.source_port)
             + u64::from(self.destination_port)
     }
-}
-
-/// The MSS option of a TCP packet, if it has one.
-pub fn mss_of(bytes: &[u8], packet: &Packet) -> Option<u16> {
-    let value = find_option(bytes, packet, TcpOption::Mss)?;
-    Some(u16::from_be_bytes([bytes[value.start], bytes[value.start + 1]]))
-}
-
-/// Lowers the MSS option of a SYN or SYN-ACK to `ceiling` if it is above. Returns whether it was.
-pub fn clamp_mss(frame: &mut Frame<'_>, packet: &Packet, ceiling: u16) -> bool {
-    let Some(value) = find_option(frame.bytes, packet, TcpOption::Mss) else { return false };
-    let at = value.start;
-    let old = u16::from_be_bytes([frame.bytes[at], frame.bytes[at + 1]]);
-    if old <= ceiling {
-        return false;
-    }
-    let mut patch = Patch::begin(frame, packet);
-    patch.write(at, ceiling.to_be_bytes());
-    patch.finish();
-    true
 }
 
 /// Adds `delta` to the transport checksum, in the sense that its state asks for.

@@ -1,8 +1,9 @@
 //! Shifting: a TCP packet's numbers become those that its receiver's side of the flow goes by. Patches the checksum, as every
 //! change in place does, and never looks at payload: a super-packet stays whole.
 
+use crate::options::{Options, WINDOW};
 use crate::patch::Patch;
-use crate::{Frame, Packet, TcpOption, find_option};
+use crate::{Frame, Packet, TcpOption};
 
 /// What is added to a packet's numbers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -42,9 +43,6 @@ impl Shift {
     /// never scaled.)
     #[inline]
     pub fn apply(&self, frame: &mut Frame<'_>, packet: &mut Packet) {
-        let options = packet.payload > packet.transport + 20;
-        let sack = if options { find_option(frame.bytes, packet, TcpOption::Sack) } else { None };
-        let stamps = if options { find_option(frame.bytes, packet, TcpOption::Timestamps) } else { None };
         let is_ack = packet.flags.ack();
         let mut patch = Patch::begin(frame, packet);
         let at = packet.transport;
@@ -53,15 +51,21 @@ impl Shift {
             packet.acknowledgement = patch.add(at + 8, self.acknowledgement);
         }
         if self.window.from != self.window.to && !packet.flags.syn() {
-            patch.map_u16(at + 14, |field| self.window.apply(field));
+            patch.map_u16(at + WINDOW, |field| self.window.apply(field));
         }
-        for edge in sack.into_iter().flat_map(|blocks| blocks.step_by(4)) {
-            patch.add(edge, self.acknowledgement);
-        }
-        if let Some(stamps) = stamps {
-            patch.add(stamps.start, self.timestamp);
-            if is_ack {
-                patch.add(stamps.start + 4, self.echo);
+        let mut options = Options::of(packet);
+        while let Some((option, value)) = options.next(patch.bytes()) {
+            match option {
+                TcpOption::Sack => value.step_by(4).for_each(|edge| {
+                    patch.add(edge, self.acknowledgement);
+                }),
+                TcpOption::Timestamps => {
+                    patch.add(value.start, self.timestamp);
+                    if is_ack {
+                        patch.add(value.start + 4, self.echo);
+                    }
+                }
+                _ => {}
             }
         }
         patch.finish();

@@ -8,6 +8,8 @@ use flow::{Lane, LaneId, LaneUser, Lanes, PoolKey};
 use topology::{CheckProtocol, DeviceId, HealthCheck, HttpCheck, NodeId, TargetId, Topology, Way};
 use wire::Protocol;
 
+use crate::proxy::protocol_of;
+
 /// One target's health check.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Check {
@@ -20,12 +22,16 @@ pub(crate) struct Check {
     pub(crate) device: DeviceId,
     /// Where it asks.
     pub(crate) to: SocketAddr,
+    /// Whether that is where clients are led, and not another port.
+    pub(crate) is_at_the_door: bool,
     /// The lane of the flows that this takes.
     pub(crate) lane: LaneId,
     /// What it asks, and how often.
     pub(crate) how: HealthCheck,
     /// The Host header of an HTTP check.
     pub(crate) host: String,
+    /// Whether the target expects a proxy protocol header ahead of all else.
+    pub(crate) expects_header: bool,
 }
 
 impl Check {
@@ -68,9 +74,11 @@ fn check(topology: &Topology, lanes: &Lanes, id: TargetId, post: &Post, how: Hea
         node: post.node,
         device: node.device,
         to,
+        is_at_the_door: to.port() == target.port,
         lane,
         how,
         host: SocketAddr::new(node.address, post.port).to_string(),
+        expects_header: protocol_of(topology, id).is_some(),
     };
     if let Some(host) = check.http().and_then(|http| http.host.clone()) {
         check.host = host;

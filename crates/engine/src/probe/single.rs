@@ -7,7 +7,7 @@ use balance::{Outcome, Reason as Unwell};
 use flow::{Cause, FlowId, Found, Key};
 use stack::{Connection, InputError, Parting, Stack, State};
 use topology::TargetId;
-use wire::Frame;
+use wire::{Frame, PROXY_LOCAL, SynOptions};
 
 use super::checks::Check;
 use super::page::{Answer, Page};
@@ -27,6 +27,8 @@ pub(super) struct Probe {
     /// What the target's packets look like to the flow table.
     key: Key,
     connection: Connection,
+    /// What is left to say of the header that the target expects, if it expects one.
+    header: &'static [u8],
     /// The page to be asked for; without one, the connection is all.
     page: Option<Box<Page>>,
     stage: Stage,
@@ -69,6 +71,7 @@ impl Probe {
             check: Arc::clone(check),
             key: opened.onward,
             connection: Connection::dial(stack, from, check.to, now)?,
+            header: if check.expects_header { &PROXY_LOCAL } else { &[] },
             page: page.map(Box::new),
             stage: Stage::Asking { until: now + check.how.timeout },
         })
@@ -114,6 +117,11 @@ impl Probe {
         Attended { found, outlook }
     }
 
+    /// What the SYN-ACK of the target's own port has said: told once.
+    pub(super) fn take_greeting(&mut self) -> Option<SynOptions> {
+        self.connection.take_greeting().filter(|_| self.check.is_at_the_door)
+    }
+
     /// Ends it, whether it has found out something or not: the next time that it is attended to, the target is told with a RST.
     pub(super) fn cut_off(&mut self) {
         self.connection.abort();
@@ -136,12 +144,25 @@ impl Probe {
         if now >= until {
             return Some(Outcome::Failed(Unwell::Timeout));
         }
-        match (self.connection.state(), &mut self.page) {
-            (State::Opening, _) => None,
-            (State::Failed(_), _) => Some(Outcome::Failed(Unwell::FailedHealthChecks)),
-            (_, None) => Some(Outcome::Passed),
-            (_, Some(page)) => page.advance(&mut self.connection).map(|answer| self.judge(answer)),
+        match self.connection.state() {
+            State::Opening => None,
+            State::Failed(_) => Some(Outcome::Failed(Unwell::FailedHealthChecks)),
+            _ if !self.introduces_itself() => None,
+            _ => self.ask(),
         }
+    }
+
+    /// Says that no client is behind it, where that is expected. Whether all of that is said.
+    fn introduces_itself(&mut self) -> bool {
+        let said = self.connection.send(self.header);
+        self.header = &self.header[said..];
+        self.header.is_empty()
+    }
+
+    /// Asks what there is to be asked, over a connection that stands.
+    fn ask(&mut self) -> Option<Outcome> {
+        let Some(page) = &mut self.page else { return Some(Outcome::Passed) };
+        page.advance(&mut self.connection).map(|answer| self.judge(answer))
     }
 
     fn judge(&self, answer: Answer) -> Outcome {
@@ -159,7 +180,7 @@ impl Probe {
         if self.connection.state() == State::Opening {
             return self.connection.abort();
         }
-        if let Some(page) = &mut self.page {
+        if let Some(page) = self.page.as_mut().filter(|_| self.header.is_empty()) {
             page.take_leave(&mut self.connection);
         }
         self.connection.close();

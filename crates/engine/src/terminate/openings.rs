@@ -14,7 +14,7 @@ use std::collections::HashSet;
 
 use topology::{EndpointId, Path, Topology};
 
-use super::lists::Lists;
+use crate::lists::Lists;
 
 /// The fewest that an endpoint may have, however many there are: an honest client whose handshake is crowded out has to begin
 /// again.
@@ -76,9 +76,9 @@ impl Openings {
     }
 }
 
-/// How many endpoints lead to a listener whose connections are terminated.
+/// How many endpoints lead to a listener whose connections are terminated, or may be.
 fn terminating(topology: &Topology) -> usize {
-    let listeners = topology.listeners.iter().filter(|(_, listener)| listener.path == Path::Terminate);
+    let listeners = topology.listeners.iter().filter(|(_, listener)| listener.path != Path::Nat);
     let services: HashSet<_> = listeners.map(|(_, listener)| listener.service).collect();
     topology.endpoints.iter().filter(|(_, endpoint)| services.contains(&endpoint.service)).count()
 }

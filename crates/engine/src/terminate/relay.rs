@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use flow::{ANSWER_WITHIN, Cause, Direction, FlowId, Key, LaneId};
 use stack::{Connection, Failure, InputError, Parting, Stack, State};
-use topology::{DeviceId, Expiry};
-use wire::Frame;
+use topology::{DeviceId, Expiry, HeaderPlacement};
+use wire::{Frame, ProxyBytes, SynOptions};
 
 use super::fence::Gate;
+use super::preface::Preface;
 use crate::contract::Output;
 use crate::verdict::Reason;
 use crate::view::View;
@@ -16,13 +17,14 @@ use crate::view::View;
 const REST_AFTER: Duration = Duration::from_secs(1);
 
 /// What a new relay is made of.
-#[derive(Clone, Copy)]
 pub(crate) struct Opening<'a> {
     pub(crate) flow: FlowId,
     pub(crate) lane: LaneId,
     pub(crate) original: &'a Key,
     pub(crate) reply: &'a Key,
     pub(crate) view: &'a View,
+    /// What the target is told ahead of the consumer's bytes, and when.
+    pub(crate) header: Option<(ProxyBytes, HeaderPlacement)>,
     pub(crate) idle_timeout: Duration,
     pub(crate) expiry: Expiry,
 }
@@ -33,6 +35,7 @@ pub(crate) struct Relay {
     pub(crate) lane: LaneId,
     consumer: Half,
     target: Half,
+    preface: Option<Preface>,
     opened: Duration,
     idle_timeout: Duration,
     expiry: Expiry,
@@ -66,8 +69,8 @@ pub(crate) enum Outlook {
 
 impl Relay {
     /// Ready for the consumer's SYN, and about to dial the target; `None` if the stack has no place for both connections.
-    pub(crate) fn open(stack: &mut Stack, opening: &Opening<'_>, now: Duration) -> Option<Self> {
-        let Opening { flow, lane, original, reply, view, idle_timeout, expiry } = *opening;
+    pub(crate) fn open(stack: &mut Stack, opening: Opening<'_>, now: Duration) -> Option<Self> {
+        let Opening { flow, lane, original, reply, view, header, idle_timeout, expiry } = opening;
         let (interface, node) = (view.locate(original.place)?, view.locate(reply.place)?);
         let local = (interface.address.ip(), original.local_port).into();
         let remote = (original.remote.ip(), original.remote_port).into();
@@ -86,6 +89,7 @@ impl Relay {
                 owed: None,
             },
             target: Half { connection: target, device: node.device, key: *reply, heard: now, owed: None },
+            preface: header.map(|(header, placement)| Preface::new(header, placement)),
             opened: now,
             idle_timeout,
             expiry,
@@ -133,7 +137,7 @@ impl Relay {
             self.target.connection.abort();
             self.consumer.connection.abort();
         }
-        stack::relay(&mut self.consumer.connection, &mut self.target.connection);
+        self.relay();
         self.target.poll(stack, now, gate);
         self.consumer.poll(stack, now, gate);
         self.rest_when_silent(now);
@@ -165,6 +169,11 @@ impl Relay {
         self.is_opening
     }
 
+    /// What its target's SYN-ACK has said: told once.
+    pub(crate) fn take_greeting(&mut self) -> Option<SynOptions> {
+        self.target.connection.take_greeting()
+    }
+
     /// Whether its target has answered its SYN with a RST.
     pub(crate) fn is_refused(&self) -> bool {
         self.target.connection.state() == State::Failed(Failure::Refused)
@@ -189,6 +198,15 @@ impl Relay {
     /// What is left of those of its connections that are in TIME-WAIT.
     pub(crate) fn partings(&self) -> impl Iterator<Item = (Key, Parting)> {
         self.halves().into_iter().filter_map(|half| Some((half.key, half.connection.parting()?)))
+    }
+
+    /// Carries across what can be carried.
+    fn relay(&mut self) {
+        let (consumer, target) = (&mut self.consumer.connection, &mut self.target.connection);
+        match &mut self.preface {
+            Some(preface) => preface.relay(consumer, target),
+            None => drop(stack::relay(consumer, target)),
+        }
     }
 
     /// The half that packets in this direction come to.

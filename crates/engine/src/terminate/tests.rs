@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flow::Cause;
 use topology::{DeviceId, Origin, Topology};
-use wire::{ANSWER_CAPACITY, Addr, Answer, Frame, ICMP_ERROR_CAPACITY, IcmpError, TcpFlags};
+use wire::{Addr, Frame, ICMP_ERROR_CAPACITY, IcmpError, SEGMENT_CAPACITY, Segment, TcpFlags};
 
 use super::fence::tests::plant;
 use crate::contract::{Egress, Event, HandOverFull, Message, Output, WorkerId};
@@ -80,14 +80,9 @@ fn addr(text: &str) -> Addr {
 
 /// A consumer's SYN from this port, at this second.
 fn syn(worker: &mut Worker, port: u16, second: u64) -> Said {
-    let syn = Answer {
-        flags: TcpFlags::new(TcpFlags::SYN),
-        sequence: 1000,
-        acknowledgement: 0,
-        window: 1000,
-        timestamps: None,
-    };
-    let mut buffer = [0; ANSWER_CAPACITY];
+    let flags = TcpFlags::new(TcpFlags::SYN);
+    let syn = Segment { flags, sequence: 1000, window: 1000, ..Segment::default() };
+    let mut buffer = [0; SEGMENT_CAPACITY];
     let len = syn.write_between((addr("10.1.0.2"), port), (addr("10.1.9.50"), 80), &mut buffer);
     let mut said = Said::default();
     let now = Duration::from_secs(second);

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use crate::fragments::cut;
+use crate::header::headed;
 use crate::icmp::icmp;
 use crate::lab::*;
 use engine::{Egress, Event, HandOverFull, Output, Reason, Verdict, WorkerId};
@@ -107,6 +108,46 @@ fn nothing_on_the_nat_path_allocates() {
     });
     assert_eq!((tally.forwarded, tally.others, tally.emitted), (4000, 2200, 110), "ten errors at once");
     assert!(lab.shared.flows().is_quiet(), "flows have come and gone");
+    assert_eq!(count, 0);
+}
+
+#[test]
+fn once_there_have_been_as_many_at_once_no_flow_with_a_header_allocates() {
+    let mut lab = Lab::of(&headed(""), 1);
+    let (consumer, provider) = (lab.consumers[0], lab.provider);
+    let target = (TARGET, 8080);
+    // The second time, each client is given the port that it had.
+    let ports: Vec<u16> = (0..500)
+        .map(|n| lab.carried(consumer, &tcp((CLIENT, 10_000 + n), (INTERFACE, 80), SYN, (1, 0), &[])).1)
+        .map(|syn| syn.source_port)
+        .collect();
+    lab.pass(0, Duration::from_secs(100), &mut Tally::default());
+    assert!(lab.shared.flows().is_quiet());
+    let mut frames: Vec<_> = ports
+        .iter()
+        .enumerate()
+        .flat_map(|(n, port)| {
+            let (client, node) = ((CLIENT, 10_000 + n as u16), (NODE, *port));
+            let acked = if n % 2 == 0 { 107 } else { 2 };
+            [
+                (consumer, tcp(client, (INTERFACE, 80), SYN, (1, 0), &[])),
+                (provider, tcp(target, node, SYN | ACK, (50, 2), &[])),
+                (consumer, tcp(client, (INTERFACE, 80), ACK, (2, 51), b"hello")),
+                (provider, tcp(target, node, ACK, (51, acked), &[])),
+            ]
+        })
+        .collect();
+    let mut tally = Tally::default();
+    let count = allocations(|| {
+        let now = Duration::from_secs(100);
+        for (device, bytes) in &mut frames {
+            lab.workers[0].input(*device, &mut [Frame::plain(bytes)], now, &mut tally);
+        }
+        lab.pass(0, Duration::from_secs(1000), &mut tally);
+    });
+    assert_eq!((tally.forwarded, tally.others), (2000, 0));
+    assert!(tally.emitted >= 500 + 5 * 250, "{}: headers, and half of them again and again", tally.emitted);
+    assert!(lab.shared.flows().is_quiet());
     assert_eq!(count, 0);
 }
 

@@ -18,6 +18,7 @@ use crate::lab::*;
 use manner::{Manner, Talk};
 
 mod bounds;
+mod header;
 mod hostile;
 mod http;
 mod manner;
@@ -82,8 +83,8 @@ struct World {
     /// By the target's address.
     manners: HashMap<SocketAddr, Manner>,
     talks: HashMap<(SocketAddr, SocketAddr), Talk>,
-    /// What targets were asked, once it was over.
-    asked: Vec<(Vec<u8>, Option<String>)>,
+    /// What targets have heard, once it was over: what they expect of everybody first, what they were asked, and under which name.
+    asked: Vec<(Vec<u8>, Vec<u8>, Option<String>)>,
     now: Duration,
     seen: Vec<Seen>,
     events: Vec<(Duration, Event)>,
@@ -216,7 +217,7 @@ impl World {
         }
         let over = self.talks.extract_if(|_, talk| talk.connection.state().is_over());
         let name = |talk: &Talk| Some(talk.session.as_ref()?.server_name()?.to_owned());
-        self.asked.extend(over.map(|(_, talk)| (talk.asked.clone(), name(&talk))));
+        self.asked.extend(over.map(|(_, talk)| (talk.first.clone(), talk.asked.clone(), name(&talk))));
         answers.into_iter().for_each(|answer| self.reach_worker(answer));
     }
 

@@ -12,6 +12,8 @@ use crate::lab::*;
 
 mod bounds;
 mod ends;
+mod greeting;
+mod header;
 
 const FIN: u8 = 1;
 
@@ -65,15 +67,26 @@ enum Who {
 impl Talk {
     /// The consumer has sent its SYN, from `port`, through the endpoint of this number.
     fn begin(lab: &mut Lab, endpoint: usize, port: u16, now: Duration) -> (Self, Said) {
+        Self::begin_between(lab, endpoint, ([CLIENT, INTERFACE], port), [TARGET, NODE], now)
+    }
+
+    /// The same, between these addresses.
+    fn begin_between(
+        lab: &mut Lab,
+        endpoint: usize,
+        ([client, interface], port): ([&'static str; 2], u16),
+        [target, node]: [&'static str; 2],
+        now: Duration,
+    ) -> (Self, Said) {
         let near = End {
             device: lab.consumers[endpoint],
-            own: (CLIENT, port),
-            other: (INTERFACE, 8443),
+            own: (client, port),
+            other: (interface, 8443),
             next: 1000,
             expected: 0,
         };
         let far =
-            End { device: lab.provider, own: (TARGET, 8080), other: (NODE, 0), next: 7000, expected: 0 };
+            End { device: lab.provider, own: (target, 8080), other: (node, 0), next: 7000, expected: 0 };
         let mut talk = Self { near, far };
         let said = talk.say(lab, Who::Near, SYN, &[], now);
         if let Some((_, bytes)) = said.sent.last() {

@@ -1,5 +1,6 @@
 mod fates;
 mod probes;
+mod steering;
 mod threads;
 
 use std::time::Duration;
@@ -220,15 +221,15 @@ fn a_closed_tuple_opens_again_with_its_port() {
     let turn = table.turn(0);
     let closed = life(&turn, 5, &REFUSED);
     assert_eq!(closed.phase(), Phase::Closing);
-    let before = turn.reopen(&closed, secs(5)).unwrap().1;
+    let before = turn.reopen(&closed, FlowPath::Nat, secs(5)).unwrap().1;
     assert_eq!((before.cause, before.returned.packets), (Cause::Reset, 1));
-    assert_eq!(turn.reopen(&closed, secs(5)), None, "what is open is not opened");
+    assert_eq!(turn.reopen(&closed, FlowPath::Nat, secs(5)), None, "what is open is not opened");
     let again = turn.find(&original(0, 5)).unwrap();
     assert_eq!((again.phase(), again.onward), (Phase::Opening, closed.onward));
     let slot = closed.flow.slot as usize;
     assert_eq!(turn.expire(slot, secs(34)), None, "its clock starts anew");
     assert!(turn.expire(slot, secs(35)).is_some());
-    assert_eq!(turn.reopen(&closed, secs(36)), None, "what is gone does not open");
+    assert_eq!(turn.reopen(&closed, FlowPath::Nat, secs(36)), None, "what is gone does not open");
 }
 
 #[test]
@@ -243,7 +244,7 @@ fn a_closed_tuple_that_goes_elsewhere_leaves_its_port_quiet() {
         (None, None),
         "neither side finds it"
     );
-    assert_eq!(turn.reopen(&closed, secs(1)), None);
+    assert_eq!(turn.reopen(&closed, FlowPath::Nat, secs(1)), None);
     let new = open(&turn, original(0, 5)).unwrap();
     assert_ne!(new.onward.local_port, closed.onward.local_port, "its port is kept");
     assert_eq!(turn.expire(closed.flow.slot as usize, secs(10)), None, "its end has been told");

@@ -1,10 +1,11 @@
 //! What would become of a newcomer, as `sidegate explain` shows it.
 
 use engine::{GroupShare as EngineGroup, TargetShare as EngineTarget};
-use topology::{DeviceId, InterfaceId, ListenerId, Target, Topology};
+use topology::{DeviceId, Endpoint, InterfaceId, Target, Topology};
 
+use super::headers::header;
 use super::{Board, endpoint_named, in_words, shown};
-use crate::snapshot::{Entrance, Explanation, GroupShare, Question, Refusal, TargetShare, Way};
+use crate::snapshot::{Entrance, Explanation, GroupShare, Question, Refusal, Speech, TargetShare, Way};
 
 impl Board {
     /// What would become of a newcomer.
@@ -24,7 +25,51 @@ impl Board {
                 .map(|reason| Refusal { reason: reason.as_str().into(), remedy: reason.remedy().into() }),
             known: told.is_known,
             entrance: told.interface.and_then(|id| entrance(&topology, id)),
-            way: told.listener.and_then(|id| way(&topology, id, &told)),
+            way: self.way(&topology, &told),
+        })
+    }
+
+    fn way(&self, topology: &Topology, told: &engine::Explanation) -> Option<Way> {
+        let listener = topology.listeners.get(told.listener?)?;
+        let endpoint = topology.endpoints.get(topology.interfaces.get(told.interface?)?.endpoint)?;
+        Some(Way {
+            protocol: listener.protocol.into(),
+            port: listener.port,
+            path: listener.path.into(),
+            groups: told.groups.iter().filter_map(|share| self.group(topology, endpoint, share)).collect(),
+            choice: told.choice.and_then(|id| topology.targets.get(id)).map(Target::socket),
+        })
+    }
+
+    fn group(&self, topology: &Topology, endpoint: &Endpoint, share: &EngineGroup) -> Option<GroupShare> {
+        let node = topology.nodes.get(share.node)?;
+        let group = topology.groups.get(share.group)?;
+        Some(GroupShare {
+            name: group.name.clone(),
+            node: node.address,
+            node_zone: shown(node.zone.as_ref()),
+            weight: share.weight,
+            share: share.share,
+            fails_open: share.is_failing_open,
+            sticky: share.is_sticky,
+            header: header(endpoint, group),
+            targets: share.targets.iter().filter_map(|share| self.target(topology, share)).collect(),
+        })
+    }
+
+    fn target(&self, topology: &Topology, share: &EngineTarget) -> Option<TargetShare> {
+        let target = topology.targets.get(share.target)?;
+        let (state, reason, description) = in_words(share.standing);
+        Some(TargetShare {
+            address: target.socket(),
+            zone: shown(target.zone.as_ref()),
+            weight: target.weight,
+            state,
+            reason,
+            description,
+            eligibility: share.eligibility.as_str().into(),
+            share: share.share,
+            speech: self.shared.speech(share.target).map(Speech::from),
         })
     }
 }
@@ -56,45 +101,5 @@ fn entrance(topology: &Topology, id: InterfaceId) -> Option<Entrance> {
         interface: interface.address,
         zone: shown(interface.zone.as_ref()),
         service: topology.services.get(endpoint.service)?.name.clone(),
-    })
-}
-
-fn way(topology: &Topology, id: ListenerId, told: &engine::Explanation) -> Option<Way> {
-    let listener = topology.listeners.get(id)?;
-    Some(Way {
-        protocol: listener.protocol.into(),
-        port: listener.port,
-        path: listener.path.into(),
-        groups: told.groups.iter().filter_map(|share| group(topology, share)).collect(),
-        choice: told.choice.and_then(|id| topology.targets.get(id)).map(Target::socket),
-    })
-}
-
-fn group(topology: &Topology, share: &EngineGroup) -> Option<GroupShare> {
-    let node = topology.nodes.get(share.node)?;
-    Some(GroupShare {
-        name: topology.groups.get(share.group)?.name.clone(),
-        node: node.address,
-        node_zone: shown(node.zone.as_ref()),
-        weight: share.weight,
-        share: share.share,
-        fails_open: share.is_failing_open,
-        sticky: share.is_sticky,
-        targets: share.targets.iter().filter_map(|share| target(topology, share)).collect(),
-    })
-}
-
-fn target(topology: &Topology, share: &EngineTarget) -> Option<TargetShare> {
-    let target = topology.targets.get(share.target)?;
-    let (state, reason, description) = in_words(share.standing);
-    Some(TargetShare {
-        address: target.socket(),
-        zone: shown(target.zone.as_ref()),
-        weight: target.weight,
-        state,
-        reason,
-        description,
-        eligibility: share.eligibility.as_str().into(),
-        share: share.share,
     })
 }

@@ -3,12 +3,15 @@
 use std::cmp::Reverse;
 use std::net::SocketAddr;
 
-use flow::{FlowPath, FlowView, LaneUser, Lanes, Phase, Totals};
-use topology::{EndpointId, ListenerId, Topology};
+use flow::{FlowPath, FlowView, Lane, LaneUser, Lanes, Phase, Totals};
+use topology::{Endpoint, EndpointId, ListenerId, TargetId, Topology};
 use wire::Protocol;
 
+use super::headers::header;
 use super::{Board, address_of, endpoint_named};
-use crate::snapshot::{Carriage, FlowFilter, FlowList, FlowSort, FlowStatus, Traffic};
+use crate::snapshot::{
+    Carriage, FlowFilter, FlowHeader, FlowList, FlowSort, FlowStatus, HeaderState, Traffic,
+};
 
 impl Board {
     /// The flows that fit the question.
@@ -19,37 +22,46 @@ impl Board {
         let mut list = FlowList::default();
         let mut first = First::new(filter);
         flows.each(self.now(), |view| {
-            let Some(way) = Way::of(flows.lanes(), view) else { return };
+            let Some(way) = Way::of(&topology, flows.lanes(), view) else { return };
             list.total += 1;
             if fits.fits(view, way) {
                 list.matching += 1;
                 first.offer(view);
             }
         });
-        let status = |view: FlowView| status(&topology, &view, Way::of(flows.lanes(), &view)?);
+        let status = |view: FlowView| status(&topology, &view, Way::of(&topology, flows.lanes(), &view)?);
         list.flows = first.finish().into_iter().filter_map(status).collect();
         Ok(list)
     }
 }
 
-/// What a client's flow has passed.
+/// What a client's flow has passed, and how it is carried.
 #[derive(Clone, Copy)]
 struct Way {
     endpoint: EndpointId,
     listener: ListenerId,
+    target: TargetId,
     path: Carriage,
 }
 
 impl Way {
     /// Health checks' flows have none.
-    fn of(lanes: &Lanes, view: &FlowView) -> Option<Self> {
-        let LaneUser::Endpoint { endpoint, listener, .. } = lanes.lane(view.lane).user else { return None };
+    fn of(topology: &Topology, lanes: &Lanes, view: &FlowView) -> Option<Self> {
+        let Lane { user, target, .. } = lanes.lane(view.lane);
+        let LaneUser::Endpoint { endpoint, listener, .. } = *user else { return None };
         let path = match view.path {
-            FlowPath::Nat | FlowPath::Shifted | FlowPath::Escorted { .. } => Carriage::Nat,
             FlowPath::Terminated { .. } => Carriage::Terminate,
             FlowPath::Probe { .. } => return None,
+            // Both sides of a spliced flow have begun with numbers of their own.
+            _ if view.numbering.sequence != 0 => Carriage::Splice,
+            FlowPath::Nat | FlowPath::Shifted => Carriage::Nat,
+            // Its target has not answered yet, or it is on nat.
+            FlowPath::Escorted { .. } => match topology.listeners.get(listener)?.path {
+                topology::Path::Splice => Carriage::Splice,
+                _ => Carriage::Nat,
+            },
         };
-        Some(Self { endpoint, listener, path })
+        Some(Self { endpoint, listener, target: *target, path })
     }
 }
 
@@ -127,6 +139,8 @@ fn status(topology: &Topology, view: &FlowView, way: Way) -> Option<FlowStatus> 
         service: topology.services.get(listener.service)?.name.clone(),
         protocol: original.protocol.into(),
         path: way.path,
+        listener_path: listener.path.into(),
+        header: flow_header(topology, view, way, endpoint),
         phase: shown(view.phase).into(),
         client: SocketAddr::new(original.remote.ip(), original.remote_port),
         interface: SocketAddr::new(address(original.place)?, original.local_port),
@@ -137,6 +151,20 @@ fn status(topology: &Topology, view: &FlowView, way: Way) -> Option<FlowStatus> 
         sent: traffic(view.forward),
         received: traffic(view.returned),
     })
+}
+
+/// What a flow's target is told of it.
+fn flow_header(topology: &Topology, view: &FlowView, way: Way, endpoint: &Endpoint) -> Option<FlowHeader> {
+    let group = topology.targets.get(way.target).and_then(|target| topology.groups.get(target.group));
+    let told = group.and_then(|group| header(endpoint, group)).map(|header| header.endpoint);
+    let state = match view.path {
+        _ if view.numbering.header > 0 => HeaderState::Sent,
+        FlowPath::Escorted { .. } if told.is_some() => HeaderState::Waiting,
+        FlowPath::Terminated { .. } if told.is_some() => HeaderState::Relayed,
+        // It has begun while the group had none.
+        _ => return None,
+    };
+    Some(FlowHeader { state, endpoint: told })
 }
 
 fn traffic(totals: Totals) -> Traffic {
@@ -160,7 +188,7 @@ mod tests {
     use std::time::Duration;
 
     use engine::Shared;
-    use flow::{Key, LaneId, NewFlow, Place};
+    use flow::{Cause, Found, Key, LaneId, NewFlow, Numbering, Place};
     use topology::Origin;
 
     const FILE: &str = r#"
@@ -184,27 +212,37 @@ mod tests {
         interfaces = [{ address = "10.1.9.50" }]
         "#;
 
-    /// A flow on every lane, the first one second old, the next two seconds, and so on.
-    fn board() -> Board {
-        let topology = Topology::parse(FILE, &Origin::new(Path::new("/dns.toml"))).unwrap();
+    /// A board that is a thousand seconds old.
+    fn board_of(file: &str) -> (Board, Vec<(LaneId, Lane)>) {
+        let topology = Topology::parse(file, &Origin::new(Path::new("/dns.toml"))).unwrap();
         let shared = Arc::new(Shared::new(Arc::new(topology), 1, [1, 2, 3, 4]));
         let mut board = Board::new(shared, 1);
         board.started -= Duration::from_secs(1000);
-        let flows = board.shared.flows();
-        let lanes: Vec<(LaneId, flow::Lane)> = flows.lanes().iter().map(|(id, lane)| (id, *lane)).collect();
+        let lanes = board.shared.flows().lanes().iter().map(|(id, lane)| (id, *lane)).collect();
+        (board, lanes)
+    }
+
+    /// A flow on a lane, of the client 10.1.0.`host`.
+    fn open(board: &Board, (id, lane): (LaneId, Lane), host: u8, began: Duration, path: FlowPath) -> Found {
+        let LaneUser::Endpoint { interface, .. } = lane.user else { panic!("{lane:?}") };
+        let original = Key {
+            place: Place::Interface(interface),
+            protocol: lane.pool.protocol,
+            local_port: 53,
+            remote: std::net::IpAddr::from([10, 1, 0, host]).into(),
+            remote_port: 4000,
+        };
+        let new = NewFlow { original, lane: id, path, preference: 0 };
+        board.shared.flows().turn(0).open(&new, began, |_| ()).unwrap()
+    }
+
+    /// A flow on every lane, the first one second old, the next two seconds, and so on.
+    fn board() -> Board {
+        let (board, lanes) = board_of(FILE);
         assert_eq!(lanes.len(), 8);
-        for (nth, (id, lane)) in lanes.into_iter().enumerate() {
-            let LaneUser::Endpoint { interface, .. } = lane.user else { panic!("{lane:?}") };
+        for (nth, lane) in lanes.into_iter().enumerate() {
             let began = Duration::from_secs(1000 - nth as u64 * 10);
-            let original = Key {
-                place: Place::Interface(interface),
-                protocol: lane.pool.protocol,
-                local_port: 53,
-                remote: std::net::IpAddr::from([10, 1, 0, 2 + nth as u8]).into(),
-                remote_port: 4000,
-            };
-            let new = NewFlow { original, lane: id, path: FlowPath::Nat, preference: 0 };
-            flows.turn(0).open(&new, began, |_| ()).unwrap();
+            open(&board, lane, 2 + nth as u8, began, FlowPath::Nat);
         }
         board
     }
@@ -253,6 +291,80 @@ mod tests {
             assert_eq!((matching, flows.len()), (8, shown));
             assert!(flows.is_sorted_by(|a, b| a.age >= b.age), "{flows:?}");
             assert!(flows.first().is_none_or(|oldest| oldest.age >= 70.0), "{flows:?}");
+        }
+    }
+
+    const PATHS: &str = r#"
+        [[service]]
+        name = "web"
+        namespace = "provider"
+        nodes = [{ address = "10.2.9.1" }]
+        listeners = [
+            { protocol = "tcp", port = 1, forward = "told" },
+            { protocol = "tcp", port = 2, forward = "told", path = "splice" },
+            { protocol = "tcp", port = 3, forward = "told", path = "terminate" },
+            { protocol = "tcp", port = 4, forward = "untold", path = "splice" },
+        ]
+        [[target_group]]
+        name = "told"
+        targets = [{ address = "10.2.0.2", port = 80 }]
+        attributes = { "proxy_protocol_v2.enabled" = true, "proxy_protocol_v2.tlv" = "azure" }
+        [[target_group]]
+        name = "untold"
+        targets = [{ address = "10.2.0.2", port = 81 }]
+        [[endpoint]]
+        name = "web-a"
+        service = "web"
+        namespace = "consumer"
+        interfaces = [{ address = "10.1.9.50" }]
+        ids = { azure = 7 }
+        "#;
+
+    #[test]
+    fn a_flow_is_shown_as_it_is_carried_and_with_what_its_target_is_told() {
+        let (board, lanes) = board_of(PATHS);
+        let shown = |port: u16, path: FlowPath, numbering: Numbering| {
+            let of_port = |(_, lane): &&(LaneId, Lane)| {
+                let LaneUser::Endpoint { listener, .. } = lane.user else { return false };
+                board.topology().listeners[listener].port == port
+            };
+            let lane = *lanes.iter().find(of_port).unwrap();
+            let found = open(&board, lane, 2, Duration::from_secs(1), path);
+            let turn = board.shared.flows().turn(0);
+            turn.steer(&found, path, &numbering);
+            drop(turn);
+            let [flow] = board.list_flows(&FlowFilter::default()).unwrap().flows.try_into().unwrap();
+            board.shared.flows().turn(0).retire(found.flow, Cause::Removed, Duration::from_secs(2));
+            (flow.path, flow.listener_path, flow.header.map(|header| (header.state, header.endpoint)))
+        };
+        let told = |state| Some((state, Some("7".to_owned())));
+        let none = Numbering::default();
+        let with_header = Numbering { header: 100, ..none };
+        let apart = Numbering { sequence: 5, ..none };
+        let escorted = FlowPath::Escorted { worker: 0, escort: 3 };
+        let terminated = FlowPath::Terminated { worker: 0, relay: 3 };
+        let (nat, splice, terminate) = (Carriage::Nat, Carriage::Splice, Carriage::Terminate);
+        for (port, path, numbering, expected) in [
+            (1, escorted, none, (nat, nat, told(HeaderState::Waiting))),
+            (1, escorted, with_header, (nat, nat, told(HeaderState::Sent))),
+            (1, FlowPath::Shifted, with_header, (nat, nat, told(HeaderState::Sent))),
+            (1, FlowPath::Nat, none, (nat, nat, None)),
+            (2, escorted, none, (splice, splice, told(HeaderState::Waiting))),
+            (
+                2,
+                FlowPath::Shifted,
+                Numbering { header: 100, ..apart },
+                (splice, splice, told(HeaderState::Sent)),
+            ),
+            (2, terminated, none, (terminate, splice, told(HeaderState::Relayed))),
+            (3, terminated, none, (terminate, terminate, told(HeaderState::Relayed))),
+            (3, FlowPath::Shifted, apart, (splice, terminate, None)),
+            (4, escorted, none, (splice, splice, None)),
+            (4, FlowPath::Shifted, apart, (splice, splice, None)),
+            (4, FlowPath::Shifted, with_header, (nat, splice, Some((HeaderState::Sent, None)))),
+            (4, terminated, none, (terminate, splice, None)),
+        ] {
+            assert_eq!(shown(port, path, numbering), expected, "port {port}, {path:?}, {numbering:?}");
         }
     }
 }

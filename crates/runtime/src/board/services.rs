@@ -49,6 +49,7 @@ impl Board {
             up: devices.lead(topology, endpoint),
             interfaces: endpoint.interfaces.iter().map(|id| interface_status(&plan, *id, &flows)).collect(),
             flows: flows.through_endpoint(id),
+            ids: (&endpoint.ids).into(),
         };
         topology.endpoints.iter().map(detail).collect()
     }

@@ -19,6 +19,25 @@ pub struct EndpointDetail {
     pub interfaces: Vec<InterfaceStatus>,
     /// Flows through it now.
     pub flows: usize,
+    /// What targets that are told of their clients are told that it is.
+    pub ids: EndpointIds,
+}
+
+/// An endpoint's ids, in the words of each cloud's proxy protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointIds {
+    /// AWS: the VPC endpoint's.
+    pub aws: String,
+    /// GCP: the connection's.
+    pub gcp: u64,
+    /// Azure: the link's.
+    pub azure: u32,
+}
+
+impl From<&topology::EndpointIds> for EndpointIds {
+    fn from(topology::EndpointIds { aws, gcp, azure }: &topology::EndpointIds) -> Self {
+        Self { aws: aws.clone(), gcp: *gcp, azure: *azure }
+    }
 }
 
 /// One address of an endpoint.

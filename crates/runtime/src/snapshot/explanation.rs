@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Carriage, Transport};
+use super::{Carriage, Header, Transport};
 
 /// A packet that could come: the first of a flow.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +89,8 @@ pub struct GroupShare {
     pub fails_open: bool,
     /// Whether the client's address alone chooses the target.
     pub sticky: bool,
+    /// What its targets are told of the client, if they are.
+    pub header: Option<Header>,
     /// All its targets, also those that the node does not use.
     pub targets: Vec<TargetShare>,
 }
@@ -112,4 +114,25 @@ pub struct TargetShare {
     pub eligibility: String,
     /// Its share of the group's new flows: 0 to 1.
     pub share: f64,
+    /// How it speaks TCP, as far as that is known: what a listener that splices has to know.
+    pub speech: Option<Speech>,
+}
+
+/// How a target speaks TCP: what it has answered to a SYN that offered everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Speech {
+    /// The largest segment that it takes, if it says so.
+    pub mss: Option<u16>,
+    /// By how many bits its windows are shifted, if it scales them.
+    pub window_scale: Option<u8>,
+    /// Whether it does selective acknowledgement.
+    pub sack: bool,
+    /// Whether it does timestamps.
+    pub timestamps: bool,
+}
+
+impl From<engine::Speech> for Speech {
+    fn from(engine::Speech { mss, window_scale, sack, timestamps }: engine::Speech) -> Self {
+        Self { mss, window_scale, sack, timestamps }
+    }
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Carriage, Traffic, Transport};
+use super::{Carriage, FlowHeader, Traffic, Transport};
 
 /// Which flows are asked for. What is not said fits all. Health checks' flows are never among them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,15 +81,19 @@ pub struct FlowStatus {
     pub service: String,
     /// TCP or UDP.
     pub protocol: Transport,
-    /// How it is carried.
+    /// How it is carried. A listener that splices has flows that are terminated: to targets that it did not know yet.
     pub path: Carriage,
+    /// The path of its listener, which a reload may have changed since.
+    pub listener_path: Carriage,
     /// Where it is in its life: `opening`, `established`, `closing`.
     pub phase: String,
+    /// What its target is told of it: `client`, `interface`, and the endpoint's id; if it is.
+    pub header: Option<FlowHeader>,
     /// The consumer's own address and port.
     pub client: SocketAddr,
     /// The endpoint's address, and the listener's port.
     pub interface: SocketAddr,
-    /// The node's address, and the source port that the target sees.
+    /// The node's address, and the source port: whom the target sees, and by which it can be looked up here who that is.
     pub node: SocketAddr,
     /// The target.
     pub target: SocketAddr,

@@ -1,5 +1,8 @@
 //! Another topology in a running forwarder: all of it comes into force, or nothing is different.
 
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +18,36 @@ use crate::{
 /// Namespaces that are in no file at first.
 const NEW: &str = "/proc/self/ns/ipc";
 const NEWER: &str = "/proc/self/ns/pid";
+
+/// A symbolic link to a namespace, for as long as a test.
+struct Link {
+    directory: PathBuf,
+    path: String,
+}
+
+impl Link {
+    fn to(namespace: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("sidegate-faults-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let path = directory.join("current").to_str().unwrap().into();
+        let link = Self { directory, path };
+        link.lead_to(namespace);
+        link
+    }
+
+    /// It leads there from now on; at no time is it not there.
+    fn lead_to(&self, namespace: &str) {
+        let next = self.directory.join("next");
+        symlink(namespace, &next).unwrap();
+        fs::rename(next, &self.path).unwrap();
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.directory));
+    }
+}
 
 impl Lab {
     /// Reloads with endpoints in these namespaces.
@@ -102,6 +135,22 @@ fn a_device_that_is_wanted_again_before_it_is_gone_stays() {
     lab.carries_from(OTHER_CONSUMER);
     assert_eq!(lab.machine.openings(OTHER_CONSUMER), 1);
     lab.expect_accounts(0);
+}
+
+/// By itself within a second, and before anything else if there is a reload.
+#[test]
+fn where_a_link_leads_to_another_namespace_that_one_is_attached() {
+    let link = Link::to(NEW);
+    let mut lab = Lab::new();
+    lab.reload("", &[CONSUMER, &link.path]).unwrap();
+    lab.carries_from(&link.path);
+    link.lead_to(NEWER);
+    lab.await_state("the new device", |_| lab.machine.openings(&link.path) == 2);
+    lab.carries_from(&link.path);
+    link.lead_to(NEW);
+    lab.reload("", &[CONSUMER, OTHER_CONSUMER, &link.path]).unwrap();
+    assert_eq!(lab.machine.openings(&link.path), 3, "the reload finds it attached");
+    lab.carries_from(&link.path);
 }
 
 #[test]

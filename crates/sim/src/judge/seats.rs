@@ -41,9 +41,14 @@ impl Seats {
         &mut self,
         flow: FlowId,
         cause: Cause,
+        may_mismatch: bool,
         now: Duration,
     ) -> Result<Option<(Tuple, FlowPath)>, Violation> {
         let Some(taken) = self.flows.remove(&flow) else { return Ok(None) };
+        if cause == Cause::Mismatched {
+            flow_may_end(flow, cause, [may_mismatch.then_some(cause), None])?;
+            return Ok(Some(taken.client));
+        }
         if !matches!(cause, Cause::Unhealthy | Cause::Deregistered | Cause::Removed) {
             return Ok(None);
         }

@@ -51,6 +51,8 @@ pub(super) struct Steering {
     cut_off: Vec<Tuple>,
     /// Whether frames may find no way out.
     is_cut: bool,
+    /// From when on some targets speak otherwise than before.
+    turns: Option<Duration>,
     pub(super) tally: Tally,
 }
 
@@ -72,6 +74,7 @@ impl Steering {
             seats: Seats::default(),
             cut_off: Vec::new(),
             is_cut: network.is_cut,
+            turns: scenario.turns,
             tally: Tally::default(),
         }
     }
@@ -152,9 +155,9 @@ impl Steering {
             }
             Event::FlowClosed { flow, cause, returned, .. } => {
                 self.tally.count(cause);
-                let cut_off = self.seats.close(flow, cause, now)?;
+                let cut_off = self.seats.close(flow, cause, self.may_mismatch(now), now)?;
                 if let Some((client, path)) = cut_off.filter(|(client, _)| client.protocol == Protocol::Tcp) {
-                    let is_owed = path == FlowPath::Nat && returned.packets > 0 && !self.is_cut;
+                    let is_owed = path.passes_through() && returned.packets > 0 && !self.is_cut;
                     let is_told = is_reset(&client, batch) || batch.frames.iter().any(ends_or_begins);
                     end_is_told(flow, cause, is_told || !is_owed)?;
                     self.cut_off.push(client);
@@ -176,6 +179,11 @@ impl Steering {
         self.seats.open(flow, seat, (client, path));
         self.tally.failed_open += usize::from(!self.roll.takes_newcomers(target));
         newcomer_is_welcome(flow, target, self.roll.is_welcome(&seat))
+    }
+
+    /// Whether a target may not speak any more what its consumers have been told.
+    fn may_mismatch(&self, now: Duration) -> bool {
+        self.turns.is_some_and(|turns| now >= turns)
     }
 
     /// Whether a flow's own ends are about to end it.

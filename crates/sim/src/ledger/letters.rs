@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use topology::DeviceId;
+use topology::{DeviceId, Path};
 use wire::{Checksum, Protocol};
 
 use crate::header::{fold, sum};
 use crate::icmp::{Quote, quote};
-use crate::packet::{OwnedFrame, Talk};
+use crate::packet::{OwnedFrame, Route, Talk};
+use crate::shop::{self, DEAF, RUDE};
 
 /// No error quotes more.
 const MOST_KEPT: usize = 1280;
@@ -28,11 +29,31 @@ impl Letters {
     pub(super) fn contain(&self, device: DeviceId, quoted: &Quote<'_>) -> bool {
         let letters = self.0.get(&(device, quoted.talk)).into_iter().flatten();
         letters.filter_map(|letter| Some((letter, quote(&letter.bytes)?))).any(|(letter, sent)| {
-            says_the_same(&sent, quoted)
-                && has_its_checksum(letter, &sent, quoted)
-                && has_its_length(letter, &sent, quoted)
+            let is_same = if is_renumbered(quoted) {
+                carries_the_same(&sent, quoted)
+            } else {
+                says_the_same(&sent, quoted) && has_its_checksum(letter, &sent, quoted)
+            };
+            is_same && has_its_length(letter, &sent, quoted)
         })
     }
+}
+
+/// Whether more of a packet than its own number was another one where it was dropped: its options and its window are quoted as
+/// they were there. (To a target that is told who its clients are, the header is acknowledged; a client of such a target knows
+/// of nothing.)
+fn is_renumbered(quoted: &Quote<'_>) -> bool {
+    let Route { source, destination } = quoted.talk.route;
+    let is_told = shop::at_target(source.port()).is_some() || [DEAF, RUDE].contains(&source.port());
+    is_told || shop::path_at(destination.port()) == Some(Path::Splice)
+}
+
+/// Ports and its own number, and as much of the payload as there is.
+fn carries_the_same(sent: &Quote<'_>, quoted: &Quote<'_>) -> bool {
+    let [ours, theirs] = [sent, quoted].map(transport);
+    let payload = ours.get(12).map_or(20, |offset| usize::from(offset >> 4) * 4);
+    let end = ours.len().min(theirs.len());
+    ours[..8] == theirs[..8] && (payload >= end || ours[payload..end] == theirs[payload..end])
 }
 
 /// Ports, numbers, and as much of the payload as there is.

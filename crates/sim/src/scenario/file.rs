@@ -4,8 +4,12 @@ use std::net::IpAddr;
 
 use super::{Consumer, DNS, PROVIDER, WEB};
 use crate::ailment::Check;
+use topology::{Path, ProxyProtocol};
+
 use crate::provider::SILENT;
+use crate::proxy::Ids;
 use crate::rng::Rng;
+use crate::shop::{self, DEAF, RUDE, Shop};
 
 /// What the operator declares, as far as it is not the same in every file.
 #[derive(Clone, Debug)]
@@ -24,11 +28,13 @@ pub(super) struct Declared {
 /// A target group.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) targets: Vec<Target>,
     pub(super) check: Option<Check>,
     /// As the file says them.
     pub(super) attributes: String,
+    /// How its targets are told who their clients are.
+    pub(super) header: Option<ProxyProtocol>,
 }
 
 /// A target, and whether it is registered now.
@@ -42,23 +48,34 @@ pub(super) struct Target {
 
 impl Declared {
     /// One service, with a listener of every kind, and an endpoint for each consumer.
-    pub(super) fn draw(consumers: &[Consumer], rng: &mut Rng) -> Self {
+    pub(super) fn draw(consumers: &[Consumer], shops: &[Shop], rng: &mut Rng) -> Self {
         let mtu = [1500, 8500][rng.index(2)];
         let icmp = if rng.per_mille(333) { "helpful" } else { "faithful" };
+        let at = |port| WEB.map(|(address, _)| (address, port));
         let [closed, silent] = [9, SILENT].map(|port| [WEB[0], WEB[2]].map(|(address, _)| (address, port)));
+        let told = shops.iter().enumerate().map(|(shop, kind)| {
+            Group::new(&shop::group(shop), &at(shop::target(shop))).told(kind.header)
+        });
+        let header = Some(ProxyProtocol::default());
+        let odd = [("deaf", DEAF), ("rude", RUDE)]
+            .map(|(name, port)| Group::new(name, &at(port)).told(header));
         Self {
             mtu,
             icmp,
             split: vec![("web", 1)],
             closed: [80, 53].map(|port| (port, false)),
-            groups: vec![
+            groups: [
                 Group::new("web", &WEB),
                 Group::new("web4", &WEB[..2]),
                 Group::new("web6", &WEB[2..]),
                 Group::new("silent", &silent),
                 Group::new("closed", &closed),
                 Group::new("dns", &DNS),
-            ],
+            ]
+            .into_iter()
+            .chain(told)
+            .chain(odd)
+            .collect(),
             endpoints: consumers.iter().map(|consumer| (*consumer, true)).collect(),
         }
     }
@@ -94,7 +111,9 @@ name       = "orders-{number}"
 service    = "orders"
 namespace  = "{namespace}"
 interfaces = [{{ address = "{v4}" }}, {{ address = "{v6}" }}]
-"#
+ids        = {}
+"#,
+                Ids::of(number).text()
             );
         }
         text
@@ -116,31 +135,55 @@ interfaces = [{{ address = "{v4}" }}, {{ address = "{v6}" }}]
             ("udp", 53, "\"dns\"", ""),
             ("udp", 54, "\"closed\"", ""),
         ];
-        let open: Vec<_> = all.iter().filter(|(_, port, ..)| !self.closed.contains(&(*port, true))).collect();
-        listed(&open, |(protocol, port, forward, path)| {
-            format!("{{ protocol = \"{protocol}\", port = {port}, forward = {forward}{path} }}")
-        })
+        let mut listeners: Vec<String> = all
+            .iter()
+            .filter(|(_, port, ..)| !self.closed.contains(&(*port, true)))
+            .map(|(protocol, port, forward, path)| {
+                format!("{{ protocol = \"{protocol}\", port = {port}, forward = {forward}{path} }}")
+            })
+            .collect();
+        listeners.extend(shop::listeners().map(|(path, port, group)| {
+            let path = Path::as_str(path);
+            format!("{{ protocol = \"tcp\", port = {port}, forward = \"{group}\", path = \"{path}\" }}")
+        }));
+        listed(&listeners, String::clone)
     }
 }
 
 impl Group {
-    pub(super) fn new(name: &'static str, targets: &[(IpAddr, u16)]) -> Self {
+    pub(super) fn new(name: &str, targets: &[(IpAddr, u16)]) -> Self {
         let targets = targets.iter().map(|(address, port)| Target {
             address: *address,
             port: *port,
             weight: 1,
             is_there: true,
         });
-        Self { name, targets: targets.collect(), check: None, attributes: String::new() }
+        let (name, targets) = (name.into(), targets.collect());
+        Self { name, targets, check: None, attributes: String::new(), header: None }
+    }
+
+    fn told(self, header: Option<ProxyProtocol>) -> Self {
+        Self { header, ..self }
     }
 
     fn text(&self) -> String {
-        let Self { name, targets, check, attributes } = self;
+        let Self { name, targets, check, attributes, header } = self;
         let there: Vec<Target> = targets.iter().copied().filter(|target| target.is_there).collect();
         let targets = listed(&there, |Target { address, port, weight, .. }| {
             format!("{{ address = \"{address}\", port = {port}, weight = {weight} }}")
         });
         let check = check.map_or_else(String::new, |check| format!("health_check = {}\n", check.text()));
+        let told = header.map(|ProxyProtocol { placement, endpoint }| {
+            format!(
+                "\"proxy_protocol_v2.enabled\" = true, \
+                 \"proxy_protocol_v2.client_to_server.header_placement\" = \"{}\", \
+                 \"proxy_protocol_v2.tlv\" = \"{}\"",
+                placement.as_str(),
+                endpoint.as_str()
+            )
+        });
+        let all = told.into_iter().chain((!attributes.is_empty()).then(|| attributes.clone()));
+        let attributes = all.collect::<Vec<_>>().join(", ");
         format!(
             "\n[[target_group]]\nname = \"{name}\"\ntargets = {targets}\nattributes = {{ {attributes} }}\n{check}"
         )

@@ -4,21 +4,26 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::manners::Nature;
+use topology::Path;
+
 use super::{CLIENT_PORTS, Consumer, DARK_PORT, DNS_PORT, REFUSING_PORTS, SILENT_PORT, TCP_PORTS};
 use crate::packet::Route;
 use crate::plan::{Behaviour, Plan, Start};
 use crate::rng::Rng;
+use crate::shop::{self, SHOPS, Shop};
 use crate::stream::{ConnectionId, WORD};
 
 /// Longer than any idle time-out.
 const REST: Duration = Duration::from_secs(600);
 
+const PATHS: [Path; 3] = [Path::Nat, Path::Splice, Path::Terminate];
+
 /// A handful of connections. Few addresses and ports: whoever wants what is taken waits.
-pub(super) fn draw_plans(consumers: &[Consumer], rng: &mut Rng) -> Vec<Plan> {
+pub(super) fn draw_plans(consumers: &[Consumer], shops: &[Shop], rng: &mut Rng) -> Vec<Plan> {
     let mut plans: Vec<Plan> = Vec::new();
     let nature = Nature::draw(rng);
     for _ in 0..rng.between(6, 16) {
-        let plan = draw_plan(consumers, &plans, nature, rng);
+        let plan = draw_plan(consumers, shops, &plans, nature, rng);
         // Two consumers with the same addresses, ports and identifiers, at the same time.
         let twin = (plan.behaviour == Behaviour::Datagrams && plan.consumer < 2 && rng.per_mille(500))
             .then(|| settle(Plan { consumer: 1 - plan.consumer, ..plan.clone() }, &plans, rng));
@@ -28,7 +33,13 @@ pub(super) fn draw_plans(consumers: &[Consumer], rng: &mut Rng) -> Vec<Plan> {
     plans
 }
 
-fn draw_plan(consumers: &[Consumer], earlier: &[Plan], nature: Nature, rng: &mut Rng) -> Plan {
+fn draw_plan(
+    consumers: &[Consumer],
+    shops: &[Shop],
+    earlier: &[Plan],
+    nature: Nature,
+    rng: &mut Rng,
+) -> Plan {
     let consumer = rng.index(consumers.len());
     let behaviour = [
         Behaviour::Exchange,
@@ -44,16 +55,27 @@ fn draw_plan(consumers: &[Consumer], earlier: &[Plan], nature: Nature, rng: &mut
         Behaviour::Forgotten,
         Behaviour::Refused,
         Behaviour::Silent,
+        Behaviour::Mute,
+        Behaviour::HangsUp,
+        Behaviour::Snubbed,
+        Behaviour::Unheard,
         Behaviour::Datagrams,
         Behaviour::Datagrams,
         Behaviour::Datagrams,
         Behaviour::Unreachable,
-    ][rng.index(17)];
+    ][rng.index(21)];
+    let path = PATHS[rng.index(3)];
     let port = match behaviour {
         Behaviour::Datagrams => DNS_PORT,
         Behaviour::Unreachable => DARK_PORT,
         Behaviour::Refused => REFUSING_PORTS[rng.index(2)],
         Behaviour::Silent => SILENT_PORT,
+        // Who is terminated is heard by us.
+        Behaviour::Unheard => shop::deaf_listener(Path::Nat),
+        Behaviour::Snubbed => shop::rude_listener(path),
+        // Those who speak first are every other kind.
+        Behaviour::Mute => shop::listener(path, rng.index(SHOPS / 2) * 2 + 1),
+        _ if rng.per_mille(600) => shop::listener(path, rng.index(SHOPS)),
         _ => TCP_PORTS[rng.index(TCP_PORTS.len())],
     };
     let [client, interface] =
@@ -62,7 +84,8 @@ fn draw_plan(consumers: &[Consumer], earlier: &[Plan], nature: Nature, rng: &mut
     let (upload, download) = match behaviour {
         Behaviour::Datagrams => (rng.between(1, 8) as usize, [1200, 3000, 20_000][rng.index(3)]),
         Behaviour::Unreachable => (1, [1200, 20_000][rng.index(2)]),
-        Behaviour::Refused | Behaviour::Silent => (0, 0),
+        Behaviour::Refused | Behaviour::Silent | Behaviour::Mute => (0, 0),
+        Behaviour::Snubbed | Behaviour::Unheard => (rng.between(1, 3000) as usize, 0),
         Behaviour::Echo => [nature.draw_size(rng); 2].into(),
         // A word before the rest, and something after it.
         Behaviour::KeptAlive | Behaviour::Forgotten => (nature.draw_size(rng) + WORD, nature.draw_size(rng)),
@@ -79,6 +102,7 @@ fn draw_plan(consumers: &[Consumer], earlier: &[Plan], nature: Nature, rng: &mut
         rest: REST,
         client: nature.draw_manner(behaviour.protocol(), rng),
         server: nature.draw_manner(behaviour.protocol(), rng),
+        shop: shop::at_listener(port).map_or(Shop::default(), |shop| shops[shop]),
         identifier: 0,
     };
     settle(plan, earlier, rng)

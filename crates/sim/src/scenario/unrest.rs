@@ -27,6 +27,8 @@ pub struct Unrest {
     pub reloads: Vec<(Duration, String)>,
     /// How the targets are that are checked, by where they are asked.
     pub courses: BTreeMap<SocketAddr, Course>,
+    /// Where checks begin with a header.
+    pub told: BTreeSet<u16>,
     /// The last file: nobody is checked any more.
     pub last: Option<String>,
 }
@@ -46,7 +48,9 @@ impl Unrest {
         reloads.push((UNREST[1], file.text()));
         let mut last = file.clone();
         last.groups.iter_mut().for_each(|group| group.check = None);
-        Self { reloads, courses: draw_courses(file, rng), last: Some(last.text()) }
+        let told = file.groups.iter().filter(|group| group.header.is_some());
+        let told = told.filter_map(|group| Some(group.check?.port)).collect();
+        Self { reloads, courses: draw_courses(file, rng), told, last: Some(last.text()) }
     }
 
     /// Spreads connections over the time in which things change.
@@ -119,7 +123,11 @@ fn lively(mut file: Declared, rng: &mut Rng) -> Declared {
         if group.name == "dns" {
             group.targets = Group::new("dns", &[(WEB[1].0, DNS[0].1), DNS[0], DNS[1]]).targets;
         }
-        if !["closed", "silent"].contains(&group.name) {
+        let is_checked = match group.name.as_str() {
+            "closed" | "silent" | "deaf" | "rude" => false,
+            name => !name.starts_with("shop") || rng.per_mille(300),
+        };
+        if is_checked {
             group.check = Some(Check { port, asks_for_a_page: rng.per_mille(600) });
             group.attributes = draw_attributes(rng);
         }

@@ -8,6 +8,8 @@ use super::options::Options;
 use super::sender::window_field;
 use super::{Agreed, End, State, Tcp, refusal};
 
+/// More than a header, and less than lies between two connections, almost always.
+const NEARLY: u32 = 1000;
 /// Of a thousand segments, those at which whoever may renege does.
 const RENEGING: u32 = 20;
 
@@ -41,7 +43,7 @@ impl Tcp {
 
     /// Reads the other side's SYN, alone or in answer to ours.
     pub(super) fn hear_syn(&mut self, syn: &Packet, bytes: &[u8]) {
-        let offered = Options::read(&bytes[syn.transport + 20..syn.payload]);
+        let offered = Options::of(syn, bytes);
         let ours = self.manner.extensions;
         self.agreed = Agreed {
             scales: ours.scale.zip(offered.scale).map(|(ours, theirs)| (ours, theirs.min(14))),
@@ -84,12 +86,17 @@ impl Tcp {
             self.hear_syn_again(packet);
             return;
         }
+        self.hear_selectively(packet, bytes, ahead);
         if !self.is_timely(packet, bytes, ahead) {
             self.receiver.owes_ack = packet.sequence_len() > 0;
             return;
         }
         let acknowledged = packet.acknowledgement.wrapping_sub(self.sender.initial);
         if !flags.ack() || acknowledged > self.sender.highest {
+            // An older connection's numbers are nowhere near.
+            if flags.ack() && acknowledged - self.sender.highest < NEARLY && self.state == State::Open {
+                self.complaint = Some("it acknowledges what was never sent".into());
+            }
             if flags.ack() && self.state == State::Answering {
                 self.out.extend(refusal(self.route, packet));
             } else {
@@ -135,6 +142,25 @@ impl Tcp {
         }
     }
 
+    /// Looks at what it says of what has come out of order, and whether it may say that.
+    fn hear_selectively(&mut self, packet: &Packet, bytes: &[u8], ahead: i32) {
+        let Options { blocks, timestamps, .. } = Options::of(packet, bytes);
+        let is_near = ahead.unsigned_abs() < self.manner.window && self.state == State::Open;
+        let beyond = |(_, end): &(u32, u32)| {
+            end.wrapping_sub(self.sender.initial.wrapping_add(self.sender.highest)) as i32 > 0
+        };
+        let complaint = if is_near && !blocks.is_empty() && !self.agreed.sack {
+            "a selective acknowledgement, which was not agreed upon"
+        } else if is_near && timestamps.is_some() && !self.agreed.timestamps {
+            "timestamps, which were not agreed upon"
+        } else if is_near && blocks.iter().any(beyond) {
+            "it acknowledges selectively what was never sent"
+        } else {
+            return;
+        };
+        self.complaint = Some(complaint.into());
+    }
+
     /// Whether a segment is not older than what came before it, as its timestamp says (RFC 7323); and whether it has one, if
     /// it must.
     fn is_timely(&mut self, packet: &Packet, bytes: &[u8], ahead: i32) -> bool {
@@ -142,8 +168,7 @@ impl Tcp {
             return true;
         }
         let is_near = ahead.unsigned_abs() < self.manner.window;
-        let stamps = Options::read(&bytes[packet.transport + 20..packet.payload]).timestamps;
-        let Some((sent, echoed)) = stamps else {
+        let Some((sent, echoed)) = Options::of(packet, bytes).timestamps else {
             if is_near {
                 self.complaint = Some("a segment without the timestamps that were agreed upon".into());
             }

@@ -1,23 +1,35 @@
 //! TCP's options, read and written by other code than the forwarder's.
 
+use wire::Packet;
+
 use crate::rng::Rng;
 
 /// What a segment's options say.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(super) struct Options {
-    pub(super) mss: Option<u16>,
-    pub(super) scale: Option<u8>,
-    pub(super) sack: bool,
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Options {
+    /// The MSS.
+    pub mss: Option<u16>,
+    /// The window scale.
+    pub scale: Option<u8>,
+    /// Whether selective acknowledgements are permitted.
+    pub sack: bool,
     /// When it was sent, and the latest such time that its sender has heard.
-    pub(super) timestamps: Option<(u32, u32)>,
+    pub timestamps: Option<(u32, u32)>,
+    /// What is acknowledged selectively.
+    pub blocks: Vec<(u32, u32)>,
 }
 
 const END: u8 = 0;
 const FILLER: u8 = 1;
 
 impl Options {
+    /// What a packet says.
+    pub fn of(packet: &Packet, bytes: &[u8]) -> Self {
+        Self::read(&bytes[packet.transport + 20..packet.payload])
+    }
+
     /// Reads what lies between a header and its payload.
-    pub(super) fn read(mut bytes: &[u8]) -> Self {
+    pub fn read(mut bytes: &[u8]) -> Self {
         let mut options = Self::default();
         while let [kind, rest @ ..] = bytes {
             match (*kind, rest) {
@@ -39,10 +51,8 @@ impl Options {
             (2, [high, low]) => self.mss = Some(u16::from_be_bytes([*high, *low])),
             (3, [scale]) => self.scale = Some(*scale),
             (4, []) => self.sack = true,
-            (8, [v0, v1, v2, v3, e0, e1, e2, e3]) => {
-                let number = |bytes: [&u8; 4]| u32::from_be_bytes(bytes.map(|byte| *byte));
-                self.timestamps = Some((number([v0, v1, v2, v3]), number([e0, e1, e2, e3])));
-            }
+            (5, edges) => self.blocks.extend(edges.chunks_exact(8).map(block)),
+            (8, stamps) if stamps.len() == 8 => self.timestamps = Some(block(stamps)),
             _ => {}
         }
     }
@@ -73,6 +83,12 @@ impl Options {
     }
 }
 
+/// Two numbers.
+fn block(bytes: &[u8]) -> (u32, u32) {
+    let number = |at: usize| bytes[at..at + 4].iter().fold(0, |number, byte| number << 8 | u32::from(*byte));
+    (number(0), number(4))
+}
+
 /// What has come out of order, as an option.
 pub(super) fn selective_acknowledgement(blocks: &[(u32, u32)]) -> Vec<u8> {
     if blocks.is_empty() {
@@ -99,6 +115,7 @@ mod tests {
                 scale: (bits & 2 != 0).then_some(7),
                 sack: bits & 4 != 0,
                 timestamps: (bits & 8 != 0).then_some((5, 6)),
+                blocks: vec![(1, 2)],
             };
             for _ in 0..8 {
                 let mut bytes = options.write(&mut rng);

@@ -22,6 +22,8 @@ pub(super) struct Receiver {
     /// In order, and not yet taken by the simulator.
     pub(super) unread: Vec<u8>,
     pub(super) owes_ack: bool,
+    /// What has come although it was there, until that is said (RFC 2883).
+    pub(super) repeated: Option<(u32, u32)>,
     /// In order, and not yet read by whoever reads slowly.
     backlog: u32,
     /// When he reads next.
@@ -43,6 +45,11 @@ impl Receiver {
     /// The sequence number that is expected next.
     pub(super) fn expected(&self) -> u32 {
         self.initial.wrapping_add(self.next)
+    }
+
+    /// So many bytes may come in any case.
+    pub(super) fn forgive(&mut self, len: u32) {
+        self.edge = self.edge.max(1 + len);
     }
 
     /// The window field of the next segment, and what it promises.
@@ -71,6 +78,9 @@ impl Receiver {
             return; // an older connection's, or beyond the window
         }
         let (begin, end) = (begin as u32, begin as u32 + payload.len() as u32);
+        if begin < self.next && end > begin {
+            self.repeated = Some((begin, end.min(self.next)));
+        }
         // One byte asks whether there is room again.
         let beyond = end.saturating_sub(self.edge + 1);
         if beyond < NEAR {
@@ -114,6 +124,7 @@ impl Receiver {
                 _ => islands.push((*begin, end)),
             }
         }
+        islands.splice(0..0, self.repeated);
         islands.truncate(most);
         let absolute = |relative: u32| self.initial.wrapping_add(relative);
         islands.into_iter().map(|(begin, end)| (absolute(begin), absolute(end))).collect()

@@ -70,6 +70,6 @@ impl Sender {
 }
 
 /// The window that a packet announces, not shifted.
-pub(super) fn window_field(packet: &Packet, bytes: &[u8]) -> u16 {
+pub fn window_field(packet: &Packet, bytes: &[u8]) -> u16 {
     u16::from_be_bytes([bytes[packet.transport + 14], bytes[packet.transport + 15]])
 }

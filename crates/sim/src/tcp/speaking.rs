@@ -65,6 +65,7 @@ impl Tcp {
         }
         if flags_of.ack() {
             self.receiver.owes_ack = false;
+            self.receiver.repeated = None;
         }
     }
 
@@ -107,6 +108,7 @@ impl Tcp {
             scale: scale.filter(|_| offers || self.agreed.scales.is_some()),
             sack: sack && (offers || self.agreed.sack),
             timestamps: (timestamps && (offers || self.agreed.timestamps)).then(|| self.stamps()),
+            blocks: Vec::new(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use std::time::Duration;
 
 use stack::{Connection, InputError, Memory, Settings, Stack, relay};
-use wire::{ANSWER_CAPACITY, Checksum, Frame, Offload, checksum_is_valid, parse};
+use wire::{Checksum, Frame, Offload, SEGMENT_CAPACITY, checksum_is_valid, parse};
 
 use crate::peer::Peer;
 use crate::script::{Left, Script, Segment, Setting, Side, Step};
@@ -182,7 +182,7 @@ impl World {
             };
             let bytes = own.send(segment);
             let packet = parse(&bytes).expect("what a peer sends is a packet");
-            let mut answer = [0; ANSWER_CAPACITY];
+            let mut answer = [0; SEGMENT_CAPACITY];
             if let Some(len) = parting.answer(&packet, self.now, &mut answer) {
                 assert!(!packet.flags.rst(), "a RST is not answered");
                 own.hear_parting(&mut answer[..len]);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use smoltcp::socket::tcp::State as Tcp;
-use wire::{ANSWER_CAPACITY, Frame, Packet};
+use wire::{Frame, Packet, SEGMENT_CAPACITY, SynOptions};
 
 use super::{Connection, Failure, InputError};
 use crate::clock;
@@ -48,8 +48,10 @@ impl Connection {
             && matches!(after, Tcp::SynReceived | Tcp::Established)
         {
             self.bytes.window.begin(packet.sequence.wrapping_add(1));
-            self.standing.note_syn(packet, bytes);
-            self.sending.note_syn(packet, bytes);
+            let greeting = SynOptions::read(bytes, packet);
+            self.standing.note_syn(&greeting);
+            self.sending.note_syn(&greeting);
+            self.greeting = Some(greeting);
         }
     }
 
@@ -82,7 +84,7 @@ impl Connection {
         let next = self.expected();
         if let Some(answer) = self.standing.acknowledge(next, window, clock::timestamp()) {
             let [from, to] = [self.local, self.remote].map(|end| (end.ip().into(), end.port()));
-            let mut buffer = [0; ANSWER_CAPACITY];
+            let mut buffer = [0; SEGMENT_CAPACITY];
             let len = answer.write_between(from, to, &mut buffer);
             emit(&mut Frame::plain(&mut buffer[..len]));
         }

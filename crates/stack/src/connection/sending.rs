@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smoltcp::iface::PollResult;
 use smoltcp::socket::tcp::State as Tcp;
-use wire::{Frame, Packet, mss_of};
+use wire::{Frame, Packet, SynOptions};
 
 use super::Connection;
 use crate::loss::{Due, Leave, Sender};
@@ -65,8 +65,8 @@ impl Default for Sending {
 
 impl Sending {
     /// Takes note of the peer's SYN.
-    pub(super) fn note_syn(&mut self, packet: &Packet, bytes: &[u8]) {
-        let mss = mss_of(bytes, packet).filter(|mss| *mss > 0).map_or(DEFAULT_MSS, usize::from);
+    pub(super) fn note_syn(&mut self, greeting: &SynOptions) {
+        let mss = greeting.mss.filter(|mss| *mss > 0).map_or(DEFAULT_MSS, usize::from);
         self.peer_mss = mss.max(LEAST_MSS);
     }
 

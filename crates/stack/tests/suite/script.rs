@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use stack::{Connection, Memory, Parting, Settings, Stack};
-use wire::{ANSWER_CAPACITY, Checksum, Frame, Offload, TcpFlags, TcpOption, find_option, parse};
+use wire::{Checksum, Frame, Offload, SEGMENT_CAPACITY, TcpFlags, TcpOption, find_option, parse};
 
 use crate::segment::Segment;
 use crate::world::{V4, V6};
@@ -147,7 +147,7 @@ impl Stage {
         let segment = self.read(line);
         let mut bytes = segment.packet(self.peer, self.own);
         if let Some(parting) = self.parting {
-            let mut buffer = [0; ANSWER_CAPACITY];
+            let mut buffer = [0; SEGMENT_CAPACITY];
             let packet = parse(&bytes).unwrap();
             if let Some(len) = parting.answer(&packet, self.now, &mut buffer) {
                 self.note(vec![buffer[..len].to_vec()]);

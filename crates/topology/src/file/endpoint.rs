@@ -27,13 +27,14 @@ impl<'t> DeclaredEndpoint<'t> {
         &["name", "service", "namespace", "interfaces", "local", "answer_on", "ids"];
 
     pub(super) fn read(table: Table<'t>, services: &Names<'t, Service>) -> Self {
+        let name = table.required("name", name);
         Self {
-            name: table.required("name", name),
+            name,
             service: table.required("service", |value| services.find(&value)),
             namespace: table.required("namespace", namespace),
             interfaces: table.list("interfaces", ZonedAddress::read),
             answer_on: DeclaredLink::read_all(&table),
-            ids: table.optional("ids", DeclaredIds::read).map(Option::unwrap_or_default),
+            ids: DeclaredIds::read(&table, name),
             local: table.get("local").map(LocalAddress::read_all).unwrap_or_default(),
             place: table.place,
         }

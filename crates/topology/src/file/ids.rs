@@ -1,45 +1,66 @@
 //! `ids` of an endpoint: what targets are told that it is.
 
-use super::tree::{Bounds, Keys, Value};
+use super::tree::{Bounds, Keys, Table, Value};
 use crate::EndpointIds;
-use crate::problem::Read;
+use crate::problem::{Place, Read};
 
 const KEYS: Keys = &["aws", "gcp", "azure"];
-const GCP: Bounds<u64> = Bounds { what: "a connection's id", range: 0..=i64::MAX as u64, why: "" };
+const GCP: Bounds<u64> = Bounds { what: "a connection's id", range: 0..=u64::MAX, why: "" };
 const AZURE: Bounds<u32> = Bounds { what: "a link's id", range: 0..=u32::MAX, why: "" };
 const PREFIX: &str = "vpce-";
 /// Hexadecimal digits behind the prefix: as many as ids have now, and as they had at first.
 const DIGITS: [usize; 2] = [17, 8];
 
-/// Ids as the file has them; those that are left out stay open.
-#[derive(Default)]
+/// An endpoint's ids. What the file leaves out follows from the endpoint's name, and is the same each time.
 pub(crate) struct DeclaredIds {
-    aws: Option<String>,
-    gcp: Option<u64>,
-    azure: Option<u32>,
+    pub(crate) aws: DeclaredId<String>,
+    pub(crate) gcp: DeclaredId<u64>,
+    pub(crate) azure: DeclaredId<u32>,
+}
+
+/// An id, and where it stands; or whose it is, if it is left out.
+pub(crate) struct DeclaredId<T> {
+    pub(crate) place: Place,
+    pub(crate) id: T,
+    pub(crate) is_given: bool,
 }
 
 impl DeclaredIds {
-    pub(super) fn read(value: Value<'_>) -> Read<Self> {
-        let table = value.table(KEYS)?;
-        let aws = table.optional("aws", vpce);
-        let gcp = table.optional("gcp", |value| value.integer(&GCP));
-        let azure = table.optional("azure", |value| value.integer(&AZURE));
-        Ok(Self { aws: aws?, gcp: gcp?, azure: azure? })
-    }
-
-    /// What is left out follows from the endpoint's name, and is the same each time.
-    pub(crate) fn complete(self, name: &str) -> EndpointIds {
-        let hash = fnv1a(name.as_bytes());
-        EndpointIds {
-            aws: self.aws.unwrap_or_else(|| format!("{PREFIX}0{hash:016x}")),
-            gcp: self.gcp.unwrap_or(hash >> 1),
-            azure: self.azure.unwrap_or(hash as u32),
-        }
+    /// Those of the endpoint that stands in this table, and has this name.
+    pub(super) fn read(endpoint: &Table<'_>, name: Read<&str>) -> Read<Self> {
+        let ids = endpoint.optional("ids", |value| value.table(KEYS))?;
+        let aws = DeclaredId::read(ids.as_ref(), "aws", vpce);
+        let gcp = DeclaredId::read(ids.as_ref(), "gcp", |value| value.integer(&GCP));
+        let azure = DeclaredId::read(ids.as_ref(), "azure", |value| value.integer(&AZURE));
+        let hash = fnv1a(name?.as_bytes());
+        let place = &endpoint.place;
+        Ok(Self {
+            aws: DeclaredId::or(aws?, place, format!("{PREFIX}0{hash:016x}")),
+            // As many bits as every reader of JSON keeps.
+            gcp: DeclaredId::or(gcp?, place, hash >> 11),
+            azure: DeclaredId::or(azure?, place, hash as u32),
+        })
     }
 }
 
-fn vpce(value: Value<'_>) -> Read<String> {
+impl From<DeclaredIds> for EndpointIds {
+    fn from(DeclaredIds { aws, gcp, azure }: DeclaredIds) -> Self {
+        Self { aws: aws.id, gcp: gcp.id, azure: azure.id }
+    }
+}
+
+impl<T> DeclaredId<T> {
+    fn read(ids: Option<&Table<'_>>, key: &str, read: fn(&Value<'_>) -> Read<T>) -> Read<Option<Self>> {
+        let read = |value: Value<'_>| Ok(Self { id: read(&value)?, place: value.place, is_given: true });
+        ids.map_or(Ok(None), |ids| ids.optional(key, read))
+    }
+
+    fn or(given: Option<Self>, place: &Place, id: T) -> Self {
+        given.unwrap_or_else(|| Self { place: place.clone(), id, is_given: false })
+    }
+}
+
+fn vpce(value: &Value<'_>) -> Read<String> {
     let remedy = "write vpce- and 17 hexadecimal digits, such as \"vpce-08d2bf15fac5001c9\"";
     let written = value.text(remedy)?;
     let digits = written.strip_prefix(PREFIX).unwrap_or_default();

@@ -22,6 +22,7 @@ use toml::de::DeTable;
 pub(crate) use address::ZonedAddress;
 pub(crate) use endpoint::{DeclaredEndpoint, LocalAddress};
 pub(crate) use group::{DeclaredGroup, DeclaredTarget};
+pub(crate) use ids::DeclaredId;
 pub(crate) use links::DeclaredLink;
 pub(crate) use listener::{DeclaredForward, DeclaredListener};
 pub(crate) use names::NamespaceRef;

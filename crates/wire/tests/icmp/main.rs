@@ -8,7 +8,7 @@ mod quotes;
 
 use etherparse::{Ipv4Header, PacketBuilder};
 use wire::{
-    Addr, ICMP_ERROR_CAPACITY, Icmp, IcmpError, IcmpMessage, NotIcmp, Protocol, Quote, Rewrite, parse,
+    Addr, ICMP_ERROR_CAPACITY, Icmp, IcmpError, IcmpMessage, NotIcmp, Protocol, Quote, Rewrite, Shift, parse,
     parse_icmp,
 };
 
@@ -48,13 +48,18 @@ impl Body {
     }
 }
 
-/// As much of `as_sent` as was quoted of `as_left`. The first half of a checksum says nothing: it is left as it was.
+/// As much of `as_sent` as was quoted of `as_left`. The first half of a checksum says nothing, nor does an acknowledgement number
+/// without the flags: they are left as they were.
 fn quoted(as_sent: &[u8], as_left: &[u8], len: usize) -> Vec<u8> {
     let mut quote = as_sent[..len].to_vec();
     let packet = parse(as_left).unwrap();
     let checksum = packet.transport + packet.protocol.checksum_offset();
     if len == checksum + 1 {
         quote[checksum] = as_left[checksum];
+    }
+    let acknowledgement = packet.transport + 8..len;
+    if packet.protocol == Protocol::Tcp && (1..6).contains(&acknowledgement.len()) {
+        quote[acknowledgement.clone()].copy_from_slice(&as_left[acknowledgement]);
     }
     quote
 }
@@ -106,13 +111,27 @@ fn parsed_error(bytes: &[u8]) -> (Icmp, IcmpError, Option<Quote>) {
 }
 
 /// What becomes of an error about what left as `sent` and had come as `original`, told by `from`.
-fn translate(mut bytes: Vec<u8>, sent: &Rewrite, original: &Rewrite, from: Addr) -> Option<Vec<u8>> {
+fn translate(bytes: Vec<u8>, sent: &Rewrite, original: &Rewrite, from: Addr) -> Option<Vec<u8>> {
+    translate_shifted(bytes, sent, original, from, &Shift::default())
+}
+
+/// The same, if its numbers were others, by so much.
+fn translate_shifted(
+    mut bytes: Vec<u8>,
+    sent: &Rewrite,
+    original: &Rewrite,
+    from: Addr,
+    back: &Shift,
+) -> Option<Vec<u8>> {
     let (icmp, error, quote) = parsed_error(&bytes);
     assert!(icmp.checksum_is_valid(&bytes));
-    let quote = quote?;
+    let mut quote = quote?;
     assert_eq!((quote.source, quote.source_port), (sent.source, sent.source_port));
     assert_eq!((quote.destination, quote.destination_port), (sent.destination, sent.destination_port));
     quote.rewrite(&mut bytes, original);
+    let sequence = quote.sequence.wrapping_add(back.sequence);
+    quote.shift(&mut bytes, back);
+    assert_eq!(quote.sequence, if quote.protocol == Protocol::Tcp { sequence } else { 0 });
     let mut buffer = [0xaa; ICMP_ERROR_CAPACITY];
     let len = error.write(from, original.source, quote.bytes(&bytes), &mut buffer);
     Some(buffer[..len].to_vec())

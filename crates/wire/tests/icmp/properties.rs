@@ -54,17 +54,22 @@ proptest! {
     #[test]
     fn a_translation_is_a_full_recomputation(
         (body, original, sent, router, error) in told(),
-        cut in prop::option::of(0usize..1700),
+        cut in prop::option::of(prop_oneof![20usize..100, 0usize..1700]),
         outer_options in prop::collection::vec(any::<[u8; 4]>(), 0..=10),
+        (sequence, acknowledgement) in any::<(u32, u32)>(),
     ) {
-        let (as_sent, as_left) = (body.build(&original), body.build(&sent));
+        let mut left = body.clone();
+        left.numbers.0 = left.numbers.0.wrapping_sub(sequence);
+        left.numbers.1 = left.numbers.1.wrapping_sub(acknowledgement);
+        let back = Shift { sequence, acknowledgement, ..Shift::default() };
+        let (as_sent, as_left) = (body.build(&original), left.build(&sent));
         let len = cut.unwrap_or(as_left.len()).min(as_left.len());
         let mut told = build(error, router, sent.source, &as_left[..len]);
         if router.is_v4() {
             told = with_options(&told, &outer_options.concat());
         }
         let network = if router.is_v4() { 20 + body.options.len() * 4 } else { 40 };
-        let translated = translate(told, &sent, &original, original.destination);
+        let translated = translate_shifted(told, &sent, &original, original.destination, &back);
         prop_assert_eq!(translated.is_some(), len >= network + 8, "eight bytes tell whose it is");
         if let Some(translated) = translated {
             let outer = if router.is_v4() { 28 } else { 48 };
@@ -226,8 +231,9 @@ fn use_as_icmp(bytes: &mut [u8], v4: &Rewrite, v6: &Rewrite) {
     let Ok(icmp) = parse_icmp(bytes) else { return };
     icmp.checksum_is_valid(bytes);
     let other = if icmp.source.is_v4() { v4 } else { v6 };
-    if let IcmpMessage::Error(error, Some(quote)) = icmp.message {
+    if let IcmpMessage::Error(error, Some(mut quote)) = icmp.message {
         quote.rewrite(bytes, other);
+        quote.shift(bytes, &Shift { sequence: 100, acknowledgement: 7, ..Shift::default() });
         let mut buffer = [0; ICMP_ERROR_CAPACITY];
         let len = error.write(other.destination, other.source, quote.bytes(bytes), &mut buffer);
         let written = parse_icmp(&buffer[..len]).unwrap();

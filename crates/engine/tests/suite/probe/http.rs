@@ -25,7 +25,7 @@ fn the_request_is_worded_as_the_real_one_is() {
     let mut world = World::of(HTTP, Manner::replying(OK));
     world.pass(seconds(1));
     assert_eq!(world.standing(), Standing::HEALTHY);
-    let asked = String::from_utf8(world.asked[0].0.clone()).unwrap();
+    let asked = String::from_utf8(world.asked[0].1.clone()).unwrap();
     let lines: Vec<&str> = asked.split("\r\n").collect();
     let host = "Host: 10.2.9.1:80";
     let rest = ["User-Agent: ELB-HealthChecker/2.0", "Connection: close", "", ""];
@@ -39,11 +39,11 @@ fn the_request_is_worded_as_the_real_one_is() {
 fn the_host_can_be_told_and_is_in_brackets_for_ipv6() {
     let mut world = World::of(&format!(r#"{HTTP}, host = "shop.example""#), Manner::replying(OK));
     world.pass(seconds(1));
-    assert!(String::from_utf8(world.asked[0].0.clone()).unwrap().contains("\r\nHost: shop.example\r\n"));
+    assert!(String::from_utf8(world.asked[0].1.clone()).unwrap().contains("\r\nHost: shop.example\r\n"));
     let mut world = World::new(&file(&every_ten(HTTP), &["[fd02::2]:8080"]));
     world.behaves("[fd02::2]:8080", Manner::replying(OK));
     world.pass(seconds(1));
-    assert!(String::from_utf8(world.asked[0].0.clone()).unwrap().contains("\r\nHost: [fd02::9:1]:80\r\n"));
+    assert!(String::from_utf8(world.asked[0].1.clone()).unwrap().contains("\r\nHost: [fd02::9:1]:80\r\n"));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn https_takes_any_certificate_and_names_the_host() {
         let mut world = World::of(HTTPS, Manner::replying(OK).over_tls(&[version]));
         world.pass(seconds(2));
         assert_eq!(world.standing(), Standing::HEALTHY, "{version:?}");
-        let (asked, name) = &world.asked[0];
+        let (_, asked, name) = &world.asked[0];
         assert!(asked.starts_with(b"GET / HTTP/1.1\r\nHost: target.test\r\n"));
         assert_eq!(name.as_deref(), Some("target.test"));
         assert!(world.flags().iter().all(|flags| flags & RST == 0));
@@ -124,7 +124,7 @@ fn https_takes_any_certificate_and_names_the_host() {
 fn https_without_a_name_sends_none() {
     let mut world = World::of(r#"protocol = "https""#, Manner::replying(OK).over_tls(rustls::ALL_VERSIONS));
     world.pass(seconds(2));
-    assert_eq!((world.standing(), &world.asked[0].1), (Standing::HEALTHY, &None));
+    assert_eq!((world.standing(), &world.asked[0].2), (Standing::HEALTHY, &None));
 }
 
 #[test]

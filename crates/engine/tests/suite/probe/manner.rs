@@ -20,6 +20,8 @@ pub(super) struct Manner {
     pub(super) refuses: bool,
     /// How long it takes to answer a SYN.
     pub(super) accepts_after: Duration,
+    /// What it is to be told first. Without that it says nothing.
+    pub(super) expects: &'static [u8],
     /// What it says before it is spoken to.
     pub(super) banner: Vec<u8>,
     /// What it says to a request.
@@ -63,7 +65,8 @@ impl Manner {
 pub(super) struct Talk {
     pub(super) connection: Connection,
     pub(super) manner: Manner,
-    /// What it was asked.
+    /// What it was told first, as long as what it expects, and what it was asked then.
+    pub(super) first: Vec<u8>,
     pub(super) asked: Vec<u8>,
     pub(super) session: Option<ServerConnection>,
     accepts_at: Duration,
@@ -81,6 +84,7 @@ impl Talk {
         let session = manner.tls.as_ref().map(|config| ServerConnection::new(Arc::clone(config)).unwrap());
         Self {
             connection,
+            first: Vec::new(),
             asked: Vec::new(),
             session,
             accepts_at: now + manner.accepts_after,
@@ -101,7 +105,8 @@ impl Talk {
             return;
         }
         self.hear();
-        if self.asked.ends_with(b"\r\n\r\n") && now >= self.next {
+        let is_asked = self.first == self.manner.expects && self.asked.ends_with(b"\r\n\r\n");
+        if is_asked && now >= self.next {
             self.reply();
             self.next = now + self.manner.pause;
         }
@@ -124,6 +129,8 @@ impl Talk {
             if heard.is_empty() {
                 return;
             }
+            let expected = heard.split_off(..heard.len().min(self.manner.expects.len() - self.first.len()));
+            self.first.extend_from_slice(expected.unwrap_or_default());
             let Some(session) = &mut self.session else {
                 self.asked.extend_from_slice(heard);
                 continue;

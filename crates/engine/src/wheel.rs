@@ -15,7 +15,7 @@
 
 use std::time::Duration;
 
-use super::lists::Lists;
+use crate::lists::Lists;
 
 const BITS: u32 = 6;
 const SLOTS: usize = 1 << BITS;

@@ -1,0 +1,262 @@
+//! What the two sides of each flow have begun with, and so how their numbers differ: gathered from the packets themselves, on
+//! either side of the forwarder.
+
+use std::collections::{BTreeMap, HashMap};
+
+use engine::Event;
+use flow::{FlowId, FlowPath};
+use topology::Path;
+use wire::{Packet, Protocol, parse};
+
+use crate::invariants::{
+    Carried, Numbering, Violation, handshake_is_first, header_is_in_its_place, numbers_are_translated,
+};
+use crate::ledger::{Ledger, Sight, Tuple};
+use crate::packet::Talk;
+use crate::recorder::{Batch, Departure};
+use crate::shop::{self, SHOPS, Shop};
+use crate::tcp::Options;
+
+/// All flows whose two sides may differ.
+pub(super) struct Numbers {
+    shops: [Shop; SHOPS],
+    /// Asked for single flows only: the order of a hash table never shows.
+    flows: HashMap<FlowId, Sides>,
+    clients: BTreeMap<Tuple, FlowId>,
+    sights: BTreeMap<Sight, FlowId>,
+}
+
+/// One flow.
+#[derive(Clone, Default)]
+struct Sides {
+    is_spliced: bool,
+    /// How long its target's header is; 0, if it gets none.
+    header: u32,
+    /// The consumer's first number, the target's, and what the consumer was told that it is.
+    begun: Option<u32>,
+    answered: Option<u32>,
+    told: Option<u32>,
+    /// The scale of the target's windows, and the one that the consumer was told.
+    scales: (u8, u8),
+    /// What the consumer was told at first of the target's clock; and what is added to it.
+    clock: Option<u32>,
+    ahead: Option<u32>,
+    /// Whether the consumer has answered us; whether the header is out; whether the target has acknowledged it.
+    is_met: bool,
+    is_announced: bool,
+    is_heard: bool,
+}
+
+impl Numbers {
+    /// Nobody yet.
+    pub(super) fn new(shops: [Shop; SHOPS]) -> Self {
+        Self { shops, flows: HashMap::new(), clients: BTreeMap::new(), sights: BTreeMap::new() }
+    }
+
+    /// Takes in what has come in, as far as it belongs to a flow.
+    pub(super) fn learn(&mut self, batch: &Batch, ledger: &Ledger) {
+        for event in &batch.said.events {
+            if let Event::FlowOpened { flow, path, .. } = event
+                && !matches!(path, FlowPath::Terminated { .. } | FlowPath::Probe { .. })
+            {
+                self.flows.insert(*flow, Sides::default());
+            }
+        }
+        for (slot, verdict) in &batch.said.verdicts {
+            let frame = batch.frames.get(*slot).filter(|frame| !frame.damaged);
+            let Some((frame, (flow, device))) = frame.zip(verdict.flow.zip(batch.device)) else { continue };
+            let Ok(packet) = parse(&frame.bytes) else { continue };
+            let Some(sides) = self.flows.get_mut(&flow).filter(|_| packet.protocol == Protocol::Tcp) else {
+                continue;
+            };
+            match ledger.client_of(device, &Talk::from(&packet)) {
+                Some(client) => {
+                    self.clients.insert(client, flow);
+                    sides.hear_consumer(&packet, client, &self.shops);
+                }
+                None => sides.hear_target(&packet, &frame.bytes),
+            }
+        }
+    }
+
+    /// Takes in what leaves, whoever has caused it.
+    pub(super) fn note(&mut self, departure: &Departure, ledger: &Ledger) {
+        let Ok(packet) = parse(&departure.frame.bytes) else { return };
+        if departure.slot.is_some() || packet.protocol != Protocol::Tcp {
+            return;
+        }
+        let is_answer = packet.flags.syn() && packet.flags.ack();
+        match ledger.sight_of(departure.device, &Talk::from(&packet)) {
+            Some(seen) if packet.flags.opens() => {
+                let mut flows = self.flows.iter();
+                let dialled = flows.find(|(_, sides)| sides.is_spliced && sides.begun == Some(packet.sequence));
+                self.sights.extend(dialled.map(|(flow, _)| (seen, *flow)));
+            }
+            Some(seen) if packet.payload_len() > 0 => {
+                if let Some(sides) = self.sights.get(&seen).and_then(|flow| self.flows.get_mut(flow)) {
+                    sides.is_announced = true;
+                }
+            }
+            None if is_answer => {
+                let client = ledger.client_of(departure.device, &Talk::from(&packet).back());
+                let flow = client.and_then(|client| self.clients.get(&client));
+                if let Some(sides) = flow.and_then(|flow| self.flows.get_mut(flow)) {
+                    sides.tell(&packet, &departure.frame.bytes);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks at what leaves. Returns whether the two sides of its flow may differ.
+    pub(super) fn check(
+        &mut self,
+        departure: &Departure,
+        packet: &Packet,
+        batch: &Batch,
+        ledger: &Ledger,
+    ) -> Result<bool, Violation> {
+        let seen = ledger.sight_of(departure.device, &Talk::from(packet));
+        let Some(slot) = departure.slot else {
+            self.check_built(departure, packet, seen)?;
+            return Ok(false);
+        };
+        let flow = batch.said.verdicts.iter().find(|(of, _)| *of == slot).and_then(|(_, verdict)| verdict.flow);
+        let Some((flow, sides)) = flow.and_then(|flow| Some((flow, self.flows.get_mut(&flow)?))) else {
+            return Ok(false);
+        };
+        self.sights.extend(seen.map(|seen| (seen, flow)));
+        let Some(before) = batch.frames.get(slot).filter(|_| sides.differ()) else { return Ok(false) };
+        let Ok(original) = parse(&before.bytes) else { return Ok(true) };
+        let was = Carried { packet: &original, bytes: &before.bytes };
+        let is = Carried { packet, bytes: &departure.frame.bytes };
+        if seen.is_some() {
+            handshake_is_first(&departure.frame, packet, !sides.is_spliced || sides.is_met)?;
+        }
+        if packet.flags.opens() {
+            return Ok(true);
+        }
+        if packet.flags.fin() && seen.is_some() && !sides.is_announced {
+            // Whoever says nothing but goodbye is never announced.
+            sides.header = 0;
+        }
+        let how = if seen.is_some() { sides.forward(&was, &is) } else { sides.reply(&was, &is) };
+        numbers_are_translated(&was, &is, &how)?;
+        Ok(true)
+    }
+
+    /// A flow that has closed is remembered until everything is heard that was said with it.
+    pub(super) fn forget(&mut self, batch: &Batch) {
+        for event in &batch.said.events {
+            if let Event::FlowClosed { flow, .. } = event {
+                self.flows.remove(flow);
+            }
+        }
+    }
+
+    fn check_built(
+        &self,
+        departure: &Departure,
+        packet: &Packet,
+        seen: Option<Sight>,
+    ) -> Result<(), Violation> {
+        let Some(sides) = seen.and_then(|seen| self.flows.get(self.sights.get(&seen)?)) else { return Ok(()) };
+        if sides.is_spliced {
+            handshake_is_first(&departure.frame, packet, sides.is_met)?;
+        }
+        let first = sides.begun.map(|begun| begun.wrapping_add(1));
+        let offset = first.map(|first| packet.sequence.wrapping_sub(first));
+        offset.map_or(Ok(()), |offset| header_is_in_its_place(packet, offset, sides.header))
+    }
+}
+
+impl Sides {
+    fn differ(&self) -> bool {
+        self.is_spliced || self.header > 0
+    }
+
+    fn hear_consumer(&mut self, packet: &Packet, client: Tuple, shops: &[Shop; SHOPS]) {
+        if packet.flags.opens() && self.answered.is_none() {
+            let port = client.interface.port();
+            let odd = [Path::Nat, Path::Splice].map(|path| [shop::deaf_listener(path), shop::rude_listener(path)]);
+            let kind = shop::at_listener(port).map(|kind| shops[kind]);
+            let kind = kind.or_else(|| odd.as_flattened().contains(&port).then(Shop::told));
+            self.is_spliced = shop::path_at(port) == Some(Path::Splice);
+            self.header = kind.map_or(0, |kind| kind.header_len(client.client.is_ipv4()));
+            self.begun = Some(packet.sequence);
+        }
+        self.is_met |= self.told.is_some_and(|told| {
+            packet.flags.ack() && !packet.flags.syn() && packet.acknowledgement == told.wrapping_add(1)
+        });
+    }
+
+    fn hear_target(&mut self, packet: &Packet, bytes: &[u8]) {
+        if packet.flags.syn() && packet.flags.ack() && self.answered.is_none() {
+            self.answered = Some(packet.sequence);
+            self.scales.0 = Options::of(packet, bytes).scale.unwrap_or(0).min(14);
+            if !self.is_spliced {
+                self.scales.1 = self.scales.0;
+            }
+        }
+    }
+
+    /// What the consumer is told before the target has said anything.
+    fn tell(&mut self, packet: &Packet, bytes: &[u8]) {
+        let Options { scale, timestamps, .. } = Options::of(packet, bytes);
+        self.told = Some(packet.sequence);
+        self.scales.1 = scale.unwrap_or(0);
+        self.clock = timestamps.map(|(value, _)| value);
+    }
+
+    /// What is added to the target's numbers.
+    fn difference(&self) -> u32 {
+        match (self.told, self.answered) {
+            (Some(told), Some(answered)) => told.wrapping_sub(answered),
+            _ => 0,
+        }
+    }
+
+    fn forward(&mut self, was: &Carried<'_>, is: &Carried<'_>) -> Numbering {
+        let back = self.difference().wrapping_neg();
+        let [old, new] = [was, is].map(|own| Options::of(own.packet, own.bytes).timestamps);
+        if let (true, Some((_, old)), Some((_, new))) = (self.is_spliced, old, new) {
+            self.ahead.get_or_insert(old.wrapping_sub(new));
+        }
+        Numbering {
+            sequence: if self.is_announced { self.header } else { 0 },
+            acknowledgement: [was.packet.acknowledgement.wrapping_add(back); 2],
+            selective: back,
+            stamps: Some((0, self.ahead.unwrap_or(0).wrapping_neg())),
+            ..Numbering::default()
+        }
+    }
+
+    fn reply(&mut self, was: &Carried<'_>, is: &Carried<'_>) -> Numbering {
+        let first = self.begun.unwrap_or(0).wrapping_add(1);
+        let acknowledged = was.packet.acknowledgement.wrapping_sub(first) as i32;
+        let [old, new] = [was, is].map(|own| Options::of(own.packet, own.bytes).timestamps);
+        if let (true, Some((old, _)), Some((new, _))) = (self.is_spliced, old, new) {
+            self.ahead.get_or_insert(new.wrapping_sub(old));
+        }
+        self.is_heard |= self.is_announced && acknowledged >= self.header as i32;
+        let header = if self.is_announced { self.header } else { 0 };
+        let shifted = was.packet.acknowledgement.wrapping_sub(header);
+        let clamped = match acknowledged {
+            ..0 => was.packet.acknowledgement,
+            within if within < header as i32 => first,
+            _ => shifted,
+        };
+        // What was on its way when the header was acknowledged may come as it is.
+        let late = if self.is_heard { shifted } else { clamped };
+        Numbering {
+            sequence: self.difference(),
+            acknowledgement: [clamped, late],
+            selective: header.wrapping_neg(),
+            pending: self.header - acknowledged.clamp(0, header as i32) as u32,
+            is_late: self.is_heard,
+            least: Some(first.wrapping_add(header)),
+            scales: if was.packet.flags.syn() { (0, 0) } else { self.scales },
+            stamps: Some((self.ahead.unwrap_or(0), 0)),
+        }
+    }
+}
