@@ -3,10 +3,13 @@
 
 # capture NAMESPACE [FILTER…]: what is on the device there, from now on.
 capture() {
+    capture_on "$1" "$(device_in "$1")" "${@:2}"
+}
+
+# capture_on NAMESPACE DEVICE [FILTER…]
+capture_on() {
     local namespace=$1
-    shift
-    start_at "capture-$namespace" "$namespace" \
-        tcpdump -n -v -S -l --immediate-mode -i "$(device_in "$namespace")" "$@"
+    start_at "capture-$namespace" "$namespace" tcpdump -n -v -S -l --immediate-mode -i "$2" "${@:3}"
     await 5 "tcpdump to listen" grep -q 'listening on' "$scratch/capture-$namespace.log"
 }
 
@@ -39,7 +42,7 @@ packet() {
 
 # The device that a forwarder made in a namespace; the shared one's, unless an address of another's is given.
 device_in() {
-    ip -n "$1" -json route show to "${2:-$(door_or_node "$1")}" | jq -r '.[0].dev'
+    ip -n "$1" -json route get "${2:-$(door_or_node "$1")}" | jq -r '.[0].dev'
 }
 
 door_or_node() {

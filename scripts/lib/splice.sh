@@ -59,8 +59,7 @@ handshake_is_spliced() {
     local at_door syn answer onward
     start_spliced "$1" 8080
     at_door=$(side_door_of "$1" | tr -d '[]').103
-    capture_side "$consumer_a" "$side_door"
-    capture_side "$provider" "$side_node"
+    capture_side "$1"
     whoami_at "$consumer_a" "$(side_door_of "$1"):103"
     went_by splice
     await 5 "the SYN at the provider" packet "$provider" S
@@ -85,10 +84,10 @@ sequence_in() {
     sed -nE 's/.* seq ([0-9]+).*/\1/p' <<<"$1"
 }
 
-# capture_side NAMESPACE ADDRESS: what is on the side forwarder's device there.
+# capture_side FAMILY: what is on the side forwarder's devices at both ends.
 capture_side() {
-    start_at "capture-$1" "$1" tcpdump -n -v -S -l --immediate-mode -i "$(device_in "$1" "$2")" tcp
-    await 5 "tcpdump to listen" grep -q 'listening on' "$scratch/capture-$1.log"
+    capture_on "$consumer_a" "$(device_in "$consumer_a" "$(side_door_of "$1" | tr -d '[]')")" tcp
+    capture_on "$provider" "$(device_in "$provider" "$(side_node_of "$1")")" tcp
 }
 
 # A target that refuses refuses the consumer: at once where it is not known yet, and by a reset once it is:
@@ -107,7 +106,7 @@ spliced_refusal_is_carried() {
     heard_echo_at "$(side_door_of "$1"):103"
     went_by splice
     stop "$listener"
-    exits 56 fetch "$consumer_a" --verbose --connect-timeout 2 "$url"
+    ! output=$(fetch "$consumer_a" --verbose "$url" 2>&1) || fail "a target that refuses was not noticed"
     contains "curl" "$output" "reset by peer"
     equal "the number of connections that stayed terminated" "$(counted splice_terminated "$balanced_file")" "$unacquainted"
 }
@@ -159,8 +158,7 @@ keep_alives_pass() {
     converse TCP "$(side_door_of "$1"):103,$alive"
     say one
     went_by splice
-    capture_side "$consumer_a" "$side_door"
-    capture_side "$provider" "$side_node"
+    capture_side "$1"
     # If nobody answered, it would have ended before there are as many.
     await 10 "keep-alives of the target's and their answers at the consumer" enough_captured 6 "$consumer_a"
     await 10 "keep-alives of the consumer's and their answers at the target" enough_captured 6 "$provider"
@@ -207,16 +205,17 @@ speak() {
 # A target that has forgotten what it spoke makes one connection fail, and is known better from then on:
 # surprising_target_is_learnt FAMILY
 surprising_target_is_learnt() {
-    local at_door lost
+    local at_door lost surprises=0
     start_spliced "$1" 7007
     at_door="$(side_door_of "$1"):103"
     heard_echo_at "$at_door"
     for lost in '0 1 1' '0 0 1' '0 0 0'; do
         speak "$provider" "$lost"
-        ! at "$consumer_a" socat -t 5 - "TCP:$at_door" <<<hello || fail "a target that has changed was not noticed"
+        surprises=$((surprises + 1))
+        equal "what comes from a target that has changed" "$(at "$consumer_a" socat -t 5 - "TCP:$at_door" <<<hello || true)" ''
+        equal "the number of surprises" "$(counted splice_mismatch "$balanced_file")" "$surprises"
         heard_echo_at "$at_door"
     done
-    equal "the number of surprises" "$(counted splice_mismatch "$balanced_file")" 3
     went_by splice
 }
 
@@ -232,7 +231,7 @@ flood_stays_outside() {
     held=$started
     await 20 "connections" held_or_ended
     target_drops "tcp dport $named_port tcp flags & (syn | ack) == syn"
-    rate=$(at "$consumer_a" /usr/bin/python3 scripts/lib/flood.py "$(device_in "$consumer_a" "$side_door")" \
+    rate=$(at "$consumer_a" /usr/bin/python3 scripts/lib/flood.py "$(device_in "$consumer_a" "$at_door")" \
         "$nobody" "$at_door" 103 500000)
     await 10 "the flood to be counted" flood_was_heard
     note "$rate SYNs/s, of which $(counted splice_handshake "$balanced_file") were heard"

@@ -57,9 +57,9 @@ fn connect(door: Ipv4Addr) -> Result<TcpStream> {
     patient(stream).map_err(Into::into)
 }
 
-/// The server: of its two connections, the second is the stream's.
+/// The server: of its two connections, the second is the stream's. The first is the client's to close.
 fn serve(listener: &TcpListener, receiver: Receiver) -> Result<f64> {
-    drop(listener.accept()?);
+    let _first = listener.accept()?;
     let stream = patient(listener.accept()?.0)?;
     match receiver {
         Receiver::Target => receive(&stream, None),

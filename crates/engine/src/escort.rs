@@ -101,12 +101,12 @@ impl<O: Output> Journey<'_, O> {
         found: &Found,
         place: u16,
     ) -> Result<Reason, Reason> {
-        if self.own.escorts.greeted(place, found.flow).is_some() {
-            return self.greet(frame, packet, found, place);
-        }
         // What is learned from it is said in segments of our own, whose checksum is right.
         if is_damaged(frame, packet) {
             return Err(Reason::BadChecksum);
+        }
+        if self.own.escorts.greeted(place, found.flow).is_some() {
+            return self.greet(frame, packet, found, place);
         }
         let way = self.way(frame, packet, found)?;
         let mut packet = *packet;
@@ -158,7 +158,12 @@ impl<O: Output> Journey<'_, O> {
             }
             None => header.pass(packet, shown, site.now),
         }
-        Ok(self.observe(found, packet))
+        let sign = self.observe(found, packet);
+        let stands = || self.turn.at(found.flow).is_some_and(|now| now.phase() != Phase::Opening);
+        if found.phase() == Phase::Opening && stands() {
+            self.own.escorts.settle(place);
+        }
+        Ok(sign)
     }
 
     /// A packet of the target's gets the numbers that the consumer goes by, who is told nothing of the header.

@@ -131,13 +131,13 @@ impl<O: Output> Journey<'_, O> {
         }
         match found.path {
             FlowPath::Nat => self.rewrite(frame, packet, found, None).map(Some),
-            // It has forgotten what came first, which nobody says again.
-            FlowPath::Shifted if found.direction == Direction::Reply && packet.flags.syn() => {
-                Err(Reason::OneWay)
-            }
             FlowPath::Shifted => {
-                let shift = self.turn.numbering(found).shift(found.direction);
-                self.rewrite(frame, packet, found, Some(&shift)).map(Some)
+                let numbering = self.turn.numbering(found);
+                // Who has acknowledged a header does not say again what comes before it.
+                if numbering.header > 0 && found.direction == Direction::Reply && packet.flags.syn() {
+                    return Err(Reason::OneWay);
+                }
+                self.rewrite(frame, packet, found, Some(&numbering.shift(found.direction))).map(Some)
             }
             FlowPath::Escorted { worker, escort } if worker == self.own.id.0 => {
                 self.escorted(frame, packet, found, escort).map(Some)

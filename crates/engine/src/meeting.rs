@@ -94,10 +94,11 @@ impl<O: Output> Journey<'_, O> {
 /// Whether a SYN comes from the tuple of a flow that has closed. (A terminated flow's owner clears it away itself; until then
 /// its own TCP answers.)
 fn reuses_closed(found: &Found, packet: &Packet) -> bool {
-    found.phase() == Phase::Closing
+    // What is rare is asked first.
+    packet.flags.opens()
         && found.direction == Direction::Forward
         && found.path.passes_through()
-        && packet.flags.opens()
+        && found.phase() == Phase::Closing
 }
 
 /// Whether a packet that would open a flow goes no further than this: it opens none. (What is terminated ends here anyway.)

@@ -18,10 +18,10 @@ pub(crate) fn overhear(shared: &Shared, plan: &Plan, target: TargetId, failed: b
 /// Takes note of a packet of a flow that its target has not answered yet: it may be the answer, or a refusal.
 #[inline]
 pub(crate) fn overhear_packet(shared: &Shared, plan: &Plan, found: &Found, packet: &Packet) {
-    let is_first_word = packet.protocol == Protocol::Tcp
-        && found.phase() == Phase::Opening
-        && found.direction == Direction::Reply
-        && (packet.flags.rst() || packet.flags.syn());
+    let is_first_word = found.direction == Direction::Reply
+        && packet.protocol == Protocol::Tcp
+        && (packet.flags.rst() || packet.flags.syn())
+        && found.phase() == Phase::Opening;
     if is_first_word {
         overhear(shared, plan, shared.flows.lanes().lane(found.lane).target, packet.flags.rst());
     }

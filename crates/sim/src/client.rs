@@ -210,10 +210,9 @@ impl Client {
         match self.plan.behaviour {
             Behaviour::Refused | Behaviour::Silent => end == End::Refused,
             Behaviour::ClientResets | Behaviour::HangsUp => end == End::Aborted,
-            Behaviour::ServerResets
-            | Behaviour::Snubbed
-            | Behaviour::Unheard
-            | Behaviour::Forgotten => end == End::Reset,
+            Behaviour::ServerResets | Behaviour::Snubbed | Behaviour::Unheard | Behaviour::Forgotten => {
+                end == End::Reset
+            }
             // Once everything has arrived, a RST that answers our FIN (its receiver has forgotten us) takes nothing away.
             _ => {
                 let is_greeted = self.greeted == self.plan.greeting().len();

@@ -137,8 +137,12 @@ impl Visit {
                 self.is_told = false;
                 Ok(())
             }
-            Some((other, _)) => Err(Violation::wrong_header(format!("a health check is announced as {other:?}"))),
-            None if self.tcp.is_closed_by_peer() => Err(Violation::wrong_header("a health check without one".into())),
+            Some((other, _)) => {
+                Err(Violation::wrong_header(format!("a health check is announced as {other:?}")))
+            }
+            None if self.tcp.is_closed_by_peer() => {
+                Err(Violation::wrong_header("a health check without one".into()))
+            }
             None => Ok(()),
         }
     }

@@ -104,7 +104,9 @@ impl fmt::Display for Invariant {
             Self::HealthFollowsTable => "what is known of a target is what its checks can have found",
             Self::NewcomersWelcome => "newcomers are sent to those who take them",
             Self::FlowsEndAsTheirAttributesSay => "flows are ended as attributes say, and only so",
-            Self::HeaderRight => "a target is told who its client is, rightly, once and when it is to be told",
+            Self::HeaderRight => {
+                "a target is told who its client is, rightly, once and when it is to be told"
+            }
             Self::NumbersTranslated => "where a flow's two sides differ in numbers, each hears its own",
             Self::HandshakeFirst => "no target hears of a spliced flow before the handshake is complete",
             Self::SoundScenario => "the scenario makes sense",

@@ -141,8 +141,7 @@ impl Provider {
     fn accept(&mut self, back: Route, syn: &Packet, bytes: &[u8], now: Duration) -> Vec<OwnedFrame> {
         let shop = shop::at_target(back.source.port());
         let is_rude = back.source.port() == RUDE;
-        let manner =
-            if shop.is_some() || is_rude { self.manner_of(back.source, now) } else { self.manner() };
+        let manner = if shop.is_some() || is_rude { self.manner_of(back.source, now) } else { self.manner() };
         let tcp = Tcp::answer(back, manner, self.rng.fork(), syn, bytes);
         let shop = shop.map_or(Shop::default(), |shop| self.shops[shop]);
         let mut server = Server::new(tcp, shop, is_rude);

@@ -155,7 +155,8 @@ fn endpoint(whole: &[u8], mut values: &[u8]) -> Result<Named, String> {
 /// CRC32C of a header, as if its checksum, which is a part of it, were zero.
 fn checksum_of(whole: &[u8], sum: &[u8]) -> [u8; 4] {
     let own = sum.as_ptr() as usize - whole.as_ptr() as usize;
-    let bytes = whole.iter().enumerate().map(|(at, byte)| if (own..own + 4).contains(&at) { 0 } else { *byte });
+    let bytes =
+        whole.iter().enumerate().map(|(at, byte)| if (own..own + 4).contains(&at) { 0 } else { *byte });
     (!bytes.fold(u32::MAX, divide)).to_be_bytes()
 }
 
@@ -176,7 +177,8 @@ mod tests {
 
     /// As AWS writes it, for 10.0.0.1:51442 at 10.0.0.2:80.
     fn aws() -> Vec<u8> {
-        let mut bytes = [SIGNATURE, &[0x21, 0x11, 0, 84, 10, 0, 0, 1, 10, 0, 0, 2, 0xc8, 0xf2, 0, 80]].concat();
+        let mut bytes =
+            [SIGNATURE, &[0x21, 0x11, 0, 84, 10, 0, 0, 1, 10, 0, 0, 2, 0xc8, 0xf2, 0, 80]].concat();
         bytes.extend([3, 0, 4, 0, 0, 0, 0, 0xea, 0, 0x17, 1]);
         bytes.extend(b"vpce-08d2bf15fac5001c9");
         bytes.extend([4, 0, 36]);

@@ -19,7 +19,7 @@ use crate::invariants::Invariant;
 use crate::ledger::{Ledger, Sight};
 use crate::packet::{OwnedFrame, Talk, mend_checksum};
 use crate::recorder::{Batch, Departure};
-use crate::stream::WORD;
+use crate::stream::{WORD, tag_in};
 
 use edges::{Copyist, Coward};
 use squatter::Squatter;
@@ -102,8 +102,8 @@ pub enum Sabotage {
     TellOfAnother,
     /// A header comes before its client has said anything.
     TellTooEarly,
-    /// No header comes.
-    TellNobody,
+    /// A health check is announced as a client's connection.
+    AnnounceAChecker,
     /// A target's acknowledgement of the header goes on to its consumer.
     AcknowledgeTheHeader,
     /// What a target says of what has come out of order goes on in its own numbers.
@@ -123,12 +123,17 @@ pub enum Sabotage {
 }
 
 impl Sabotage {
+    /// What the forwarder makes of the operator's file.
+    pub fn misread_file(self, file: &str) -> Cow<'_, str> {
+        numbers::misread(self, file)
+    }
+
     /// The invariant that must notice.
     pub const fn caught_by(self) -> Invariant {
         match self {
             Self::Misdeliver | Self::MisdeliverAFragment => Invariant::OwnSideOnly,
             Self::SwapBytes => Invariant::BytesInOrder,
-            Self::TellOfAnother | Self::TellTooEarly | Self::TellNobody => Invariant::HeaderRight,
+            Self::TellOfAnother | Self::TellTooEarly | Self::AnnounceAChecker => Invariant::HeaderRight,
             Self::AcknowledgeTheHeader
             | Self::LeaveTheBlocks
             | Self::GrantTheWholeWindow
@@ -184,7 +189,7 @@ impl Saboteur {
         }
         let memory = shared.terminate_memory();
         let squatters = match sabotage {
-            Sabotage::LeakMemory => 1,
+            Sabotage::LeakMemory if memory.limit() >= LITTLE => 1,
             Sabotage::OverspendMemory if memory.limit() < LITTLE => MANY,
             _ => 0,
         };
@@ -196,6 +201,11 @@ impl Saboteur {
             copyist: Copyist::default(),
             squatters: (0..squatters).map_while(|_| Squatter::settle(memory)).collect(),
         }
+    }
+
+    /// What is planted.
+    pub fn sabotage(&self) -> Sabotage {
+        self.sabotage
     }
 
     /// Whether the workers do not get a message.
@@ -210,11 +220,6 @@ impl Saboteur {
     /// Tampers with what the control side has put in force.
     pub fn meddle(&self) {
         steering::meddle(self.sabotage, &self.shared);
-    }
-
-    /// Tampers with what the operator has written.
-    pub fn misread_file<'a>(&self, file: &'a str) -> Cow<'a, str> {
-        numbers::misread(self.sabotage, file)
     }
 
     /// Tampers with what a host has sent.
@@ -334,6 +339,9 @@ fn leave_out_timestamps(departure: &mut Departure, packet: &Packet) {
 /// Two bytes at the same place of two words: the sum does not change.
 fn swap_bytes(departure: &mut Departure, packet: &Packet) {
     let payload = &mut departure.frame.bytes[packet.payload..];
+    if tag_in(payload).is_none() {
+        return;
+    }
     let differ = (0..payload.len().saturating_sub(WORD)).find(|at| payload[*at] != payload[at + WORD]);
     if let Some(at) = differ {
         payload.swap(at, at + WORD);

@@ -100,7 +100,10 @@ pub fn at_listener(port: u16) -> Option<usize> {
 
 /// The path behind a listener's port, if it is one of those here.
 pub fn path_at(port: u16) -> Option<Path> {
-    LISTENERS.iter().find(|(_, first)| (*first..=first + RUDE_LISTENER).contains(&port)).map(|(path, _)| *path)
+    LISTENERS
+        .iter()
+        .find(|(_, first)| (*first..=first + RUDE_LISTENER).contains(&port))
+        .map(|(path, _)| *path)
 }
 
 /// Every listener's port, with its path and its group's name.

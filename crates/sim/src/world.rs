@@ -99,7 +99,7 @@ enum Happening {
 impl World {
     /// The world of a scenario, before its first moment.
     pub fn new(scenario: Scenario, sabotage: Option<Sabotage>, mut rng: Rng) -> Result<Self, Violation> {
-        let topology = Arc::new(read_topology(&scenario.file, &scenario)?);
+        let topology = Arc::new(read_topology(&scenario.file, &scenario, sabotage)?);
         let shared = Arc::new(Shared::new(Arc::clone(&topology), scenario.workers, rng.seeds()));
         let device = |namespace: &str| device_of(&topology, namespace);
         let homes: Result<Vec<DeviceId>, Violation> =

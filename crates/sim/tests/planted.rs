@@ -187,3 +187,58 @@ fn flows_that_are_ended_without_a_reason_are_noticed() {
 fn flows_that_are_ended_in_silence_are_noticed() {
     caught_saying(Sabotage::EndInSilence, "is not told");
 }
+
+#[test]
+fn a_header_about_another_client_is_noticed() {
+    caught(Sabotage::TellOfAnother);
+}
+
+#[test]
+fn a_header_that_comes_too_early_is_noticed() {
+    caught_saying(Sabotage::TellTooEarly, "before its client has spoken");
+}
+
+#[test]
+fn a_health_check_that_poses_as_a_client_is_noticed() {
+    caught_saying(Sabotage::AnnounceAChecker, "a header with");
+}
+
+#[test]
+fn an_acknowledgement_of_the_header_that_goes_on_is_noticed() {
+    caught_saying(Sabotage::AcknowledgeTheHeader, "it acknowledged");
+}
+
+#[test]
+fn selective_acknowledgements_in_the_wrong_numbers_are_noticed() {
+    caught_saying(Sabotage::LeaveTheBlocks, "its selective acknowledgements");
+}
+
+#[test]
+fn a_window_with_the_headers_room_in_it_is_noticed() {
+    caught_saying(Sabotage::GrantTheWholeWindow, "its window");
+}
+
+#[test]
+fn a_clock_that_jumps_is_noticed() {
+    caught_saying(Sabotage::LeaveTheClock, "its timestamps");
+}
+
+#[test]
+fn a_number_that_was_not_shifted_is_noticed() {
+    caught_saying(Sabotage::LeaveTheNumber, "its sequence number");
+}
+
+#[test]
+fn a_target_that_is_dialled_at_once_is_noticed() {
+    caught(Sabotage::DialAtOnce);
+}
+
+#[test]
+fn a_quote_in_the_other_sides_numbers_is_noticed() {
+    caught(Sabotage::QuoteTheOtherSide);
+}
+
+#[test]
+fn an_acknowledgement_of_what_was_never_sent_is_noticed() {
+    caught_saying(Sabotage::AcknowledgeTheUnsent, "what was never sent");
+}

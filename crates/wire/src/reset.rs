@@ -2,7 +2,7 @@
 
 use crate::{Packet, Protocol, SEGMENT_CAPACITY, Segment, TcpFlags};
 
-/// The largest packet that [`write_reset`] writes.
+/// The buffer that [`write_reset`] wants: one for any segment.
 pub const RESET_CAPACITY: usize = SEGMENT_CAPACITY;
 
 /// Writes the RST that answers `packet` into `buffer` and returns its length; `None` if a RST must not be answered or

@@ -2,14 +2,14 @@
 //! target's numbers only, and when both ends have met the flow goes the way of every other that passes through.
 
 use flow::{Cause, Direction, FlowId, FlowPath, Found, Key, LaneUser};
-use topology::{HeaderPlacement, Path, TargetId};
+use topology::{Path, TargetId};
 use wire::{Frame, Packet, Segment};
 
 use super::greeting::{Greeting, Meeting, Step, Told};
-use super::header::{Answered, Header, Said, Shown};
+use super::header::{Answered, Header, Said, Shown, Toward};
 use super::{Escort, Escorts, LOOK, Site, Stage};
 use crate::contract::Output;
-use crate::journey::{Journey, is_damaged};
+use crate::journey::Journey;
 use crate::proxy::header_of;
 use crate::verdict::Reason;
 use crate::worker::close;
@@ -49,10 +49,6 @@ impl<O: Output> Journey<'_, O> {
         found: &Found,
         place: u16,
     ) -> Result<Reason, Reason> {
-        // Nobody comes after us who would look.
-        if is_damaged(frame, packet) {
-            return Err(Reason::BadChecksum);
-        }
         let said = Told::by(frame.bytes, packet);
         let flow = self.turn.at(found.flow).ok_or(Reason::NoFlow)?;
         match found.direction {
@@ -88,19 +84,18 @@ impl<O: Output> Journey<'_, O> {
         flow: &Found,
         place: u16,
     ) -> Result<Reason, Reason> {
-        let now = self.now;
-        let fresh = packet.flags.opens().then(|| self.greeting(packet, said, self.target(flow)));
-        let Greeted { greeting, consumer } =
-            self.own.escorts.greeted(place, flow.flow).ok_or(Reason::NoFlow)?;
-        let mut step = greeting.hear_consumer(packet, said, now);
-        if let (Step::Anew, Some(fresh)) = (step, fresh) {
-            *greeting = greeting.anew(fresh);
+        let greeted = self.own.escorts.greeted(place, flow.flow).ok_or(Reason::NoFlow)?;
+        let consumer = greeted.consumer;
+        let mut step = greeted.greeting.hear_consumer(packet, said, self.now);
+        if step == Step::Anew {
+            let fresh = self.greeting(packet, said, self.target(flow));
+            let greeted = self.own.escorts.greeted(place, flow.flow).ok_or(Reason::NoFlow)?;
+            greeted.greeting = greeted.greeting.anew(fresh);
             step = Step::Answer;
         }
-        let consumer = *consumer;
         match step {
             Step::Refuse => return Ok(self.reset(packet, &consumer, Reason::SpliceHandshake)),
-            Step::Challenge if !self.own.resets.allow(now) => return Err(Reason::ResetLimited),
+            Step::Challenge if !self.own.resets.allow(self.now) => return Err(Reason::ResetLimited),
             Step::Answer => {
                 self.observe(flow, packet);
             }
@@ -228,10 +223,10 @@ impl<O: Output> Site<'_, O> {
         let Some(Greeted { greeting, consumer }) = escorts.greeted(place, flow.flow) else { return };
         let (greeting, consumer) = (*greeting, *consumer);
         let ack = greeting.ack(met);
+        let acked = as_heard(&ack, syn_ack);
         self.say(&flow.onward, &ack);
-        self.observe_ack(&flow, syn_ack, &ack);
-        let lane = self.shared.flows.lanes().lane(flow.lane);
-        let header = header_of(self.plan, lane, &consumer);
+        self.turn.observe(&flow, &acked, self.now);
+        let header = header_of(self.plan, self.shared.flows.lanes().lane(flow.lane), &consumer);
         let len = header.as_ref().map_or(0, |(bytes, _)| bytes.len() as u16);
         self.say(&consumer, &greeting.window_update(met, len));
         let Some((bytes, placement)) = header else {
@@ -242,9 +237,9 @@ impl<O: Output> Site<'_, O> {
         let said = Said { mss: met.mss, scale: met.numbering.window.from };
         let answered = Answered { start: greeting.first(), rtt: met.round_trip, said };
         let mut header = Header::answered(bytes, placement, answered);
-        let mut numbering = met.numbering;
-        let mut wait = LOOK;
-        if placement == HeaderPlacement::OnFirstAck {
+        let (mut numbering, mut wait) = (met.numbering, LOOK);
+        // This acknowledgement is the consumer's first.
+        if header.toward(&acked) == Toward::Brings(answered) {
             numbering.header = header.len();
             wait = self.bring_out(&mut header, &numbering, &flow, answered, Shown::by(&ack));
         }
@@ -253,11 +248,10 @@ impl<O: Output> Site<'_, O> {
         }
         escorts.set_deadline(place, self.now + wait, self.now);
     }
+}
 
-    /// The table follows what we say in the consumer's name, too.
-    fn observe_ack(&self, flow: &Found, syn_ack: &Packet, ack: &Segment<'_>) {
-        let Segment { flags, sequence, acknowledgement, .. } = *ack;
-        let packet = Packet { flags, sequence, acknowledgement, len: syn_ack.payload, ..*syn_ack };
-        self.turn.observe(flow, &packet, self.now);
-    }
+/// A segment that we say, as if it had come: for the table, which follows what we say in the consumer's name, too.
+fn as_heard(segment: &Segment<'_>, like: &Packet) -> Packet {
+    let Segment { flags, sequence, acknowledgement, .. } = *segment;
+    Packet { flags, sequence, acknowledgement, len: like.payload, ..*like }
 }

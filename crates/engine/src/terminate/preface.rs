@@ -57,6 +57,7 @@ mod tests {
         ends: [Connection; 4],
         preface: Preface,
         heard: Vec<u8>,
+        is_deaf: bool,
         now: Duration,
     }
 
@@ -76,10 +77,10 @@ mod tests {
             let mut ends = ends.map(Option::unwrap);
             ends[SERVER].ready();
             let preface = Preface::new(HEADER.into(), placement);
-            Self { stack, ends, preface, heard: Vec::new(), now }
+            Self { stack, ends, preface, heard: Vec::new(), is_deaf: false, now }
         }
 
-        /// Each end speaks once, the relay carries across, and the server reads what has come.
+        /// Each end speaks once, the relay carries across, and the server reads what has come, unless it is deaf.
         fn turn(&mut self) {
             for from in [CLIENT, SERVER, CONSUMER, TARGET] {
                 let mut flying = Vec::new();
@@ -92,7 +93,8 @@ mod tests {
                 let [_, consumer, target, server] = &mut self.ends;
                 self.preface.relay(consumer, target);
                 let mut buffer = [0; 64];
-                let read = server.receive(&mut buffer);
+                let room = if self.is_deaf { 0 } else { buffer.len() };
+                let read = server.receive(&mut buffer[..room]);
                 self.heard.extend_from_slice(&buffer[..read]);
             }
             self.now += Duration::from_millis(20);
@@ -140,10 +142,14 @@ mod tests {
 
     #[test]
     fn what_the_target_says_meanwhile_is_carried() {
-        let mut chain = Chain::new(HeaderPlacement::OnFirstAckWithPayload, 50);
-        chain.turn_until(|chain| chain.ends[CLIENT].state() == State::Open);
-        assert_eq!(chain.ends[SERVER].send(b"welcome"), 7);
-        chain.turn_until(|chain| chain.ends[CLIENT].readable() == 7);
-        assert_eq!(chain.heard, b"", "it has said nothing yet");
+        for placement in [HeaderPlacement::OnFirstAckWithPayload, HeaderPlacement::OnFirstAck] {
+            let mut chain = Chain::new(placement, 30);
+            chain.is_deaf = true;
+            chain.turn_until(|chain| chain.ends[CLIENT].state() == State::Open);
+            assert_eq!(chain.ends[SERVER].send(b"welcome"), 7);
+            chain.turn_until(|chain| chain.ends[CLIENT].readable() == 7);
+            let said = chain.ends[SERVER].readable();
+            assert_eq!(said, if placement == HeaderPlacement::OnFirstAck { 30 } else { 0 });
+        }
     }
 }

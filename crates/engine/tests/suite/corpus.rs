@@ -24,6 +24,7 @@ fn every_seed_plays_and_together_they_go_everywhere() {
         Reason::TerminateFull,
         Reason::TerminateMemory,
         Reason::PortsExhausted,
+        Reason::EscortsFull,
         Reason::ResetLimited,
         Reason::NoTarget,
         Reason::LanesExhausted,

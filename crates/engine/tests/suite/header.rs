@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::lab::*;
 use engine::{Event, Reason};
 use etherparse::PacketBuilder;
-use flow::{Cause, FlowPath};
+use flow::{Cause, FlowPath, FlowView};
 use topology::DeviceId;
 use wire::{Packet, SynOptions};
 
@@ -197,11 +197,11 @@ impl Talk {
         left
     }
 
-    fn from_consumer(&mut self, segment: &Segment<'_>) -> Left {
+    fn hear_consumer(&mut self, segment: &Segment<'_>) -> Left {
         self.forwarded(segment, true)
     }
 
-    fn from_target(&mut self, segment: &Segment<'_>) -> Left {
+    fn hear_target(&mut self, segment: &Segment<'_>) -> Left {
         self.forwarded(segment, false)
     }
 
@@ -215,9 +215,13 @@ impl Talk {
 
     /// How its flow is carried, as the table shows it.
     fn path(&self) -> FlowPath {
-        let mut path = None;
-        self.lab.shared.flows().each(self.lab.now, |flow| path = Some(flow.path));
-        path.unwrap()
+        self.shown().path
+    }
+
+    fn shown(&self) -> FlowView {
+        let mut shown = None;
+        self.lab.shared.flows().each(self.lab.now, |flow| shown = Some(*flow));
+        shown.unwrap()
     }
 }
 

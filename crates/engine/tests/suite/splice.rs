@@ -210,8 +210,10 @@ impl Scene {
     /// Lets time pass, and says what leaves then.
     fn pass(&mut self, until: Duration) -> Vec<Left> {
         let mut said = Said::default();
-        self.lab.pass(0, until, &mut said);
-        self.lab.now = until;
+        while self.lab.now < until {
+            self.lab.now = until.min(self.lab.now + Duration::from_millis(100));
+            [0, 1].into_iter().for_each(|worker| self.lab.pass(worker, self.lab.now, &mut said));
+        }
         self.events.append(&mut said.events);
         // The flow that taught us what the target speaks is none of ours.
         left(&said).into_iter().filter(|left| self.is_ours(&left.packet)).collect()

@@ -18,8 +18,8 @@ pub struct Carried<'a> {
 /// How the numbers of a packet have to change on its way through.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Numbering {
-    /// What is added to the sequence number.
-    pub sequence: u32,
+    /// What is added to the sequence number: one of these.
+    pub sequence: [u32; 2],
     /// What the acknowledgement number becomes: one of these.
     pub acknowledgement: [u32; 2],
     /// What is added to the edges of selective acknowledgements.
@@ -44,11 +44,14 @@ pub fn numbers_are_translated(was: &Carried<'_>, is: &Carried<'_>, how: &Numberi
         Err(Violation::new(Invariant::NumbersTranslated, message))
     };
     let (before, now) = (was.packet, is.packet);
-    if now.sequence != before.sequence.wrapping_add(how.sequence) {
+    if !how.sequence.contains(&now.sequence.wrapping_sub(before.sequence)) {
         return broken(format!("its sequence number went from {} to {}", before.sequence, now.sequence));
     }
     if now.flags.ack() && !how.acknowledgement.contains(&now.acknowledgement) {
-        return broken(format!("it acknowledged {}, and now {}", before.acknowledgement, now.acknowledgement));
+        return broken(format!(
+            "it acknowledged {}, and now {}",
+            before.acknowledgement, now.acknowledgement
+        ));
     }
     let [old, new] = [was, is].map(|own| Options::of(own.packet, own.bytes));
     if let Err(why) = blocks_are_shifted(&old, &new, how) {
@@ -104,7 +107,11 @@ fn window_is_told(was: &Carried<'_>, is: &Carried<'_>, how: &Numbering) -> Resul
 
 /// A packet without its numbers.
 fn rest(own: &Carried<'_>) -> (u8, Vec<u8>, usize) {
-    (own.packet.flags.bits(), own.bytes[own.packet.payload..].to_vec(), own.packet.payload - own.packet.transport)
+    (
+        own.packet.flags.bits(),
+        own.bytes[own.packet.payload..].to_vec(),
+        own.packet.payload - own.packet.transport,
+    )
 }
 
 /// 18, of where: what a worker builds for a target is the header, from the first byte on, or nothing.

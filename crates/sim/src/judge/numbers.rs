@@ -12,7 +12,7 @@ use crate::invariants::{
     Carried, Numbering, Violation, handshake_is_first, header_is_in_its_place, numbers_are_translated,
 };
 use crate::ledger::{Ledger, Sight, Tuple};
-use crate::packet::Talk;
+use crate::packet::{Talk, checksums_are_right};
 use crate::recorder::{Batch, Departure};
 use crate::shop::{self, SHOPS, Shop};
 use crate::tcp::Options;
@@ -43,6 +43,8 @@ struct Sides {
     ahead: Option<u32>,
     /// Whether the consumer has answered us; whether the header is out; whether the target has acknowledged it.
     is_met: bool,
+    /// How much of the header the target has acknowledged.
+    acknowledged: u32,
     is_announced: bool,
     is_heard: bool,
 }
@@ -63,12 +65,12 @@ impl Numbers {
             }
         }
         for (slot, verdict) in &batch.said.verdicts {
-            let frame = batch.frames.get(*slot).filter(|frame| !frame.damaged);
+            let frame = batch.frames.get(*slot);
             let Some((frame, (flow, device))) = frame.zip(verdict.flow.zip(batch.device)) else { continue };
-            let Ok(packet) = parse(&frame.bytes) else { continue };
-            let Some(sides) = self.flows.get_mut(&flow).filter(|_| packet.protocol == Protocol::Tcp) else {
-                continue;
-            };
+            // (The hop limit of IPv6, for one, has no checksum: who is damaged there is as good as any.)
+            let packet = parse(&frame.bytes).ok().filter(|packet| checksums_are_right(frame, packet));
+            let packet = packet.filter(|packet| packet.protocol == Protocol::Tcp);
+            let Some((packet, sides)) = packet.zip(self.flows.get_mut(&flow)) else { continue };
             match ledger.client_of(device, &Talk::from(&packet)) {
                 Some(client) => {
                     self.clients.insert(client, flow);
@@ -89,7 +91,8 @@ impl Numbers {
         match ledger.sight_of(departure.device, &Talk::from(&packet)) {
             Some(seen) if packet.flags.opens() => {
                 let mut flows = self.flows.iter();
-                let dialled = flows.find(|(_, sides)| sides.is_spliced && sides.begun == Some(packet.sequence));
+                let dialled =
+                    flows.find(|(_, sides)| sides.is_spliced && sides.begun == Some(packet.sequence));
                 self.sights.extend(dialled.map(|(flow, _)| (seen, *flow)));
             }
             Some(seen) if packet.payload_len() > 0 => {
@@ -121,7 +124,8 @@ impl Numbers {
             self.check_built(departure, packet, seen)?;
             return Ok(false);
         };
-        let flow = batch.said.verdicts.iter().find(|(of, _)| *of == slot).and_then(|(_, verdict)| verdict.flow);
+        let flow =
+            batch.said.verdicts.iter().find(|(of, _)| *of == slot).and_then(|(_, verdict)| verdict.flow);
         let Some((flow, sides)) = flow.and_then(|flow| Some((flow, self.flows.get_mut(&flow)?))) else {
             return Ok(false);
         };
@@ -160,7 +164,9 @@ impl Numbers {
         packet: &Packet,
         seen: Option<Sight>,
     ) -> Result<(), Violation> {
-        let Some(sides) = seen.and_then(|seen| self.flows.get(self.sights.get(&seen)?)) else { return Ok(()) };
+        let Some(sides) = seen.and_then(|seen| self.flows.get(self.sights.get(&seen)?)) else {
+            return Ok(());
+        };
         if sides.is_spliced {
             handshake_is_first(&departure.frame, packet, sides.is_met)?;
         }
@@ -178,7 +184,8 @@ impl Sides {
     fn hear_consumer(&mut self, packet: &Packet, client: Tuple, shops: &[Shop; SHOPS]) {
         if packet.flags.opens() && self.answered.is_none() {
             let port = client.interface.port();
-            let odd = [Path::Nat, Path::Splice].map(|path| [shop::deaf_listener(path), shop::rude_listener(path)]);
+            let odd =
+                [Path::Nat, Path::Splice].map(|path| [shop::deaf_listener(path), shop::rude_listener(path)]);
             let kind = shop::at_listener(port).map(|kind| shops[kind]);
             let kind = kind.or_else(|| odd.as_flattened().contains(&port).then(Shop::told));
             self.is_spliced = shop::path_at(port) == Some(Path::Splice);
@@ -222,8 +229,11 @@ impl Sides {
         if let (true, Some((_, old)), Some((_, new))) = (self.is_spliced, old, new) {
             self.ahead.get_or_insert(old.wrapping_sub(new));
         }
+        let header = if self.is_announced { self.header } else { 0 };
+        // Whoever answers what was told him of a part of the header means that part.
+        let is_answer = was.packet.flags.rst() && !self.is_heard;
         Numbering {
-            sequence: if self.is_announced { self.header } else { 0 },
+            sequence: [header, if is_answer { self.acknowledged } else { header }],
             acknowledgement: [was.packet.acknowledgement.wrapping_add(back); 2],
             selective: back,
             stamps: Some((0, self.ahead.unwrap_or(0).wrapping_neg())),
@@ -238,6 +248,7 @@ impl Sides {
         if let (true, Some((old, _)), Some((new, _))) = (self.is_spliced, old, new) {
             self.ahead.get_or_insert(new.wrapping_sub(old));
         }
+        self.acknowledged = self.acknowledged.max(acknowledged.clamp(0, self.header as i32) as u32);
         self.is_heard |= self.is_announced && acknowledged >= self.header as i32;
         let header = if self.is_announced { self.header } else { 0 };
         let shifted = was.packet.acknowledgement.wrapping_sub(header);
@@ -249,7 +260,7 @@ impl Sides {
         // What was on its way when the header was acknowledged may come as it is.
         let late = if self.is_heard { shifted } else { clamped };
         Numbering {
-            sequence: self.difference(),
+            sequence: [self.difference(); 2],
             acknowledgement: [clamped, late],
             selective: header.wrapping_neg(),
             pending: self.header - acknowledged.clamp(0, header as i32) as u32,

@@ -88,7 +88,8 @@ impl Server {
         header_is_right(&header, self.shop, plans.iter())?;
         self.header = Some(header);
         // Whoever waits for his greeting has said nothing before; and who has said nothing is not announced.
-        let is_silent = self.shop.greets && self.tcp.delivered() < GREETING.len() || is_over && self.early.is_empty();
+        let is_silent =
+            self.shop.greets && self.tcp.delivered() < GREETING.len() || is_over && self.early.is_empty();
         header_is_due(self.shop.withholds() && is_silent)?;
         if self.shop.greets && self.shop.hears_first() {
             self.tcp.write(GREETING);

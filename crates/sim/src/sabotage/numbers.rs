@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use engine::Reason;
 use topology::DeviceId;
-use wire::{Packet, TcpFlags, parse};
+use wire::{Packet, Protocol, TcpFlags, parse};
 
 use super::Sabotage;
 use crate::header::complete_v4_header;
@@ -22,9 +22,6 @@ const A_HEADER: u32 = 36;
 pub(super) fn misread(sabotage: Sabotage, file: &str) -> Cow<'_, str> {
     match sabotage {
         Sabotage::TellTooEarly => file.replace("\"on_first_ack_with_payload\"", "\"on_first_ack\"").into(),
-        Sabotage::TellNobody => {
-            file.replace("\"proxy_protocol_v2.enabled\" = true", "\"proxy_protocol_v2.enabled\" = false").into()
-        }
         _ => file.into(),
     }
 }
@@ -43,27 +40,25 @@ pub(super) fn tamper(sabotage: Sabotage, batch: &mut Batch, ledger: &Ledger) {
     }
 }
 
-fn replace(
-    sabotage: Sabotage,
-    departure: &mut Departure,
-    before: Option<&OwnedFrame>,
-    ledger: &Ledger,
-) {
+fn replace(sabotage: Sabotage, departure: &mut Departure, before: Option<&OwnedFrame>, ledger: &Ledger) {
     if sabotage == Sabotage::QuoteTheOtherSide {
         quote_the_other_side(departure);
     }
-    let Ok(packet) = parse(&departure.frame.bytes) else { return };
+    let Some(packet) = tcp_packet(&departure.frame.bytes) else { return };
     let is_for_target = ledger.sight_of(departure.device, &Talk::from(&packet)).is_some();
-    let original = before.and_then(|before| Some((parse(&before.bytes).ok()?, &before.bytes)));
+    let original = before.and_then(|before| Some((tcp_packet(&before.bytes)?, &before.bytes)));
     match (sabotage, original) {
         (Sabotage::TellOfAnother, None) => tell(departure, &packet, |header| header[19] ^= 1),
+        (Sabotage::AnnounceAChecker, None) => announce(departure, &packet),
         (Sabotage::AcknowledgeTheHeader, Some((was, _))) if was.acknowledgement != packet.acknowledgement => {
             put(departure, &packet, packet.transport + 8, packet.acknowledgement.wrapping_add(A_HEADER));
         }
         (Sabotage::AcknowledgeTheUnsent, None) if !is_for_target && packet.payload_len() > 0 => {
             put(departure, &packet, packet.transport + 8, packet.acknowledgement.wrapping_add(A_HEADER));
         }
-        (Sabotage::LeaveTheNumber, Some((was, _))) => put(departure, &packet, packet.transport + 4, was.sequence),
+        (Sabotage::LeaveTheNumber, Some((was, _))) => {
+            put(departure, &packet, packet.transport + 4, was.sequence)
+        }
         (Sabotage::LeaveTheBlocks | Sabotage::LeaveTheClock, Some((was, bytes))) if !is_for_target => {
             leave_an_option(sabotage, departure, (&was, bytes), &packet);
         }
@@ -83,6 +78,18 @@ fn tell(departure: &mut Departure, packet: &Packet, change: impl FnOnce(&mut [u8
         change(&mut departure.frame.bytes[packet.payload..]);
         mend_checksum(&mut departure.frame, packet);
     }
+}
+
+/// Whoever asks for himself says that somebody stands behind him.
+fn announce(departure: &mut Departure, packet: &Packet) {
+    if matches!(read(&departure.frame.bytes[packet.payload..]), Ok(Some((Header::Local, _)))) {
+        departure.frame.bytes[packet.payload + 12] ^= 1;
+        mend_checksum(&mut departure.frame, packet);
+    }
+}
+
+fn tcp_packet(bytes: &[u8]) -> Option<Packet> {
+    parse(bytes).ok().filter(|packet| packet.protocol == Protocol::Tcp)
 }
 
 /// Writes a number.
@@ -117,8 +124,7 @@ fn dial_at_once(batch: &mut Batch, ledger: &Ledger) {
         let syn = batch.frames.get(*slot).and_then(|frame| parse(&frame.bytes).ok());
         let syn = syn.filter(|packet| packet.flags.opens() && verdict.reason == Reason::SpliceHandshake);
         let dialled = syn.map(|syn| {
-            let header =
-                TcpHeader { sequence: syn.sequence, flags: TcpFlags::SYN, ..TcpHeader::default() };
+            let header = TcpHeader { sequence: syn.sequence, flags: TcpFlags::SYN, ..TcpHeader::default() };
             tcp(route, &header, &[], Shape::Plain)
         });
         batch.said.departures.extend(dialled.map(|frame| Departure { device, frame, slot: None }));

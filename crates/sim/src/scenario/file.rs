@@ -51,14 +51,15 @@ impl Declared {
     pub(super) fn draw(consumers: &[Consumer], shops: &[Shop], rng: &mut Rng) -> Self {
         let mtu = [1500, 8500][rng.index(2)];
         let icmp = if rng.per_mille(333) { "helpful" } else { "faithful" };
-        let at = |port| WEB.map(|(address, _)| (address, port));
-        let [closed, silent] = [9, SILENT].map(|port| [WEB[0], WEB[2]].map(|(address, _)| (address, port)));
-        let told = shops.iter().enumerate().map(|(shop, kind)| {
-            Group::new(&shop::group(shop), &at(shop::target(shop))).told(kind.header)
-        });
+        let at = |port| [WEB[0], WEB[2]].map(|(address, _)| (address, port));
+        let [closed, silent] = [9, SILENT].map(at);
+        let told = shops
+            .iter()
+            .enumerate()
+            .map(|(shop, kind)| Group::new(&shop::group(shop), &at(shop::target(shop))).told(kind.header));
         let header = Some(ProxyProtocol::default());
-        let odd = [("deaf", DEAF), ("rude", RUDE)]
-            .map(|(name, port)| Group::new(name, &at(port)).told(header));
+        let odd =
+            [("deaf", DEAF), ("rude", RUDE)].map(|(name, port)| Group::new(name, &at(port)).told(header));
         Self {
             mtu,
             icmp,

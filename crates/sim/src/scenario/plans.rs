@@ -16,14 +16,16 @@ use crate::stream::{ConnectionId, WORD};
 /// Longer than any idle time-out.
 const REST: Duration = Duration::from_secs(600);
 
-const PATHS: [Path; 3] = [Path::Nat, Path::Splice, Path::Terminate];
+const PATHS: [Path; 4] = [Path::Nat, Path::Splice, Path::Splice, Path::Terminate];
 
 /// A handful of connections. Few addresses and ports: whoever wants what is taken waits.
 pub(super) fn draw_plans(consumers: &[Consumer], shops: &[Shop], rng: &mut Rng) -> Vec<Plan> {
     let mut plans: Vec<Plan> = Vec::new();
     let nature = Nature::draw(rng);
+    // Whoever is spliced comes to a target that is known: most go where others have been.
+    let favourite = rng.index(SHOPS);
     for _ in 0..rng.between(6, 16) {
-        let plan = draw_plan(consumers, shops, &plans, nature, rng);
+        let plan = draw_plan(consumers, (shops, favourite), &plans, nature, rng);
         // Two consumers with the same addresses, ports and identifiers, at the same time.
         let twin = (plan.behaviour == Behaviour::Datagrams && plan.consumer < 2 && rng.per_mille(500))
             .then(|| settle(Plan { consumer: 1 - plan.consumer, ..plan.clone() }, &plans, rng));
@@ -35,7 +37,7 @@ pub(super) fn draw_plans(consumers: &[Consumer], shops: &[Shop], rng: &mut Rng) 
 
 fn draw_plan(
     consumers: &[Consumer],
-    shops: &[Shop],
+    (shops, favourite): (&[Shop], usize),
     earlier: &[Plan],
     nature: Nature,
     rng: &mut Rng,
@@ -64,7 +66,8 @@ fn draw_plan(
         Behaviour::Datagrams,
         Behaviour::Unreachable,
     ][rng.index(21)];
-    let path = PATHS[rng.index(3)];
+    let path = PATHS[rng.index(PATHS.len())];
+    let shop = if rng.per_mille(700) { favourite } else { rng.index(SHOPS) };
     let port = match behaviour {
         Behaviour::Datagrams => DNS_PORT,
         Behaviour::Unreachable => DARK_PORT,
@@ -74,8 +77,8 @@ fn draw_plan(
         Behaviour::Unheard => shop::deaf_listener(Path::Nat),
         Behaviour::Snubbed => shop::rude_listener(path),
         // Those who speak first are every other kind.
-        Behaviour::Mute => shop::listener(path, rng.index(SHOPS / 2) * 2 + 1),
-        _ if rng.per_mille(600) => shop::listener(path, rng.index(SHOPS)),
+        Behaviour::Mute => shop::listener(path, shop | 1),
+        _ if rng.per_mille(700) => shop::listener(path, shop),
         _ => TCP_PORTS[rng.index(TCP_PORTS.len())],
     };
     let [client, interface] =

@@ -38,8 +38,7 @@ impl World {
         }
         self.tell(Message::Attach(device))?;
         let provider = self.provider;
-        let is_hit =
-            |plan: &Plan, home| path_of(plan) != Path::Nat && [home, provider].contains(&device);
+        let is_hit = |plan: &Plan, home| path_of(plan) != Path::Nat && [home, provider].contains(&device);
         let sent = self.hosts.give_up(is_hit, self.now);
         self.send(sent);
         Ok(())

@@ -11,6 +11,7 @@ use super::{Happening, World};
 use crate::hosts::Hosts;
 use crate::invariants::{Invariant, Violation};
 use crate::recorder::Batch;
+use crate::sabotage::{Sabotage, Saboteur};
 use crate::scenario::Scenario;
 
 /// It is another thread that reviews: it comes so much later at most.
@@ -55,7 +56,7 @@ impl World {
     /// The operator's file has changed.
     pub(super) fn reload(&mut self, text: &str) -> Result<(), Violation> {
         let before = self.shared.topology();
-        let topology = read_topology(text, &self.scenario)?;
+        let topology = read_topology(text, &self.scenario, self.saboteur.as_ref().map(Saboteur::sabotage))?;
         let unsound = |why: String| Violation::new(Invariant::SoundScenario, why);
         let topology = topology.succeed(&before).map_err(|refused| unsound(refused.to_string()))?;
         let unchangeable = before.unchangeable(&topology);
@@ -110,8 +111,13 @@ impl World {
     }
 }
 
-pub(super) fn read_topology(text: &str, scenario: &Scenario) -> Result<Topology, Violation> {
-    let mut topology = Topology::parse(text, &Origin::new("simulated.toml"))
+pub(super) fn read_topology(
+    text: &str,
+    scenario: &Scenario,
+    sabotage: Option<Sabotage>,
+) -> Result<Topology, Violation> {
+    let text = sabotage.map_or(text.into(), |sabotage| sabotage.misread_file(text));
+    let mut topology = Topology::parse(&text, &Origin::new("simulated.toml"))
         .map_err(|problems| Violation::new(Invariant::SoundScenario, format!("{problems:?}\n{text}")))?;
     scenario.scarcity.apply(&mut topology);
     Ok(topology)

@@ -20,7 +20,7 @@ fn quoted(talk: &mut Talk, about: &[u8]) -> (u32, u32) {
 #[test]
 fn errors_quote_what_the_consumer_has_sent() {
     let mut talk = Talk::new();
-    let waiting = talk.from_consumer(&ACKING).bytes;
+    let waiting = talk.hear_consumer(&ACKING).bytes;
     assert_eq!(quoted(&mut talk, &waiting), ACKING.numbers);
     let (_, left) = talk.consumer(&Segment { payload: b"hello", ..ACKING });
     assert_eq!(quoted(&mut talk, &left[0].bytes), ACKING.numbers, "of the header it knows nothing");
@@ -31,9 +31,9 @@ fn errors_quote_what_the_consumer_has_sent() {
         &Segment { numbers: (START + 48, 1), payload: b"x", ..ACKING },
     );
     assert_eq!(quoted(&mut talk, &middle).0, START);
-    talk.from_target(&Segment { numbers: (THEIR_START, START + H + 5), ..ANSWERING });
+    talk.hear_target(&Segment { numbers: (THEIR_START, START + H + 5), ..ANSWERING });
     assert_eq!(talk.path(), FlowPath::Shifted);
-    let later = talk.from_consumer(&Segment { numbers: (START + 5, THEIR_START), payload: b"on", ..ACKING });
+    let later = talk.hear_consumer(&Segment { numbers: (START + 5, THEIR_START), payload: b"on", ..ACKING });
     talk.worker = 1;
     assert_eq!(quoted(&mut talk, &later.bytes), (START + 5, THEIR_START));
 }
@@ -42,7 +42,7 @@ fn errors_quote_what_the_consumer_has_sent() {
 fn errors_quote_what_the_target_has_sent() {
     let mut talk = Talk::out(&[], Duration::ZERO);
     let all = Segment { numbers: (THEIR_START, START + H + 5), payload: b"hi", ..ACKING };
-    let left = talk.from_target(&all);
+    let left = talk.hear_target(&all);
     let error = icmp((3, 3, 0), "10.1.0.1", INTERFACE, &left.bytes);
     let said = talk.lab.input(talk.lab.consumers[0], &error);
     let quote = wire::parse(&said.sent[0].1[28..]).unwrap();
@@ -53,13 +53,13 @@ fn errors_quote_what_the_target_has_sent() {
 fn a_reset_is_exact_on_either_side() {
     let mut talk = Talk::new();
     let reset = Segment { flags: RST, numbers: (START, 0), ..ACKING };
-    assert_eq!(talk.from_consumer(&reset).packet.sequence, START);
+    assert_eq!(talk.hear_consumer(&reset).packet.sequence, START);
     let mut talk = Talk::out(&[], Duration::ZERO);
     let reset = Segment { flags: RST, numbers: (START + 5, 0), ..ACKING };
-    assert_eq!(talk.from_consumer(&reset).packet.sequence, START + H + 5);
+    assert_eq!(talk.hear_consumer(&reset).packet.sequence, START + H + 5);
     let mut talk = Talk::out(&[], Duration::ZERO);
     let reset = Segment { flags: RST | ACK, numbers: (THEIR_START, START + H + 5), ..ACKING };
-    assert_eq!(talk.from_target(&reset).numbers(), (THEIR_START, START + 5));
+    assert_eq!(talk.hear_target(&reset).numbers(), (THEIR_START, START + 5));
 }
 
 #[test]
@@ -68,11 +68,11 @@ fn it_may_close_while_the_header_is_under_way() {
     let (_, left) = talk.consumer(&Segment { flags: FIN | ACK, payload: b"bye", ..ACKING });
     assert_eq!((left[0].payload(), left[1].numbers().0), (&header()[..], START + H));
     let fin = Segment { flags: FIN | ACK, ..ANSWERING };
-    assert_eq!(talk.from_target(&fin).numbers(), (THEIR_START, START), "before it has got the header");
-    talk.from_consumer(&Segment { numbers: (START + 4, THEIR_START + 1), ..ACKING });
+    assert_eq!(talk.hear_target(&fin).numbers(), (THEIR_START, START), "before it has got the header");
+    talk.hear_consumer(&Segment { numbers: (START + 4, THEIR_START + 1), ..ACKING });
     assert_eq!(talk.pass(millis(200)).0.len(), 1, "which it still gets");
     let last = Segment { numbers: (THEIR_START + 1, START + H + 4), ..ANSWERING };
-    assert_eq!(talk.from_target(&last).numbers(), (THEIR_START + 1, START + 4));
+    assert_eq!(talk.hear_target(&last).numbers(), (THEIR_START + 1, START + 4));
     let (_, events) = talk.pass(millis(100_000));
     assert!(matches!(events[..], [Event::FlowClosed { cause: Cause::Finished, .. }]), "{events:?}");
 }
@@ -86,10 +86,10 @@ fn a_tuple_that_is_used_again_gets_a_header_again() {
             talk.consumer(&Segment { payload: b"hello", ..ACKING });
         }
         if stage > 1 {
-            talk.from_target(&Segment { numbers: (THEIR_START, START + H + 5), ..ANSWERING });
+            talk.hear_target(&Segment { numbers: (THEIR_START, START + H + 5), ..ANSWERING });
         }
         let sent = if stage > 0 { 5 } else { 0 };
-        talk.from_consumer(&Segment { flags: RST, numbers: (START + sent, 0), ..ACKING });
+        talk.hear_consumer(&Segment { flags: RST, numbers: (START + sent, 0), ..ACKING });
         let port = talk.port;
         for worker in [0, 1] {
             talk.worker = worker;
@@ -98,7 +98,7 @@ fn a_tuple_that_is_used_again_gets_a_header_again() {
             talk.answer(&[]);
             let (_, left) = talk.consumer(&Segment { payload: b"again", ..ACKING });
             assert_eq!((left[0].payload(), left[1].numbers().0), (&header()[..], START + H));
-            talk.from_consumer(&Segment { flags: RST, numbers: (START + 5, 0), ..ACKING });
+            talk.hear_consumer(&Segment { flags: RST, numbers: (START + 5, 0), ..ACKING });
         }
     }
 }
@@ -108,7 +108,7 @@ fn another_worker_hands_its_packets_over_until_its_numbers_are_settled() {
     let mut talk = Talk::out(&[], Duration::ZERO);
     let (provider, [consumer, _]) = (talk.lab.provider, talk.lab.consumers);
     let about =
-        talk.from_consumer(&Segment { numbers: (START + 5, THEIR_START), payload: b"x", ..ACKING }).bytes;
+        talk.hear_consumer(&Segment { numbers: (START + 5, THEIR_START), payload: b"x", ..ACKING }).bytes;
     let frames = [
         (consumer, talk.consumer_frame(&Segment { numbers: (START + 6, THEIR_START), ..ACKING })),
         (provider, talk.target_frame(&ANSWERING)),
@@ -120,7 +120,7 @@ fn another_worker_hands_its_packets_over_until_its_numbers_are_settled() {
         let said = talk.lab.input_at(0, *device, frame, talk.lab.now);
         assert_eq!((said.handed.len(), said.sent.len()), (0, 1));
     }
-    talk.from_target(&Segment { numbers: (THEIR_START, START + H + 6), ..ANSWERING });
+    talk.hear_target(&Segment { numbers: (THEIR_START, START + H + 6), ..ANSWERING });
     for (device, frame) in &frames {
         let said = talk.lab.input_at(1, *device, frame, talk.lab.now);
         assert_eq!((said.handed.len(), said.sent.len()), (0, 1));

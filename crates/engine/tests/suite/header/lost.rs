@@ -38,20 +38,20 @@ fn a_target_that_is_heard_of_is_not_given_up() {
     let mut copies = 0;
     for second in 1..30 {
         copies += sent_again(&mut talk, second * 1000).len();
-        talk.from_target(&Segment { payload: b"not a word of yours", ..ANSWERING });
+        talk.hear_target(&Segment { payload: b"not a word of yours", ..ANSWERING });
     }
     assert!(copies > 50, "{copies}");
     assert!(matches!(talk.path(), FlowPath::Escorted { .. }));
-    talk.from_target(&Segment { numbers: (THEIR_START, START + H), ..ANSWERING });
+    talk.hear_target(&Segment { numbers: (THEIR_START, START + H), ..ANSWERING });
     assert_eq!(sent_again(&mut talk, 40_000), [0u64; 0]);
 }
 
 #[test]
 fn once_heard_it_does_not_come_again() {
     let mut talk = Talk::out(&[], Duration::ZERO);
-    talk.from_target(&Segment { numbers: (THEIR_START, START + H - 1), ..ANSWERING });
+    talk.hear_target(&Segment { numbers: (THEIR_START, START + H - 1), ..ANSWERING });
     assert_eq!(sent_again(&mut talk, 250), [200], "all of it has to be acknowledged");
-    talk.from_target(&Segment { numbers: (THEIR_START, START + H), ..ANSWERING });
+    talk.hear_target(&Segment { numbers: (THEIR_START, START + H), ..ANSWERING });
     assert_eq!(sent_again(&mut talk, 10_000), [0u64; 0]);
     assert_eq!(talk.path(), FlowPath::Shifted);
 }
@@ -61,9 +61,9 @@ fn it_says_what_the_consumer_has_said_last() {
     let mut talk = Talk::out(&stamps(10, 90), Duration::ZERO);
     let options = stamps(20, 91);
     let later = Segment { numbers: (START + 5, THEIR_START + 3), window: 777, options: &options, ..ACKING };
-    talk.from_consumer(&later);
+    talk.hear_consumer(&later);
     // Late: what it says is old.
-    talk.from_consumer(&Segment { window: 5, options: &stamps(11, 90), payload: b"hello", ..ACKING });
+    talk.hear_consumer(&Segment { window: 5, options: &stamps(11, 90), payload: b"hello", ..ACKING });
     let (left, _) = talk.pass(millis(200));
     assert_eq!((left[0].numbers(), left[0].window()), ((START, THEIR_START + 3), 777));
     assert_eq!((left[0].options(), left[0].payload()), (&options[..], &header()[..]));
@@ -73,15 +73,26 @@ fn it_says_what_the_consumer_has_said_last() {
 fn a_flow_that_is_reset_is_left_in_peace() {
     let mut talk = Talk::out(&[], Duration::ZERO);
     let reset = Segment { flags: RST, numbers: (START + 5, 0), ..ACKING };
-    assert_eq!(talk.from_consumer(&reset).packet.sequence, START + H + 5);
+    assert_eq!(talk.hear_consumer(&reset).packet.sequence, START + H + 5);
     assert_eq!(sent_again(&mut talk, 9_000), [0u64; 0]);
 }
 
 #[test]
 fn what_ends_while_it_waits_leaves_nothing_behind() {
     let mut talk = Talk::new();
-    talk.from_consumer(&Segment { flags: RST, ..ACKING });
+    talk.hear_consumer(&Segment { flags: RST, ..ACKING });
     let (left, events) = talk.pass(millis(100_000));
     assert!(left.is_empty());
     assert!(matches!(events[..], [Event::FlowClosed { cause: Cause::Reset, .. }]), "{events:?}");
+}
+
+#[test]
+fn it_counts_as_sent_whatever_brought_it_out() {
+    let mut talk = Talk::new();
+    let far = Segment { numbers: (START + (1 << 27), THEIR_START), payload: b"far beyond", ..ACKING };
+    assert_eq!(talk.consumer(&far).0, Reason::StrayForwarded);
+    let (left, _) = talk.pass(millis(63 * 200));
+    let provider = talk.lab.provider;
+    let reset = left.iter().find(|left| left.device == provider && left.flags() & RST != 0).unwrap();
+    assert_eq!(reset.packet.sequence, START + H);
 }

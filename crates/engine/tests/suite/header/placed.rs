@@ -5,8 +5,9 @@ use super::*;
 #[test]
 fn the_target_gets_the_header_first_byte_for_byte_and_the_consumer_hears_nothing_of_it() {
     let mut talk = Talk::new();
+    assert_eq!(talk.shown().numbering.header, 0);
     let (reason, left) = talk.consumer(&Segment { payload: b"hello", ..ACKING });
-    assert_eq!(reason, Reason::Forwarded);
+    assert_eq!((reason, talk.shown().numbering.header), (Reason::Forwarded, H as u8));
     let [first, second] = &left[..] else { panic!("{} frames", left.len()) };
     for left in [first, second] {
         assert_eq!(left.device, talk.lab.provider);
@@ -23,14 +24,14 @@ fn the_target_gets_the_header_first_byte_for_byte_and_the_consumer_hears_nothing
     assert_eq!((second.numbers(), second.payload()), ((START + H, THEIR_START), &b"hello"[..]));
 
     // The target acknowledges both, and answers; from now on any worker carries the flow.
-    let left = talk.from_target(&Segment { numbers: (THEIR_START, START + H + 5), payload: b"hi", ..ACKING });
+    let left = talk.hear_target(&Segment { numbers: (THEIR_START, START + H + 5), payload: b"hi", ..ACKING });
     assert_eq!((left.numbers(), left.payload(), left.window()), ((THEIR_START, START + 5), &b"hi"[..], 1000));
     assert_eq!(talk.path(), FlowPath::Shifted);
     talk.worker = 1;
     let left =
-        talk.from_consumer(&Segment { numbers: (START + 5, THEIR_START + 2), payload: b"on", ..ACKING });
+        talk.hear_consumer(&Segment { numbers: (START + 5, THEIR_START + 2), payload: b"on", ..ACKING });
     assert_eq!(left.numbers(), (START + 5 + H, THEIR_START + 2));
-    let left = talk.from_target(&Segment { numbers: (THEIR_START + 2, START + H + 7), ..ACKING });
+    let left = talk.hear_target(&Segment { numbers: (THEIR_START + 2, START + H + 7), ..ACKING });
     assert_eq!(left.numbers(), (THEIR_START + 2, START + 7));
 }
 
@@ -41,7 +42,7 @@ fn other_groups_and_datagrams_get_none() {
     assert_eq!(lab.carried(consumer, &udp((CLIENT, 1), (INTERFACE, 53), b"who?")).0, lab.provider);
     let mut talk = Talk::begun(FILE, &[], Duration::ZERO);
     assert_eq!(talk.path(), FlowPath::Nat);
-    let left = talk.from_consumer(&Segment { payload: b"hello", ..ACKING });
+    let left = talk.hear_consumer(&Segment { payload: b"hello", ..ACKING });
     assert_eq!(left.numbers(), (START, THEIR_START));
 }
 
@@ -54,13 +55,13 @@ fn numbers_pass_as_they_are_until_the_consumer_has_something_to_say() {
         Segment { numbers: (ISN, THEIR_START), payload: &[0], ..ACKING }, // one of the old kind
         Segment { numbers: (START, THEIR_START + 6), ..ACKING },
     ];
-    let left = talk.from_target(&Segment { payload: b"banner", ..ANSWERING });
+    let left = talk.hear_target(&Segment { payload: b"banner", ..ANSWERING });
     assert_eq!((left.numbers(), left.payload()), ((THEIR_START, START), &b"banner"[..]));
     for segment in passing {
-        assert_eq!(talk.from_consumer(&segment).numbers(), segment.numbers);
+        assert_eq!(talk.hear_consumer(&segment).numbers(), segment.numbers);
     }
     let probe = Segment { flags: ACK, numbers: (THEIR_START + 5, START), ..ACKING };
-    assert_eq!(talk.from_target(&probe).numbers(), probe.numbers);
+    assert_eq!(talk.hear_target(&probe).numbers(), probe.numbers);
     let (_, left) = talk.consumer(&Segment { numbers: (START, THEIR_START + 6), payload: b"x", ..ACKING });
     assert_eq!(left[0].numbers(), (START, THEIR_START + 6), "what the consumer has heard is told");
     assert_eq!((left[0].payload(), left[1].numbers().0), (&header()[..], START + H));
@@ -70,12 +71,12 @@ fn numbers_pass_as_they_are_until_the_consumer_has_something_to_say() {
 fn who_closes_without_a_word_closes_without_a_header() {
     let mut talk = Talk::new();
     let fin = Segment { flags: FIN | ACK, ..ACKING };
-    assert_eq!(talk.from_consumer(&fin).numbers(), fin.numbers);
+    assert_eq!(talk.hear_consumer(&fin).numbers(), fin.numbers);
     let heard = Segment { flags: FIN | ACK, numbers: (THEIR_START, START + 1), ..ACKING };
-    assert_eq!(talk.from_target(&heard).numbers(), heard.numbers);
+    assert_eq!(talk.hear_target(&heard).numbers(), heard.numbers);
     let last = Segment { numbers: (START + 1, THEIR_START + 1), ..ACKING };
-    assert_eq!(talk.from_consumer(&last).numbers(), last.numbers, "beyond the start, and yet nothing to say");
-    assert_eq!(talk.from_consumer(&fin).numbers(), fin.numbers, "once more");
+    assert_eq!(talk.hear_consumer(&last).numbers(), last.numbers, "beyond the start, and yet nothing to say");
+    assert_eq!(talk.hear_consumer(&fin).numbers(), fin.numbers, "once more");
     // Nobody honest speaks after that: it would be heard without a header.
     let (reason, left) = talk.consumer(&Segment { payload: b"late", ..ACKING });
     assert_eq!((reason, left.len()), (Reason::AheadOfHeader, 0));
@@ -88,10 +89,10 @@ fn the_first_ack_brings_it_out_where_that_is_wanted() {
     assert_eq!((left[0].numbers(), left[0].payload()), ((START, THEIR_START), &header()[..]));
     assert_eq!((left[1].numbers(), left[1].payload()), ((START + H, THEIR_START), &[][..]));
     let banner = Segment { numbers: (THEIR_START, START + H), payload: b"banner", ..ACKING };
-    assert_eq!(talk.from_target(&banner).numbers(), (THEIR_START, START));
+    assert_eq!(talk.hear_target(&banner).numbers(), (THEIR_START, START));
     // Not the SYN-ACK's own sender, and not before it has come.
     let mut talk = Talk::asked(&headed(ON_FIRST_ACK), 1, &[]);
-    assert_eq!(talk.from_consumer(&ACKING).numbers(), ACKING.numbers);
+    assert_eq!(talk.hear_consumer(&ACKING).numbers(), ACKING.numbers);
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn whatever_comes_first_brings_it_out() {
         assert_eq!((left[0].numbers().0, left[0].payload()), (START, &header()[..]));
         assert_eq!((left[1].numbers().0, left[1].payload()), (START + 500 + H, payload));
         let first = Segment { payload: &[7; 500], ..ACKING };
-        assert_eq!(talk.from_consumer(&first).numbers().0, START + H, "once is enough");
+        assert_eq!(talk.hear_consumer(&first).numbers().0, START + H, "once is enough");
     }
 }
 

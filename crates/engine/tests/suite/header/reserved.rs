@@ -14,11 +14,11 @@ fn nobody_else_writes_where_it_goes() {
         assert_eq!((reason, left.len()), (Reason::AheadOfHeader, 0));
     }
     let keep_alive = Segment { numbers: (ISN, THEIR_START), ..ACKING };
-    assert_eq!(talk.from_consumer(&keep_alive).numbers().0, ISN + H, "which takes no place");
+    assert_eq!(talk.hear_consumer(&keep_alive).numbers().0, ISN + H, "which takes no place");
     // Once the target has it, nothing can take its place any more.
-    talk.from_target(&Segment { numbers: (THEIR_START, START + H + 5), ..ANSWERING });
+    talk.hear_target(&Segment { numbers: (THEIR_START, START + H + 5), ..ANSWERING });
     let old = Segment { numbers: (START - H, THEIR_START), payload: &forged, ..ACKING };
-    assert_eq!(talk.from_consumer(&old).numbers().0, START);
+    assert_eq!(talk.hear_consumer(&old).numbers().0, START);
 }
 
 #[test]
@@ -27,26 +27,26 @@ fn nothing_is_said_before_it_is_known_where_it_goes() {
     let hello = Segment { payload: b"hello", ..ACKING };
     assert_eq!(talk.consumer(&hello).0, Reason::AheadOfHeader, "the target has not answered");
     // What answers another SYN does not tell.
-    talk.from_target(&Segment { flags: SYN | ACK, numbers: (THEIRS, START + 1), ..ACKING });
+    talk.hear_target(&Segment { flags: SYN | ACK, numbers: (THEIRS, START + 1), ..ACKING });
     assert_eq!(talk.consumer(&hello).0, Reason::AheadOfHeader);
-    talk.from_target(&Segment { flags: SYN | ACK, numbers: (THEIRS, START), ..ACKING });
+    talk.hear_target(&Segment { flags: SYN | ACK, numbers: (THEIRS, START), ..ACKING });
     assert_eq!(talk.consumer(&hello).1.len(), 2);
 }
 
 #[test]
 fn it_goes_where_the_targets_connection_begins() {
     let mut talk = Talk::asked(&headed(""), 1, &[]);
-    talk.from_target(&Segment { flags: SYN | ACK, numbers: (THEIRS, START), ..ACKING });
+    talk.hear_target(&Segment { flags: SYN | ACK, numbers: (THEIRS, START), ..ACKING });
     // Another SYN, which the target does not take.
     talk.ask(ISN + 5000, &[]);
-    talk.from_target(&Segment { flags: SYN | ACK, numbers: (THEIRS, START), ..ACKING });
+    talk.hear_target(&Segment { flags: SYN | ACK, numbers: (THEIRS, START), ..ACKING });
     let (_, left) = talk.consumer(&Segment { payload: b"hello", ..ACKING });
     assert_eq!(left[0].packet.sequence, START);
     // And one that it does take.
     let mut talk = Talk::asked(&headed(""), 1, &[]);
-    talk.from_target(&Segment { flags: SYN | ACK, numbers: (THEIRS, START), ..ACKING });
+    talk.hear_target(&Segment { flags: SYN | ACK, numbers: (THEIRS, START), ..ACKING });
     talk.ask(ISN + 5000, &[]);
-    talk.from_target(&Segment { flags: SYN | ACK, numbers: (THEIRS, START + 5000), ..ACKING });
+    talk.hear_target(&Segment { flags: SYN | ACK, numbers: (THEIRS, START + 5000), ..ACKING });
     let hello = Segment { numbers: (START + 5000, THEIR_START), payload: b"hello", ..ACKING };
     assert_eq!(talk.consumer(&hello).1[0].packet.sequence, START + 5000);
 }
@@ -57,10 +57,10 @@ fn a_target_that_has_forgotten_does_not_begin_again_without_one() {
     let same = Segment { flags: SYN | ACK, numbers: (THEIRS, START), ..ACKING };
     let mut waiting = Talk::new();
     assert_eq!(waiting.target(&other).0, Reason::OneWay);
-    waiting.from_target(&same);
+    waiting.hear_target(&same);
     let out = Talk::out(&[], Duration::ZERO);
     let mut shifted = Talk::out(&[], Duration::ZERO);
-    shifted.from_target(&Segment { numbers: (THEIR_START, START + H + 5), ..ANSWERING });
+    shifted.hear_target(&Segment { numbers: (THEIR_START, START + H + 5), ..ANSWERING });
     assert_eq!(shifted.path(), FlowPath::Shifted);
     for mut talk in [out, shifted] {
         assert_eq!(talk.target(&other).0, Reason::OneWay);
@@ -78,7 +78,7 @@ fn a_syn_has_no_fast_open_and_no_payload() {
     for options in [&cookie[..], &experimental] {
         let mut talk = Talk::asked(&headed(""), 1, &[]);
         let syn = Segment { flags: SYN, numbers: (ISN, 0), options, payload: b"early", ..ACKING };
-        let left = talk.from_consumer(&syn);
+        let left = talk.hear_consumer(&syn);
         assert_eq!((left.payload(), left.options()), (&[][..], &vec![1; options.len()][..]));
         assert_eq!(left.bytes.len(), 40 + options.len());
         talk.answer(&[]);
@@ -87,7 +87,7 @@ fn a_syn_has_no_fast_open_and_no_payload() {
     }
     let mut plain = Talk::asked(FILE, 1, &[]);
     let syn = Segment { flags: SYN, numbers: (ISN, 0), options: &cookie, payload: b"early", ..ACKING };
-    assert_eq!(plain.from_consumer(&syn).payload(), b"early", "without a header, it is the two ends' affair");
+    assert_eq!(plain.hear_consumer(&syn).payload(), b"early", "without a header, it is the two ends' affair");
 }
 
 #[test]

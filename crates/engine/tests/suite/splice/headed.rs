@@ -63,5 +63,19 @@ fn a_header_that_is_never_acknowledged_ends_both_sides_in_their_own_numbers() {
     let resets: Vec<_> = left.iter().filter(|left| left.packet.flags.rst()).collect();
     assert!(resets.iter().any(|left| left.device == scene.lab.consumers[0] && left.packet.sequence == ours));
     assert!(resets.iter().any(|left| left.device == scene.lab.provider));
-    assert_eq!(scene.causes().last(), Some(&Cause::HeaderUnheard));
+    assert!(scene.causes().contains(&Cause::HeaderUnheard));
+}
+
+#[test]
+fn a_second_syn_ack_does_not_disturb_a_header_that_waits() {
+    let (mut scene, _) = met(&headed(""));
+    let ours = scene.ours.wrapping_add(1);
+    let again = scene.carried(false, &segment(SYN | ACK, THEIRS, START, ANSWER));
+    assert_eq!(again.numbers(), (scene.ours, START));
+    let challenged = scene.carried(true, &segment(ACK, START, ours, stamped(715, 0)));
+    assert_eq!(challenged.numbers(), (START, THEIR_START));
+    let (_, left) =
+        scene.consumer(&Segment { payload: b"hello", ..segment(ACK, START, ours, stamped(720, 0)) });
+    assert!(is_header(&left[0]));
+    assert_eq!(left[1].numbers(), (START.wrapping_add(H), THEIR_START));
 }
