@@ -103,8 +103,8 @@ parser_agrees() {
     done
     for port in 101 102 103 111 112 113 121 122 123; do
         tuple=$(at "$consumer_a" /usr/bin/python3 scripts/lib/header.py call "$(side_door_of "$1" | tr -d '[]')" "$port")
-        echo "$tuple $(words_at "$port") $(tail -n 1 "$scratch/recorder.log")" | tee -a "$scratch/headers"
-    done
+        echo "$tuple $(words_at "$port") $(tail -n 1 "$scratch/recorder.log")"
+    done | tee "$scratch/headers"
     went_by splice
     note "$("$scratch/parser/bin/python" scripts/lib/header_judge.py <"$scratch/headers") headers"
 }

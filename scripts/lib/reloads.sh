@@ -140,7 +140,7 @@ answered_by_member_2() {
     [[ $(who_answers "$side_door" 1) == 10.2.0.2:8092 ]]
 }
 
-# Reloads, a thousand a minute, while connections are open and come and go on both paths: targets, weights, services and
+# Reloads, a thousand a minute, while connections are open and come and go on nat and on terminate: targets, weights, services and
 # endpoints come and go as well. No request fails, no stream breaks off, and nothing is left.
 reloads_disturb_nobody() {
     local seconds=$((reloads * 60 / 1000)) before pid path cause slowest took early late
@@ -184,7 +184,7 @@ make_variants() {
     cp "$scratch/variant-0" "$balanced_file"
 }
 
-# On either path a bulk transfer, connections that stay, and connections that are made for one request each; for so many
+# On nat and on terminate a bulk transfer, connections that stay, and connections that are made for one request each; for so many
 # seconds. Their process ids are in `streams`: start_streams SECONDS
 start_streams() {
     local path port

@@ -4,16 +4,17 @@
 # A check of the shared forwarder's where nothing stays terminated, since the target is known:
 # spliced FAMILY SERVICE FUNCTION [ARGUMENT…]
 spliced() {
-    local at_door before
+    local at_door before greeted
     at_door=$(door splice "$1" "$2")
     if [[ $2 == bulk ]]; then
         iperf3_rate splice "$1" # it stops listening for a moment after whatever else
     else
         knock_at "$at_door"
     fi
-    before=$(counted splice_terminated)
+    before=$(counted splice_terminated) greeted=$(counted splice_handshake)
     "${@:3}"
     equal "the number of connections that stayed terminated" "$(($(counted splice_terminated) - before))" 0
+    counted_more splice_handshake "$greeted" || fail "nothing was spliced"
 }
 
 # acquaint FAMILY PORT: the side forwarder gets to know the target behind this port, and takes note of how often a connection

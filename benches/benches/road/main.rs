@@ -1,4 +1,4 @@
-//! What each step of a packet's road costs: parse, table, tracking, rewrite, counters, and the whole, on either path.
+//! What each step of a packet's road costs: parse, table, tracking, rewrite, counters, and the whole, on `nat` and on `terminate`.
 
 #![allow(clippy::unwrap_used, missing_docs)] // a benchmark that cannot be set up may end at once
 

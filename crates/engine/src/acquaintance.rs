@@ -6,9 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use topology::TargetId;
 use wire::SynOptions;
 
-/// The largest window scale that means anything (RFC 7323).
-const MOST_SCALE: u8 = 14;
-
 /// The TCP that one end speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Speech {
@@ -27,24 +24,9 @@ impl Speech {
     pub(crate) fn of(said: &SynOptions) -> Self {
         Self {
             mss: said.mss,
-            window_scale: said.window_scale.map(|scale| scale.min(MOST_SCALE)),
+            window_scale: said.window_scale,
             sack: said.sack_permitted,
             timestamps: said.timestamps.is_some(),
-        }
-    }
-
-    /// What is known of it after this answer to a SYN that has `offered` so much: what is not offered is not answered.
-    pub(crate) fn after(self, offered: &Self, said: &SynOptions) -> Self {
-        let answered = Self::of(said);
-        Self {
-            mss: answered.mss,
-            window_scale: if offered.window_scale.is_some() {
-                answered.window_scale
-            } else {
-                self.window_scale
-            },
-            sack: if offered.sack { answered.sack } else { self.sack },
-            timestamps: if offered.timestamps { answered.timestamps } else { self.timestamps },
         }
     }
 
@@ -80,16 +62,15 @@ impl Acquaintances {
 
     /// Takes note of a target's answer to a SYN of our own stack, which offers everything.
     pub(crate) fn learn(&self, target: TargetId, said: &SynOptions) {
-        self.set(target, Speech::of(said));
+        self.set(target, Speech::of(said).to_word());
     }
 
-    /// Takes note of a target's answer to a SYN that has `offered` this.
-    pub(crate) fn relearn(&self, target: TargetId, offered: &Speech, said: &SynOptions) {
-        self.set(target, self.of(target).unwrap_or_default().after(offered, said));
+    /// A target does not speak any more what it did: it is asked again by whoever offers everything.
+    pub(crate) fn forget(&self, target: TargetId) {
+        self.set(target, 0);
     }
 
-    fn set(&self, target: TargetId, speech: Speech) {
-        let word = speech.to_word();
+    fn set(&self, target: TargetId, word: u64) {
         let known = self.word(target);
         // A target says the same thing every time: what all workers read is written only when it is news.
         if known.load(Ordering::Relaxed) != word {
@@ -141,16 +122,16 @@ mod tests {
                 assert_eq!(Speech::from_word(speech.to_word()), Some(speech));
             }
         }
-        assert_eq!(Speech::of(&SynOptions { window_scale: Some(255), ..PLAIN }).window_scale, Some(14));
     }
 
     #[test]
-    fn what_was_not_offered_is_not_unlearned() {
+    fn what_is_forgotten_is_learned_again() {
         let (known, target) = (Acquaintances::default(), Id::new(0));
-        known.learn(target, &MODERN);
-        let offered = Speech { sack: true, ..Speech::default() };
-        known.relearn(target, &offered, &SynOptions { mss: Some(1400), ..PLAIN });
-        let left = Speech { mss: Some(1400), sack: false, ..Speech::of(&MODERN) };
-        assert_eq!(known.of(target), Some(left), "it was asked for SACK, and for nothing else");
+        for said in [MODERN, PLAIN] {
+            known.learn(target, &said);
+            assert_eq!(known.of(target), Some(Speech::of(&said)));
+            known.forget(target);
+            assert_eq!(known.of(target), None);
+        }
     }
 }

@@ -17,16 +17,17 @@ mod splice;
 use std::time::Duration;
 
 use flow::{Cause, Direction, FlowId, FlowPath, Found, Key, Numbering, Phase, Sign, Turn};
-use wire::{Frame, Packet, Quote, SEGMENT_CAPACITY, Segment, Shift};
+use topology::EndpointId;
+use wire::{Frame, Packet, Quote, Segment, Shift, TcpFlags};
 
 use crate::attached::Attached;
-use crate::contract::{Egress, Output};
+use crate::contract::Output;
 use crate::expiry::{tell_both_ends, tell_target};
 use crate::journey::{Journey, is_damaged};
 use crate::plan::Plan;
+use crate::say::say;
 use crate::shared::Shared;
 use crate::verdict::Reason;
-use crate::view::Location;
 use crate::worker::{Own, close};
 
 pub(crate) use header::{Answered, Header, Said, Shown};
@@ -47,6 +48,8 @@ const ASKED: usize = 8;
 /// A flow that is escorted.
 pub(crate) struct Escort {
     pub(crate) flow: FlowId,
+    /// Whose it is: no endpoint has all the places.
+    endpoint: EndpointId,
     /// How its sides' numbers differ, as far as that is known.
     pub(crate) numbering: Numbering,
     pub(crate) stage: Stage,
@@ -60,7 +63,7 @@ pub(crate) enum Stage {
     Header(Header),
 }
 
-/// What an escort works with, and others do too.
+/// What it takes to say something to either end of a flow, and to end it.
 pub(crate) struct Site<'a, O> {
     pub(crate) shared: &'a Shared,
     pub(crate) plan: &'a Plan,
@@ -78,18 +81,19 @@ impl<O: Output> Journey<'_, O> {
         (escorts, Site { shared, plan, turn, attached, now, out: self.out })
     }
 
-    /// A place for one more escort: where all are taken, one whose flow has ended gives up its own, or the oldest that is half-open.
-    pub(crate) fn escort_vacancy(&mut self) -> Result<u16, Reason> {
+    /// A place for one more escort of this endpoint's. Where there is none, one whose flow has ended gives up its own, or the oldest
+    /// that is half-open.
+    pub(crate) fn escort_vacancy(&mut self, endpoint: EndpointId) -> Result<u16, Reason> {
         let (escorts, mut site) = self.escorts();
-        if escorts.vacancy().is_none() {
-            site.make_room(escorts);
+        if escorts.vacancy(endpoint).is_none() {
+            site.make_room(escorts, endpoint);
         }
-        escorts.vacancy().ok_or(Reason::EscortsFull)
+        escorts.vacancy(endpoint).ok_or(Reason::EscortsFull)
     }
 
     /// Begins to escort a flow that has been opened for that, at `place`.
-    pub(crate) fn begin_escort(&mut self, place: u16, flow: FlowId, stage: Stage) {
-        let escort = Escort { flow, numbering: Numbering::default(), stage };
+    pub(crate) fn begin_escort(&mut self, place: u16, endpoint: EndpointId, flow: FlowId, stage: Stage) {
+        let escort = Escort { flow, endpoint, numbering: Numbering::default(), stage };
         self.own.escorts.put(place, escort, self.now + LOOK, self.now);
     }
 
@@ -111,8 +115,8 @@ impl<O: Output> Journey<'_, O> {
         let way = self.way(frame, packet, found)?;
         let mut packet = *packet;
         let sign = match found.direction {
-            Direction::Forward => self.head(frame, &mut packet, found, place)?,
-            Direction::Reply => self.unhead(frame, &mut packet, found, place)?,
+            Direction::Forward => self.shift_to_target(frame, &mut packet, found, place)?,
+            Direction::Reply => self.shift_to_consumer(frame, &mut packet, found, place)?,
         };
         Ok(self.leave(frame, &packet, &way, sign))
     }
@@ -129,7 +133,7 @@ impl<O: Output> Journey<'_, O> {
     }
 
     /// A packet of the consumer's gets the numbers that the target goes by, and the header goes ahead of it if this is its time.
-    fn head(
+    fn shift_to_target(
         &mut self,
         frame: &mut Frame<'_>,
         packet: &mut Packet,
@@ -137,11 +141,14 @@ impl<O: Output> Journey<'_, O> {
         place: u16,
     ) -> Result<Sign, Reason> {
         if packet.flags.syn() {
-            wire::remove_fast_open(frame, packet);
+            wire::make_ordinary(frame, packet);
         }
         let (escorts, mut site) = self.escorts();
         let (header, numbering) = escorts.headed(place, found.flow).ok_or(Reason::NoFlow)?;
-        let brought = match header.toward(packet) {
+        let sequence = packet.sequence;
+        let shift = numbering.shift(Direction::Forward);
+        let brought = match header.toward(packet, packet.acknowledgement.wrapping_add(shift.acknowledgement))
+        {
             Toward::Ahead => return Err(Reason::AheadOfHeader),
             Toward::Passes => None,
             Toward::Brings(answered) => {
@@ -163,11 +170,25 @@ impl<O: Output> Journey<'_, O> {
         if found.phase() == Phase::Opening && stands() {
             self.own.escorts.settle(place);
         }
+        if packet.flags.rst() {
+            self.reset_too(found, place, sequence);
+        }
         Ok(sign)
     }
 
+    /// The consumer's RST with this number goes to where the target may be, too.
+    fn reset_too(&mut self, found: &Found, place: u16, sequence: u32) {
+        let is_exact = self.turn.at(found.flow).is_some_and(|now| now.phase() == Phase::Closing);
+        let (escorts, mut site) = self.escorts();
+        let header = escorts.headed(place, found.flow).map(|(header, _)| header);
+        if let Some(sequence) = header.and_then(|header| header.also_resets(sequence, is_exact)) {
+            let flags = TcpFlags::new(TcpFlags::RST);
+            site.say(&found.onward, &Segment { flags, sequence, ..Segment::default() });
+        }
+    }
+
     /// A packet of the target's gets the numbers that the consumer goes by, who is told nothing of the header.
-    fn unhead(
+    fn shift_to_consumer(
         &mut self,
         frame: &mut Frame<'_>,
         packet: &mut Packet,
@@ -187,13 +208,15 @@ impl<O: Output> Journey<'_, O> {
             Sign::Stray => Heard::Nothing,
         };
         header.hide(frame, packet, numbering).apply(frame, packet);
+        // What has closed stays as it is: it may begin anew, elsewhere.
+        let goes_on = || site.turn.at(found.flow).is_some_and(|now| now.phase() != Phase::Closing);
         match heard {
             Heard::Nothing => {}
-            Heard::Twice => escorts.set_deadline(place, site.now + LINGER, site.now),
-            Heard::Once => {
+            Heard::Once if goes_on() => {
                 site.turn.steer(found, FlowPath::Shifted, numbering);
                 escorts.remove(place);
             }
+            Heard::Once | Heard::Twice => escorts.set_deadline(place, site.now + LINGER, site.now),
         }
         Ok(sign)
     }
@@ -218,12 +241,7 @@ impl<O: Output> Site<'_, O> {
 
     /// Says something to the end of a flow that is behind `key`.
     pub(crate) fn say(&mut self, key: &Key, segment: &Segment<'_>) {
-        let at = self.plan.view.locate(key.place).filter(|at| self.attached.has(at.device));
-        let Some(Location { device, address }) = at else { return };
-        let mut buffer = [0; SEGMENT_CAPACITY];
-        let (ours, theirs) = ((address, key.local_port), (key.remote, key.remote_port));
-        let len = segment.write_between(ours, theirs, &mut buffer);
-        self.out.emit(&mut Frame::plain(&mut buffer[..len]), Egress::Device(device));
+        say(self.plan, self.attached, key, segment, self.out);
     }
 
     /// Sends a header that is on its way, perhaps again.
@@ -263,10 +281,14 @@ impl<O: Output> Site<'_, O> {
         close(ended, self.out);
     }
 
-    /// Makes a place vacant, if anybody can be asked to: who has ended, or the oldest that is half-open.
-    fn make_room(&mut self, escorts: &mut Escorts) {
+    /// Makes room for one more of this endpoint's, if anybody can be asked to: who has ended, or else the oldest that is half-open.
+    fn make_room(&mut self, escorts: &mut Escorts, endpoint: EndpointId) {
+        escorts.reclaim(|flow| self.turn.at(flow).is_none());
         for _ in 0..ASKED {
-            let Some((place, flow)) = escorts.oldest() else { break };
+            if escorts.vacancy(endpoint).is_some() {
+                return;
+            }
+            let Some((place, flow)) = escorts.oldest_against(endpoint) else { return };
             match self.turn.at(flow) {
                 Some(found) if found.phase() != Phase::Opening => escorts.settle(place),
                 Some(_) => {
@@ -275,12 +297,11 @@ impl<O: Output> Site<'_, O> {
                         tell_target(self.plan, self.attached, ended, self.out);
                     }
                     close(crowded_out, self.out);
-                    return escorts.remove(place);
+                    escorts.remove(place);
                 }
-                None => return escorts.remove(place),
+                None => escorts.remove(place),
             }
         }
-        escorts.reclaim(|flow| self.turn.at(flow).is_none());
     }
 }
 

@@ -4,12 +4,13 @@
 
 use flow::{Cause, Direction, Ended, Found, Key};
 use topology::Expiry;
-use wire::{Frame, Packet, Protocol, RESET_CAPACITY, SEGMENT_CAPACITY, Segment, TcpFlags};
+use wire::{Frame, Packet, Protocol, SEGMENT_CAPACITY, Segment, TcpFlags};
 
 use crate::attached::Attached;
 use crate::contract::{Egress, Event, Output};
 use crate::journey::Journey;
 use crate::plan::Plan;
+use crate::say::say;
 use crate::verdict::Reason;
 use crate::worker::close;
 
@@ -52,13 +53,8 @@ fn tell_end<O: Output>(plan: &Plan, attached: &Attached, ended: &Ended, to: Dire
 
 /// Resets the end of a flow that is behind `key` and expects this sequence number.
 fn reset<O: Output>(plan: &Plan, attached: &Attached, key: &Key, sequence: u32, out: &mut O) {
-    let Some(at) = plan.view.locate(key.place).filter(|at| attached.has(at.device)) else { return };
-    let mut buffer = [0; SEGMENT_CAPACITY];
     let flags = TcpFlags::new(TcpFlags::RST);
-    let reset = Segment { flags, sequence, ..Segment::default() };
-    let (ours, theirs) = ((at.address, key.local_port), (key.remote, key.remote_port));
-    let len = reset.write_between(ours, theirs, &mut buffer);
-    out.emit(&mut Frame::plain(&mut buffer[..len]), Egress::Device(at.device));
+    say(plan, attached, key, &Segment { flags, sequence, ..Segment::default() }, out);
 }
 
 impl<O: Output> Journey<'_, O> {
@@ -82,7 +78,7 @@ impl<O: Output> Journey<'_, O> {
             return self.newcomer(frame, packet, key);
         }
         // Who has spoken says itself where it is.
-        let mut buffer = [0; RESET_CAPACITY];
+        let mut buffer = [0; SEGMENT_CAPACITY];
         if let Some(len) = wire::write_reset(packet, &mut buffer) {
             self.out.emit(&mut Frame::plain(&mut buffer[..len]), Egress::Device(self.device));
         }

@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use flow::{Direction, FlowId, FlowPath, Found, Key, Phase, Place, Sign, Turn};
 use topology::{DeviceId, Family, InterfaceId};
-use wire::{Checksum, Frame, Packet, Protocol, RESET_CAPACITY, Rewrite, Shift, Unparsed, checksum_is_valid};
+use wire::{
+    Checksum, Frame, Packet, Protocol, Rewrite, SEGMENT_CAPACITY, Shift, Unparsed, checksum_is_valid,
+};
 
 use crate::admit::{Admission, Tuple, check_source};
 use crate::contract::{Egress, Output, WorkerId};
@@ -162,8 +164,8 @@ impl<O: Output> Journey<'_, O> {
     #[inline]
     pub(crate) fn conclude(&mut self, found: &Found, taken: Taken) -> Reason {
         let target = || self.shared.flows.lanes().lane(found.lane).target;
-        if let Some(greeting) = &taken.greeting {
-            self.shared.acquaintances.learn(target(), greeting);
+        if let Some(options) = &taken.syn_options {
+            self.shared.acquaintances.learn(target(), options);
         }
         if taken.answered {
             overhear(self.shared, self.plan, target(), false);
@@ -322,7 +324,7 @@ impl<O: Output> Journey<'_, O> {
     /// Answers with a RST, within the rate; a RST itself is never answered. What belonged to a terminated connection that both
     /// sides have closed is acknowledged instead.
     pub(crate) fn reset(&mut self, packet: &Packet, key: &Key, otherwise: Reason) -> Reason {
-        let mut buffer = [0; RESET_CAPACITY];
+        let mut buffer = [0; SEGMENT_CAPACITY];
         if let Some(parting) = self.own.terminator.parting(key, self.now) {
             return match parting.answer(packet, self.now, &mut buffer) {
                 None => Reason::TimeWait,

@@ -29,6 +29,7 @@ mod plan;
 mod probe;
 mod proxy;
 mod review;
+mod say;
 mod selector;
 mod shared;
 mod sweep;

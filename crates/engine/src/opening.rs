@@ -2,7 +2,7 @@
 //! connections of our own.
 
 use flow::{Cause, FlowPath, Found, Key, NewFlow};
-use topology::{InterfaceId, Path};
+use topology::{EndpointId, InterfaceId, Path};
 use wire::{Frame, Packet, Protocol};
 
 use crate::admit::Admission;
@@ -19,8 +19,8 @@ use crate::worker::{close, retire};
 /// How a flow that passes through begins.
 pub(crate) struct Start {
     pub(crate) path: FlowPath,
-    /// What has to happen first, if it is escorted.
-    stage: Option<Stage>,
+    /// Whose it is and what has to happen first, if it is escorted.
+    stage: Option<(EndpointId, Stage)>,
 }
 
 impl<O: Output> Journey<'_, O> {
@@ -59,24 +59,24 @@ impl<O: Output> Journey<'_, O> {
         key: &Key,
         admission: &Admission<'_>,
     ) -> Result<Start, Reason> {
-        let Candidate { target, lane, .. } = admission.candidate;
-        let lane = self.shared.flows.lanes().lane(lane);
+        let lane = self.shared.flows.lanes().lane(admission.candidate.lane);
         let header = || header_of(self.plan, lane, key).filter(|_| key.protocol == Protocol::Tcp);
         let stage = if admission.door.path == Path::Splice {
-            Stage::Greeting(self.greeted(frame, packet, key, target))
+            Stage::Greeting(self.begin_greeting(frame, packet, key, lane))
         } else if let Some((bytes, placement)) = header() {
             Stage::Header(Header::new(bytes, placement, self.now))
         } else {
             return Ok(Start { path: FlowPath::Nat, stage: None });
         };
-        let path = FlowPath::Escorted { worker: self.own.id.0, escort: self.escort_vacancy()? };
-        Ok(Start { path, stage: Some(stage) })
+        let endpoint = self.plan.topology.interfaces[admission.interface].endpoint;
+        let path = FlowPath::Escorted { worker: self.own.id.0, escort: self.escort_vacancy(endpoint)? };
+        Ok(Start { path, stage: Some((endpoint, stage)) })
     }
 
     /// A flow has begun as was prepared.
     pub(crate) fn begin(&mut self, found: &Found, start: Start) {
-        if let (FlowPath::Escorted { escort, .. }, Some(stage)) = (start.path, start.stage) {
-            self.begin_escort(escort, found.flow, stage);
+        if let (FlowPath::Escorted { escort, .. }, Some((endpoint, stage))) = (start.path, start.stage) {
+            self.begin_escort(escort, endpoint, found.flow, stage);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What becomes of real flows, where that counts for a target's health: whether it answers newcomers.
 
-use flow::{Cause, Direction, Ended, Found, Phase};
+use flow::{Cause, Direction, Ended, Found};
 use topology::TargetId;
 use wire::{Packet, Protocol};
 
@@ -21,7 +21,7 @@ pub(crate) fn overhear_packet(shared: &Shared, plan: &Plan, found: &Found, packe
     let is_first_word = found.direction == Direction::Reply
         && packet.protocol == Protocol::Tcp
         && (packet.flags.rst() || packet.flags.syn())
-        && found.phase() == Phase::Opening;
+        && found.awaits_answer();
     if is_first_word {
         overhear(shared, plan, shared.flows.lanes().lane(found.lane).target, packet.flags.rst());
     }

@@ -146,8 +146,8 @@ impl Prober {
             let acquaintances = &ground.shared.acquaintances;
             self.attend(ground, place, now, out, |probe, stack, gate| {
                 reason = probe.input(stack, frame, now, gate);
-                if let Some(greeting) = probe.take_greeting() {
-                    acquaintances.learn(probe.target(), &greeting);
+                if let Some(options) = probe.take_syn_options() {
+                    acquaintances.learn(probe.target(), &options);
                 }
             });
         }

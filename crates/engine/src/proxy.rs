@@ -15,7 +15,7 @@ pub(crate) fn protocol_of(topology: &Topology, target: TargetId) -> Option<Proxy
 /// The header that a TCP flow on this lane begins with towards its target, and when the target gets it; `None` if it gets none.
 /// It speaks of the client's side of the flow, of which `original` is the key: also where the target's is of the other family.
 pub(crate) fn header_of(plan: &Plan, lane: &Lane, original: &Key) -> Option<(ProxyBytes, HeaderPlacement)> {
-    let ProxyProtocol { placement, endpoint: words } = protocol_of(&plan.topology, lane.target)?;
+    let ProxyProtocol { placement, words } = protocol_of(&plan.topology, lane.target)?;
     let LaneUser::Endpoint { endpoint, .. } = lane.user else { return None };
     let ids = &plan.topology.endpoints.get(endpoint)?.ids;
     let header = ProxyHeader {

@@ -50,7 +50,7 @@ pub(crate) struct Terminator {
 pub(crate) struct Taken {
     pub(crate) reason: Reason,
     /// What the target's SYN-ACK has said, if this was it.
-    pub(crate) greeting: Option<SynOptions>,
+    pub(crate) syn_options: Option<SynOptions>,
     /// The target has answered, and the connection stands.
     pub(crate) answered: bool,
     /// The flow is over and has been cleared away here: its keys can go.
@@ -68,7 +68,7 @@ pub(crate) struct Over {
 impl Taken {
     /// No more than this.
     fn nothing(reason: Reason) -> Self {
-        Self { reason, greeting: None, answered: false, over: None }
+        Self { reason, syn_options: None, answered: false, over: None }
     }
 }
 
@@ -171,14 +171,14 @@ impl Terminator {
         if !self.is_at(place, found.flow) {
             return Taken::nothing(Reason::NoFlow);
         }
-        let (mut reason, mut greeting) = (Reason::Terminated, None);
+        let (mut reason, mut syn_options) = (Reason::Terminated, None);
         let was_opening = self.is_opening(place);
         let over = self.attend(place, now, out, |relay, stack, gate| {
             reason = relay.input(stack, found.direction, frame, now, gate);
-            greeting = relay.take_greeting();
+            syn_options = relay.take_syn_options();
         });
         let answered = was_opening && over.is_none() && !self.is_opening(place);
-        Taken { reason, greeting, answered, over }
+        Taken { reason, syn_options, answered, over }
     }
 
     /// Takes note that the path to the peer of one half of the relay at `place` carries no more than `mtu`, as an error about

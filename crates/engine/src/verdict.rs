@@ -98,7 +98,8 @@ reasons! {
     /// TCP of a flow whose endpoint, interface, listener or node was removed: both ends got a RST.
     WayRemoved = "way_removed", Answered,
         "a reload took it out of the file: move its clients elsewhere before that";
-    /// A target's SYN-ACK that does not offer what its consumer has been told: both ends got a RST. From now on it is known.
+    /// A target's SYN-ACK that does not offer what its consumer has been told: both ends got a RST. The next
+    /// flow is terminated, which tells what the target speaks now.
     SpliceMismatch = "splice_mismatch", Answered,
         "the target's TCP settings have changed, or differ behind one address; path = \"terminate\" does not mind";
     /// A ping to one of sidegate's addresses: answered (`run.icmp = "helpful"`).
@@ -171,11 +172,14 @@ reasons! {
     TableFull = "table_full", Dropped, "every flow in it is established: raise `flows.capacity`";
     /// Two workers met the same new flow at the same moment and gave way to each other; the sender tries again.
     Raced = "raced", Dropped, "";
-    /// As many flows as one worker looks after have numbers that are not settled yet: headers to be acknowledged, handshakes of ours.
-    EscortsFull = "escorts_full", Dropped, "targets do not acknowledge their headers: look at them, or use more workers";
+    /// As many flows as one worker looks after, or half as many of one endpoint, have numbers that are not settled yet: headers to be
+    /// acknowledged, handshakes of ours.
+    EscortsFull = "escorts_full", Dropped,
+        "clients connect and say nothing (header placement \"on_first_ack\" does not wait for them), or targets do not answer; more workers have more room";
     /// Bytes that would come to lie where the proxy protocol's header goes, or that come before its target has answered: what a
-    /// client could write there might pass for the header.
-    AheadOfHeader = "ahead_of_header", Dropped, "no honest client sends such; look at who does";
+    /// client could write there might pass for the header. An old kind of keep-alive, which repeats one byte, looks the same.
+    AheadOfHeader = "ahead_of_header", Dropped,
+        "an old kind of keep-alive may count here: nothing to do, unless there are many: then look at who sends them";
     /// No more TCP connections can be terminated by this worker.
     TerminateFull = "terminate_full", Dropped, "use path = \"nat\" for this listener, or more workers";
     /// The buffers of terminated TCP connections have all the memory that they may.

@@ -104,6 +104,12 @@ impl Found {
     pub fn phase(&self) -> Phase {
         self.state.track().phase()
     }
+
+    /// Whether its target has not answered the consumer's SYN.
+    #[inline]
+    pub fn awaits_answer(&self) -> bool {
+        self.state.track().awaits_answer()
+    }
 }
 
 /// A flow that is no more.

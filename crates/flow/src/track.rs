@@ -119,6 +119,8 @@ pub(crate) const fn linger(used: usize) -> Duration {
 const NEAR: u32 = 1 << 26;
 /// A RST up to this far beyond what its sender has sent may be the real thing.
 const RESET_NEAR: u32 = 1 << 16;
+/// The most payload that a SYN brings: it is one packet.
+const SYN_PAYLOAD: u32 = u16::MAX as u32;
 
 /// A flow's numbers as a packet of one direction meets them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -207,6 +209,11 @@ impl Track {
         }
     }
 
+    /// Whether its target has not answered the consumer's SYN.
+    pub(crate) const fn awaits_answer(self) -> bool {
+        !self.has(Self::ANSWERED) && matches!(self.phase(), Phase::Opening)
+    }
+
     pub(crate) const fn is_reset(self) -> bool {
         self.has(Self::RESET)
     }
@@ -272,13 +279,16 @@ impl Track {
         step
     }
 
-    /// A SYN opens; a SYN-ACK answers it, if it acknowledges it. Once the flow stands, neither means anything.
+    /// A SYN opens; a SYN-ACK answers it, if it acknowledges it. Once the flow stands, neither means anything. A target need
+    /// not take a SYN's payload (Fast Open): then it acknowledges less than was sent, and the consumer sends it again.
     fn after_syn(self, packet: &Packet, direction: Direction, edges: Edges) -> Step {
         if self.phase() != Phase::Opening {
             return Step::nothing(self, edges, Sign::Stray);
         }
         let answers = packet.flags.ack();
-        if answers && packet.acknowledgement != edges.other_sent {
+        let untaken = edges.other_sent.wrapping_sub(packet.acknowledgement);
+        let may_be_untaken = if direction == Direction::Reply { SYN_PAYLOAD } else { 0 };
+        if answers && untaken > may_be_untaken {
             return Step::nothing(self, edges, Sign::Stray);
         }
         let bits = match direction {
@@ -296,7 +306,7 @@ impl Track {
     }
 
     fn after_reset(self, packet: &Packet, direction: Direction, edges: Edges) -> Step {
-        let refuses = self.phase() == Phase::Opening && direction == Direction::Reply;
+        let refuses = self.awaits_answer() && direction == Direction::Reply;
         let exact = if refuses && packet.flags.ack() {
             packet.acknowledgement == edges.other_sent
         } else {

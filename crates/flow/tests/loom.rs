@@ -261,7 +261,7 @@ fn a_flow_that_opens_again_is_the_old_one_or_the_new_one() {
 /// Two workers open a closed tuple again at once: one does, and it is carried as that one says.
 #[test]
 fn a_closed_tuple_is_opened_again_once() {
-    model(|| {
+    bounded(2, || {
         let (table, closed) = with_a_closed_flow();
         let again = move |table: &Table, worker: u8| {
             let opened = table.turn(worker.into()).reopen(&closed, escorted_by(worker), Duration::ZERO);

@@ -106,9 +106,9 @@ fn write_group(f: &mut fmt::Formatter<'_>, group: &GroupShare) -> fmt::Result {
     if group.fails_open {
         writeln!(f, "  it fails open: too few of its targets are healthy, so all are used")?;
     }
-    if let Some(Header { placement, tlv, endpoint }) = &group.header {
+    if let Some(Header { placement, tlv, endpoint_id }) = &group.header {
         writeln!(f, "  its targets get a header ({placement}) that names the client")?;
-        writeln!(f, "  and, in the words of {tlv}, the endpoint: {endpoint}")?;
+        writeln!(f, "  and, in the words of {tlv}, the endpoint: {endpoint_id}")?;
     }
     if group.targets.is_empty() {
         return writeln!(f, "  it has no targets");
@@ -144,13 +144,16 @@ fn targets(group: &GroupShare) -> Table {
 /// Whether enough is known of a target's TCP for its flows to be spliced.
 fn write_acquaintance(f: &mut fmt::Formatter<'_>, target: &TargetShare) -> fmt::Result {
     let TargetShare { address, speech, .. } = target;
-    match speech {
-        Some(speech) => writeln!(f, "  {address} is spliced to; it speaks {}", words_of(speech)),
-        None => writeln!(f, "  {address} has not answered yet: until then, flows to it are terminated"),
-    }
+    let told = match speech {
+        Some(speech) => format!("flows to {address} are spliced ({})", offer_of(speech)),
+        None => format!(
+            "{address} has not answered a SYN of sidegate's own yet: its flows are terminated until it has"
+        ),
+    };
+    write_wrapped(f, &told)
 }
 
-fn words_of(speech: &Speech) -> String {
+fn offer_of(speech: &Speech) -> String {
     let Speech { mss, window_scale, sack, timestamps } = *speech;
     let words = [
         mss.map(|mss| format!("MSS {mss}")),
@@ -159,7 +162,7 @@ fn words_of(speech: &Speech) -> String {
         timestamps.then(|| "timestamps".into()),
     ];
     let words: Vec<String> = words.into_iter().flatten().collect();
-    if words.is_empty() { "TCP without options".into() } else { words.join(", ") }
+    if words.is_empty() { "it offers no options".into() } else { format!("it offers {}", words.join(", ")) }
 }
 
 /// A sentence, over as many lines as it takes.
@@ -273,7 +276,7 @@ would go to 10.2.0.2:8080
         explanation.way.as_mut().unwrap().groups[0].header = Some(Header {
             placement: "on_first_ack_with_payload".into(),
             tlv: "aws".into(),
-            endpoint: "vpce-08d2bf15fac5001c9".into(),
+            endpoint_id: "vpce-08d2bf15fac5001c9".into(),
         });
         let told = story(&question(), &explanation);
         let expected = "
@@ -293,12 +296,12 @@ would go to 10.2.0.2:8080
         explanation.way.as_mut().unwrap().path = Carriage::Splice;
         let told = story(&question(), &explanation);
         let expected = "
-  10.2.0.2:8080 is spliced to; it speaks MSS 1460, window scale 7, SACK, timestamps
-  10.2.0.3:8080 has not answered yet: until then, flows to it are terminated
+  flows to 10.2.0.2:8080 are spliced (it offers MSS 1460, window scale 7, SACK, timestamps)
+  10.2.0.3:8080 has not answered a SYN of sidegate's own yet: its flows are terminated until it has
 ";
         assert!(told.contains(expected), "{told}");
         let plain = Speech { mss: None, window_scale: None, sack: false, timestamps: false };
-        assert_eq!(words_of(&plain), "TCP without options");
+        assert_eq!(offer_of(&plain), "it offers no options");
     }
 
     #[test]

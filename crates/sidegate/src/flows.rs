@@ -82,7 +82,8 @@ fn kind(flow: &FlowStatus) -> String {
     };
     words.extend(header.as_ref().map(|header| match header.state {
         HeaderState::Waiting => "header waits".into(),
-        HeaderState::Sent | HeaderState::Relayed => "header".into(),
+        HeaderState::Sent => "header".into(),
+        HeaderState::Relayed => "header relayed".into(),
     }));
     if phase != "established" {
         words.push(phase.clone());
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_is_special_about_a_flow_is_told() {
-        let with = |state| Some(FlowHeader { state, endpoint: Some("vpce-1a2b3c4d".into()) });
+        let with = |state| Some(FlowHeader { state, endpoint_id: Some("vpce-1a2b3c4d".into()) });
         let on = |listener_path, path| FlowStatus { listener_path, path, ..flow("established") };
         let spliced = on(Carriage::Splice, Carriage::Splice);
         let terminated = on(Carriage::Splice, Carriage::Terminate);
@@ -145,7 +146,7 @@ mod tests {
             (spliced, "tcp splice"),
             (
                 FlowStatus { header: with(HeaderState::Relayed), ..terminated.clone() },
-                "tcp splice, terminated, header",
+                "tcp splice, terminated, header relayed",
             ),
             (terminated, "tcp splice, terminated"),
             (on(Carriage::Terminate, Carriage::Terminate), "tcp terminate"),
@@ -175,7 +176,7 @@ mod tests {
         let flow = FlowStatus {
             path: Carriage::Terminate,
             listener_path: Carriage::Splice,
-            header: Some(FlowHeader { state: HeaderState::Relayed, endpoint: None }),
+            header: Some(FlowHeader { state: HeaderState::Relayed, endpoint_id: None }),
             client: wide,
             node: wide,
             target: wide,

@@ -210,9 +210,9 @@ impl Client {
         match self.plan.behaviour {
             Behaviour::Refused | Behaviour::Silent => end == End::Refused,
             Behaviour::ClientResets | Behaviour::HangsUp => end == End::Aborted,
-            Behaviour::ServerResets | Behaviour::Snubbed | Behaviour::Unheard | Behaviour::Forgotten => {
-                end == End::Reset
-            }
+            // Who has heard the client's first bytes in its SYN resets it before it stands.
+            Behaviour::ServerResets | Behaviour::Snubbed => matches!(end, End::Reset | End::Refused),
+            Behaviour::Unheard | Behaviour::Forgotten => end == End::Reset,
             // Once everything has arrived, a RST that answers our FIN (its receiver has forgotten us) takes nothing away.
             _ => {
                 let is_greeted = self.greeted == self.plan.greeting().len();

@@ -178,6 +178,6 @@ const MANNER: Manner = Manner {
     mss: Some(1440),
     window: 65_535,
     appetite: Appetite::Keen,
-    extensions: Extensions { scale: None, timestamps: true, sack: false, reneges: false },
+    extensions: Extensions { scale: None, timestamps: true, fast_open: false, sack: false, reneges: false },
     offloads: false,
 };

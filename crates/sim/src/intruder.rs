@@ -7,7 +7,7 @@ mod pieces;
 use std::net::{IpAddr, SocketAddr};
 
 use engine::Reason;
-use topology::{DeviceId, Topology};
+use topology::{DeviceId, Path, Topology};
 use wire::TcpFlags;
 
 use crate::header::set_ttl;
@@ -15,19 +15,23 @@ use crate::hosts::Outgoing;
 use crate::ledger::Ledger;
 use crate::packet::{OwnedFrame, Route, Shape, TcpHeader, tcp, udp};
 use crate::rng::Rng;
+use crate::shop::{self, SHOPS};
 use crate::stream::{ConnectionId, Way, piece};
 
-/// The port that every intruder speaks from: no client's, no target's.
+/// The port that other intruders speak from: no client's, no target's.
 const OWN_PORT: u16 = 666;
+/// A flood's ports: so many SYNs come at once.
+const FLOOD: std::ops::Range<u16> = 700..712;
 
 /// Unwelcome frames, and the device that each arrives at.
 pub fn intrude(topology: &Topology, ledger: &Ledger, rng: &mut Rng) -> Outgoing {
-    let one = match rng.index(9) {
+    let one = match rng.index(10) {
         0 => from_a_consumer(topology, rng),
         1 => rubbish(topology, rng),
         2 => traceroute(topology, rng),
         3 | 4 => from_the_provider(topology, ledger, rng),
         5 => return pieces::break_up(topology, rng).unwrap_or_default(),
+        6 => return flood(topology, rng).unwrap_or_default(),
         _ => forgery::forge(topology, ledger, rng),
     };
     one.into_iter().collect()
@@ -68,6 +72,32 @@ fn traceroute(topology: &Topology, rng: &mut Rng) -> Option<(DeviceId, OwnedFram
     frame.ends = Some(TRACED);
     Some((interface.device, frame))
 }
+
+/// SYNs from a consumer's host that will never answer, to where a target hears of nobody who does not.
+fn flood(topology: &Topology, rng: &mut Rng) -> Option<Outgoing> {
+    let (_, interface) = topology.interfaces.iter().nth(rng.index(topology.interfaces.len()))?;
+    let listener = shop::listener(Path::Splice, rng.index(SHOPS));
+    let destination = (interface.address, listener).into();
+    let mut syn = |port| {
+        let source = SocketAddr::new(stranger(interface.address), port);
+        let header = TcpHeader { sequence: rng.draw() as u32, flags: TcpFlags::SYN, ..TcpHeader::default() };
+        let frame = tcp(Route { source, destination }, &header, &[], Shape::Plain);
+        (interface.device, OwnedFrame { ends: Some(FLOODED), ..frame })
+    };
+    Some(FLOOD.map(&mut syn).collect())
+}
+
+/// As long as nobody knows how the target speaks, its listener is one like others.
+const FLOODED: &[Reason] = &[
+    Reason::SpliceHandshake,
+    Reason::SpliceTerminated,
+    Reason::Terminated,
+    Reason::TerminateFull,
+    Reason::TerminateMemory,
+    Reason::TableFull,
+    Reason::PortsExhausted,
+    Reason::Raced,
+];
 
 /// Where nobody listens, no hop is counted; and where somebody does, nothing is opened for a last one.
 const TRACED: &[Reason] = &[Reason::TtlExpired, Reason::TtlExpiredAnswered, Reason::NoListener];

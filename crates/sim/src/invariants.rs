@@ -10,6 +10,7 @@ mod terminated;
 use std::fmt;
 
 use engine::Reason;
+use flow::FlowId;
 use wire::{Offload, Packet, mss_of, parse};
 
 use crate::ledger::{Ledger, Side, Sight, Tuple};
@@ -21,7 +22,9 @@ use crate::tcp::Tcp;
 pub use errors::{Allowances, error_is_translated};
 pub use fragments::{Fragments, fragment_is_on_its_own_side, payload};
 pub use headers::{greeting_is_right, header_is_due, header_is_right};
-pub use numbers::{Carried, Numbering, handshake_is_first, header_is_in_its_place, numbers_are_translated};
+pub use numbers::{
+    Carried, Numbering, handshake_is_first, header_is_in_its_place, numbers_are_translated, syn_is_bare,
+};
 pub use steering::{
     check_is_due, end_is_told, flow_ends_in_time, flow_may_end, health_follows_table, health_is_told,
     newcomer_is_welcome, nobody_is_asked,
@@ -204,8 +207,13 @@ pub fn keeps_to_what_was_agreed(connection: ConnectionId, peer: &Tcp) -> Result<
 }
 
 /// 3. A port of a node belongs to one flow at a time, as the target sees it.
-pub fn port_has_one_owner(seen: Sight, owner: Tuple, ledger: &mut Ledger) -> Result<(), Violation> {
-    let Some(other) = ledger.take_port(seen, owner) else { return Ok(()) };
+pub fn port_has_one_owner(
+    seen: Sight,
+    owner: Tuple,
+    flow: Option<FlowId>,
+    ledger: &mut Ledger,
+) -> Result<(), Violation> {
+    let Some(other) = ledger.take_port(seen, owner, flow) else { return Ok(()) };
     let Sight { protocol, node, target } = seen;
     let message = format!(
         "{target} sees {protocol} from {node} for {owner:?}, and {other:?} has not been said to be closed"

@@ -151,7 +151,7 @@ impl Judge {
         if let Some(message) = icmp::read(bytes) {
             return self.check_message(departure, &message, batch, now);
         }
-        self.numbers.note(departure, &self.ledger);
+        self.numbers.note(departure, batch, &self.ledger);
         // What comes of a damaged frame is damaged too, and is nobody's.
         if batch.is_damaged() {
             return Ok(());
@@ -206,7 +206,9 @@ impl Judge {
         let Some(talk) = icmp::quote(bytes).map(|quote| quote.talk) else { return Ok(()) };
         let owner = self.client_at(batch, departure.slot).or_else(|| self.ledger.owner_of(payload(bytes)));
         match (self.ledger.sight_of(departure.device, &talk), owner) {
-            (Some(seen), Some(owner)) => invariants::port_has_one_owner(seen, owner, &mut self.ledger),
+            (Some(seen), Some(owner)) => {
+                invariants::port_has_one_owner(seen, owner, batch.flow_of(departure), &mut self.ledger)
+            }
             // The forwarder's own SYN: in whose name is not known yet, but the port must be free.
             (Some(seen), None) if opens(bytes) => invariants::port_is_free(seen, &self.ledger),
             _ => Ok(()),

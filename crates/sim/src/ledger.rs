@@ -219,10 +219,10 @@ impl Ledger {
         self.owners.get(&tag_in(payload)?.connection).copied()
     }
 
-    /// A target sees a node's port in `owner`'s name. Returns in whose name it saw it before, if that was another flow
+    /// A target sees a node's port in `owner`'s name, by this flow if that is known. Returns in whose name it saw it before, if that was another flow
     /// and is one still.
-    pub fn take_port(&mut self, seen: Sight, owner: Tuple) -> Option<Tuple> {
-        let flow = *self.flows.get(&owner)?;
+    pub fn take_port(&mut self, seen: Sight, owner: Tuple, flow: Option<FlowId>) -> Option<Tuple> {
+        let flow = flow.or_else(|| self.flows.get(&owner).copied())?;
         let (other, before) = self.ports.insert(seen, (owner, flow))?;
         if other != owner {
             self.inherited.insert(seen);

@@ -20,13 +20,14 @@
 //! | [`hosts`] | put [`fragment`]s together as a kernel does, tell of closed ports, heed [`icmp`] errors |
 //! | their [`tcp`] | announces any MSS and any window; reads slowly, takes windows back, forgets what it has acknowledged selectively; and complains when the other side breaks what was agreed upon |
 //! | [`intruder`] | sends what nobody asked for: each kind is to end in its own way |
+//! | each kind of [`shop`] | is told who its clients are, or not, at first or with their first bytes, and reads that by a reader of its own ([`proxy`]); speaks first, or waits; and some are deaf, or rude |
 //! | the provider's [`clinic`] | is asked by health checks how its targets are, which have every [`ailment`] now and then |
 //! | the operator | changes his file: targets, weights, attributes, listeners and endpoints come and go |
 //! | [`scarcity`] | leaves few flows or ports to be had, or little memory for terminated connections |
 //!
 //! After each step the [`judge`] asks the [`invariants`]. They rest on three things that owe nothing to the forwarder:
 //! streams whose every word says whose it is ([`stream`]), a [`ledger`] of what the hosts have sent, and readers and writers
-//! of ICMP and fragments that are not the forwarder's. What is to become of targets, newcomers and flows, the judge works
+//! of ICMP, fragments and headers that are not the forwarder's. What is to become of targets, newcomers and flows, the judge works
 //! out by itself, from the operator's files and from what targets have done to those who asked. That they notice anything
 //! at all is shown by planting bugs ([`sabotage`]).
 //!

@@ -130,9 +130,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Does without a rest: somebody may be waiting for its place.
+    /// Does without a rest, and without an end that the other side may not hear of: somebody may be waiting for its place.
     pub fn hurry(&mut self) {
-        if self.behaviour.has_a_rest() {
+        if self.behaviour.has_a_rest() || self.behaviour == Behaviour::HangsUp {
             self.behaviour = Behaviour::Exchange;
         }
     }

@@ -188,6 +188,32 @@ mod tests {
         bytes
     }
 
+    /// As captured by others: of the load-balancer vendor's own tests, and of a client library's.
+    #[test]
+    fn the_real_ones_are_read() {
+        let captured = [
+            ([172, 31, 7, 113], 0xc8f2, [172, 31, 10, 31], 80, "vpce-08d2bf15fac5001c9", 0xe8d6_892d_u32),
+            ([192, 168, 44, 10], 0xcc3e, [192, 168, 44, 7], 0x241b, "vpce-00eafc458ec97b833", 0xb928_6fa6),
+        ];
+        for (client, from, interface, to, id, sum) in captured {
+            let (from, to): (u16, u16) = (from, to);
+            let ends = [client, interface].concat();
+            let ports = [from.to_be_bytes(), to.to_be_bytes()].concat();
+            let mut bytes = [SIGNATURE, &[0x21, 0x11, 0, 84], &ends, &ports, &[3, 0, 4]].concat();
+            bytes.extend(sum.to_be_bytes());
+            bytes.extend([0xea, 0, 0x17, 1]);
+            bytes.extend(id.as_bytes());
+            bytes.extend([4, 0, 36]);
+            bytes.resize(AWS_LEN, 0);
+            let announced = Announcement {
+                client: (client, from).into(),
+                interface: (interface, to).into(),
+                endpoint: Named::Aws(id.into()),
+            };
+            assert_eq!(read(&bytes), Ok(Some((Header::Client(announced), AWS_LEN))));
+        }
+    }
+
     #[test]
     fn a_header_is_read_when_all_of_it_is_there() {
         let bytes = [aws(), b"more".to_vec()].concat();

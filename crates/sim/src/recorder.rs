@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use engine::{Egress, Event, HandOverFull, Output, Reason, Verdict, WorkerId};
+use flow::FlowId;
 use topology::DeviceId;
 use wire::Frame;
 
@@ -60,6 +61,12 @@ impl Batch {
     /// Whether an intruder's frame is in it; such a frame is always alone in its batch.
     pub fn is_honest(&self) -> bool {
         self.frames.iter().all(OwnedFrame::is_honest)
+    }
+
+    /// The flow of a frame that was forwarded.
+    pub fn flow_of(&self, departure: &Departure) -> Option<FlowId> {
+        let (_, verdict) = self.said.verdicts.iter().find(|(of, _)| Some(*of) == departure.slot)?;
+        verdict.flow
     }
 
     /// How many of its frames ended for this reason.

@@ -38,7 +38,7 @@ impl Shop {
             [None, Some(HeaderPlacement::OnFirstAckWithPayload), Some(HeaderPlacement::OnFirstAck)];
         std::array::from_fn(|kind| Self {
             header: placements[kind / 2]
-                .map(|placement| ProxyProtocol { placement, endpoint: words[rng.index(3)] }),
+                .map(|placement| ProxyProtocol { placement, words: words[rng.index(3)] }),
             greets: kind % 2 == 1,
         })
     }
@@ -60,7 +60,7 @@ impl Shop {
 
     /// How long its header is.
     pub fn header_len(&self, is_v4: bool) -> u32 {
-        self.header.map_or(0, |header| crate::proxy::len_of(header.endpoint, is_v4))
+        self.header.map_or(0, |header| crate::proxy::len_of(header.words, is_v4))
     }
 }
 

@@ -156,12 +156,14 @@ impl Tcp {
 
     /// Whether any of what was written has been sent.
     pub fn has_spoken(&self) -> bool {
-        self.sender.highest > 1
+        self.state == State::Open && self.sender.highest > 1
     }
 
-    /// Whoever expects a header takes it, however little room he has announced.
-    pub fn make_room_for_a_header(&mut self) {
-        self.receiver.forgive(LONGEST_HEADER);
+    /// Takes a header, and what a window of one unit lets in, however little room it has announced: a consumer can be told of no
+    /// less.
+    pub fn be_lenient(&mut self) {
+        let scale = self.agreed.scales.map_or(0, |(ours, _)| ours);
+        self.receiver.forgive(LONGEST_HEADER + (1 << scale));
     }
 
     /// Takes what has arrived in order.

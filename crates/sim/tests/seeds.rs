@@ -7,7 +7,7 @@ use engine::Reason;
 use sim::judge::Tally;
 
 /// Seeds beyond the first ones that have found something, or meet what is rare (a packet of a flow whose target has just fallen).
-const KEPT: [u64; 7] = [1024, 1346, 762, 864, 1032, 1186, 1397];
+const KEPT: [u64; 6] = [713, 1032, 1186, 1230, 1437, 2270];
 
 #[test]
 fn every_invariant_holds_for_every_seed() {

@@ -98,7 +98,7 @@ pub struct Connection {
     bytes: Bytes,
     sending: Sending,
     /// What the peer's SYN has said, until the owner takes it.
-    greeting: Option<SynOptions>,
+    syn_options: Option<SynOptions>,
     has_dialled_again: bool,
     /// What its path carries, if that is less than the stack's settings say.
     path_mtu: Option<usize>,
@@ -182,8 +182,8 @@ impl Connection {
     }
 
     /// What the peer's SYN has said of it: told once, as soon as it is ours to answer.
-    pub fn take_greeting(&mut self) -> Option<SynOptions> {
-        self.greeting.take()
+    pub fn take_syn_options(&mut self) -> Option<SynOptions> {
+        self.syn_options.take()
     }
 
     /// Whether the peer has something to acknowledge: bytes, or our FIN.
@@ -241,7 +241,7 @@ impl Connection {
             failure: None,
             bytes: Bytes::new(stack, now),
             sending: Sending::default(),
-            greeting: None,
+            syn_options: None,
             has_dialled_again: false,
             path_mtu: None,
             stopped: None,

@@ -28,7 +28,7 @@ impl Standing {
     /// Takes note of a packet that leaves, as it leaves.
     pub(crate) fn note(&mut self, packet: &Packet, bytes: &[u8]) {
         if packet.flags.syn() {
-            self.scale = scale_of(packet, bytes).unwrap_or(0);
+            self.scale = SynOptions::read(bytes, packet).window_scale.unwrap_or(0);
         }
         if !packet.flags.ack() || packet.flags.rst() {
             return;
@@ -48,8 +48,8 @@ impl Standing {
     }
 
     /// Takes note of the peer's SYN: without an option of its own, it does not take ours.
-    pub(crate) fn note_syn(&mut self, greeting: &SynOptions) {
-        if greeting.window_scale.is_none() {
+    pub(crate) fn note_syn(&mut self, said: &SynOptions) {
+        if said.window_scale.is_none() {
             self.scale = 0;
         }
     }
@@ -102,11 +102,6 @@ pub(crate) fn is_after(number: u32, mark: u32) -> bool {
 
 fn later(a: u32, b: u32) -> u32 {
     if is_after(b, a) { b } else { a }
-}
-
-/// What a SYN says about the shift of its sender's window fields. A larger one counts as 14 (RFC 7323).
-fn scale_of(packet: &Packet, bytes: &[u8]) -> Option<u8> {
-    find_option(bytes, packet, TcpOption::WindowScale).map(|at| bytes[at.start].min(14))
 }
 
 fn word(bytes: &[u8]) -> u32 {

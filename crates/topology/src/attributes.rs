@@ -56,7 +56,7 @@ pub struct ProxyProtocol {
     /// `proxy_protocol_v2.client_to_server.header_placement`.
     pub placement: HeaderPlacement,
     /// `proxy_protocol_v2.tlv`, which the real load balancer does not have: in whose words the endpoint is named.
-    pub endpoint: EndpointWords,
+    pub words: EndpointWords,
 }
 
 /// When a target gets the header.
@@ -151,14 +151,14 @@ impl Attributes {
     fn shown(&self) -> [(&'static str, String); 13] {
         let seconds = |duration: Duration| duration.as_secs().to_string();
         let inherited = || INHERITED.into();
-        let ProxyProtocol { placement, endpoint } = self.proxy_protocol.unwrap_or_default();
+        let ProxyProtocol { placement, words } = self.proxy_protocol.unwrap_or_default();
         let [routing, dns] = [self.routing_minimum, self.dns_minimum];
         [
             (DEREGISTRATION_DELAY, seconds(self.deregistration_delay)),
             (TERMINATES_DEREGISTERED, self.terminates_deregistered.to_string()),
             (PROXY_PROTOCOL, self.proxy_protocol.is_some().to_string()),
             (HEADER_PLACEMENT, placement.as_str().into()),
-            (ENDPOINT_WORDS, endpoint.as_str().into()),
+            (ENDPOINT_WORDS, words.as_str().into()),
             (IS_STICKY, self.is_sticky.to_string()),
             (CROSS_ZONE, self.cross_zone.map_or_else(inherited, |cross_zone| cross_zone.to_string())),
             (TERMINATES_UNHEALTHY, self.terminates_unhealthy.to_string()),

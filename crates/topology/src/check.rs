@@ -144,15 +144,17 @@ fn each_id_once(declared: &Declared<'_>, problems: &Problems<'_>) {
 
 fn one_endpoint_per_id<'d, T: Hash + Eq + fmt::Display + 'd>(
     key: &str,
-    ids: impl Iterator<Item = &'d DeclaredId<T>>,
+    ids: impl Iterator<Item = &'d DeclaredId<'d, T>>,
     problems: &Problems<'_>,
 ) {
-    let repeats = repeats(ids, |own| &own.id);
-    // Those of one name have the same as well; but their names are what is wrong.
-    for (again, first) in repeats.filter(|(again, first)| again.is_given || first.is_given) {
+    for (again, first) in repeats(ids, |own| &own.id) {
+        // What follows from one name is the same; but then the name is what is wrong, and that is told.
+        if again.follows_from.is_some() && again.follows_from == first.follows_from {
+            continue;
+        }
         let message =
             format!("{key} id {} is that of another endpoint: {}", again.id, problems.name(&first.place));
-        problems.report(&again.place, message, format!("give this one another: ids = {{ {key} = … }}"));
+        problems.report(&again.place, message, format!("give one of the two another: ids = {{ {key} = … }}"));
     }
 }
 

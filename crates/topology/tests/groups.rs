@@ -216,7 +216,7 @@ fn every_attribute_is_honoured() {
         terminates_deregistered: true,
         proxy_protocol: Some(ProxyProtocol {
             placement: HeaderPlacement::OnFirstAck,
-            endpoint: EndpointWords::Gcp,
+            words: EndpointWords::Gcp,
         }),
         is_sticky: true,
         cross_zone: Some(true),
@@ -233,14 +233,13 @@ fn every_attribute_is_honoured() {
 fn a_header_is_the_real_ones_unless_told() {
     let header = |keys: &str| attributes(&format!("\"proxy_protocol_v2.enabled\" = {keys}")).proxy_protocol;
     let (placement, tlv) = ("proxy_protocol_v2.client_to_server.header_placement", "proxy_protocol_v2.tlv");
-    let real =
-        ProxyProtocol { placement: HeaderPlacement::OnFirstAckWithPayload, endpoint: EndpointWords::Aws };
+    let real = ProxyProtocol { placement: HeaderPlacement::OnFirstAckWithPayload, words: EndpointWords::Aws };
     assert_eq!(header("true"), Some(real));
     assert_eq!(
         header(&format!("true, \"{placement}\" = \"on_first_ack_with_payload\", \"{tlv}\" = \"aws\"")),
         Some(real)
     );
-    let azure = ProxyProtocol { endpoint: EndpointWords::Azure, ..real };
+    let azure = ProxyProtocol { words: EndpointWords::Azure, ..real };
     assert_eq!(header(&format!("true, \"{tlv}\" = \"azure\"")), Some(azure));
     let said_in_vain = format!("false, \"{placement}\" = \"on_first_ack\", \"{tlv}\" = \"gcp\"");
     assert_eq!(header(&said_in_vain), None, "it may be said beforehand, as to the real one");

@@ -1,5 +1,5 @@
-//! Edits of a TCP header in place: the ceilings of MSS and window, SACK blocks that are not for the receiver, what TCP Fast
-//! Open adds. Every one patches the checksum, as a rewrite does.
+//! Edits of a TCP header in place: the ceilings of MSS and window, SACK blocks that are not for the receiver, what a SYN asks for
+//! beyond an ordinary connection. Every one patches the checksum, as a rewrite does.
 
 use std::ops::Range;
 
@@ -66,13 +66,13 @@ fn retain_blocks(patch: &mut Patch<'_>, blocks: Range<usize>, keep: &mut impl Fn
     }
 }
 
-/// Makes an ordinary SYN of one with which its sender would open fast (RFC 7413): without a cookie, or the wish for one, and
-/// without payload, which is sent again once the connection is open.
-pub fn remove_fast_open(frame: &mut Frame<'_>, packet: &mut Packet) {
+/// Makes an ordinary SYN of one that wants more: without Fast Open (RFC 7413), a cookie or the wish for one; without payload, which
+/// is sent again once the connection is open; and without MPTCP (RFC 8684), whose own numbers a shift would leave behind.
+pub fn make_ordinary(frame: &mut Frame<'_>, packet: &mut Packet) {
     let mut patch = Patch::begin(frame, packet);
     let mut options = Options::of(packet);
     while let Some((option, value)) = options.next(patch.bytes()) {
-        if option == TcpOption::FastOpen {
+        if matches!(option, TcpOption::FastOpen | TcpOption::Multipath) {
             patch.blank(value.start - 2..value.end);
         }
     }

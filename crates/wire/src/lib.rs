@@ -27,7 +27,7 @@ mod shift;
 
 pub use addr::{Addr, Protocol};
 pub use checksum::{checksum_is_valid, header_checksum_is_valid, pseudo_header, transport_checksum};
-pub use edit::{clamp_mss, lower_window, remove_fast_open, retain_sack};
+pub use edit::{clamp_mss, lower_window, make_ordinary, retain_sack};
 pub use fragment::{Fragment, Unfragmented, parse_fragment};
 pub use frame::{FRAME_CAPACITY, Frame};
 pub use icmp::{Icmp, IcmpError, IcmpMessage, NotIcmp, least_mtu, parse_icmp};
@@ -37,7 +37,7 @@ pub use offload::{Checksum, Offload, OffloadError, Segmentation, SegmentationKin
 pub use options::{SynOptions, TcpOption, find_option, mss_of, timestamps_of, window_of};
 pub use parse::{Packet, TcpFlags, Unparsed, parse};
 pub use proxy::{PROXY_HEADER_CAPACITY, PROXY_LOCAL, ProxyBytes, ProxyEndpoint, ProxyHeader};
-pub use reset::{RESET_CAPACITY, write_reset};
+pub use reset::write_reset;
 pub use rewrite::Rewrite;
 pub use segment::{SEGMENT_CAPACITY, Segment};
 pub use shift::{Scaling, Shift};

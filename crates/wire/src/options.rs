@@ -19,6 +19,8 @@ pub enum TcpOption {
     Timestamps,
     /// TCP Fast Open's cookie, or the wish for one, by its own number or as the experiment that it was (RFC 7413, RFC 6994).
     FastOpen,
+    /// Whatever MPTCP says (RFC 8684).
+    Multipath,
 }
 
 impl TcpOption {
@@ -31,6 +33,7 @@ impl TcpOption {
             (4, 0) => Some(Self::SackPermitted),
             (5, 8 | 16 | 24 | 32) => Some(Self::Sack),
             (8, 8) => Some(Self::Timestamps),
+            (30, _) => Some(Self::Multipath),
             (34, _) => Some(Self::FastOpen),
             (254, _) if value.starts_with(&[0xf9, 0x89]) => Some(Self::FastOpen),
             _ => None,
@@ -102,12 +105,15 @@ pub fn window_of(bytes: &[u8], packet: &Packet) -> u16 {
 /// Where the window field stands in a TCP header.
 pub(crate) const WINDOW: usize = 14;
 
+/// The largest shift of a window (RFC 7323).
+pub(crate) const MOST_SCALE: u8 = 14;
+
 /// What the options of a SYN say, or of a SYN-ACK. (Of other segments: the timestamps.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SynOptions {
     /// The largest segment that its sender takes.
     pub mss: Option<u16>,
-    /// By how many bits its sender shifts window fields, as it stands: more than 14 means 14 (RFC 7323).
+    /// By how many bits its sender shifts window fields: what says more than 14 is read as 14 (RFC 7323).
     pub window_scale: Option<u8>,
     /// Whether its sender understands SACK.
     pub sack_permitted: bool,
@@ -116,6 +122,11 @@ pub struct SynOptions {
 }
 
 impl SynOptions {
+    /// The largest segment that everybody takes who says nothing else (RFC 9293).
+    pub const fn default_mss(is_v4: bool) -> u16 {
+        if is_v4 { 536 } else { 1220 }
+    }
+
     /// What those of a TCP packet say.
     pub fn read(bytes: &[u8], packet: &Packet) -> Self {
         let mut said = Self::default();
@@ -123,10 +134,10 @@ impl SynOptions {
         while let Some((option, value)) = options.next(bytes) {
             match option {
                 TcpOption::Mss => said.mss = Some(u16_at(bytes, value.start)),
-                TcpOption::WindowScale => said.window_scale = Some(bytes[value.start]),
+                TcpOption::WindowScale => said.window_scale = Some(bytes[value.start].min(MOST_SCALE)),
                 TcpOption::SackPermitted => said.sack_permitted = true,
                 TcpOption::Timestamps => said.timestamps = Some(pair_at(bytes, value.start)),
-                TcpOption::Sack | TcpOption::FastOpen => {}
+                TcpOption::Sack | TcpOption::FastOpen | TcpOption::Multipath => {}
             }
         }
         said

@@ -2,12 +2,9 @@
 
 use crate::{Packet, Protocol, SEGMENT_CAPACITY, Segment, TcpFlags};
 
-/// The buffer that [`write_reset`] wants: one for any segment.
-pub const RESET_CAPACITY: usize = SEGMENT_CAPACITY;
-
 /// Writes the RST that answers `packet` into `buffer` and returns its length; `None` if a RST must not be answered or
 /// the packet is not TCP. The numbers are RFC 9293's: inside what the sender will accept, whatever its state.
-pub fn write_reset(packet: &Packet, buffer: &mut [u8; RESET_CAPACITY]) -> Option<usize> {
+pub fn write_reset(packet: &Packet, buffer: &mut [u8; SEGMENT_CAPACITY]) -> Option<usize> {
     if packet.protocol != Protocol::Tcp || packet.flags.rst() {
         return None;
     }

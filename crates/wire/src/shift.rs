@@ -1,7 +1,7 @@
 //! Shifting: a TCP packet's numbers become those that its receiver's side of the flow goes by. Patches the checksum, as every
 //! change in place does, and never looks at payload: a super-packet stays whole.
 
-use crate::options::{Options, WINDOW};
+use crate::options::{MOST_SCALE, Options, WINDOW};
 use crate::patch::Patch;
 use crate::{Frame, Packet, TcpOption};
 
@@ -32,7 +32,7 @@ pub struct Scaling {
 impl Scaling {
     /// A window field as the receiver has to see it: never more than the sender meant.
     pub fn apply(self, field: u16) -> u16 {
-        let window = u32::from(field) << self.from.min(14) >> self.to.min(14);
+        let window = u32::from(field) << self.from.min(MOST_SCALE) >> self.to.min(MOST_SCALE);
         window.min(u32::from(u16::MAX)) as u16
     }
 }

@@ -199,7 +199,7 @@ proptest! {
         sent.protocol = Protocol::Tcp;
         let bytes = sent.build();
         let packet = parse(&bytes).unwrap();
-        let mut buffer = [0; wire::RESET_CAPACITY];
+        let mut buffer = [0; wire::SEGMENT_CAPACITY];
         let len = wire::write_reset(&packet, &mut buffer).unwrap();
         let reset = parse(&buffer[..len]).unwrap();
         prop_assert!(checksum_is_valid(&buffer[..len], &reset));
@@ -252,7 +252,7 @@ proptest! {
         let _ = Offload::NONE.encode(&bytes);
         if let Ok(packet) = parse(&bytes) {
             prop_assert!(packet.payload <= packet.len && packet.len == bytes.len());
-            let mut buffer = [0; wire::RESET_CAPACITY];
+            let mut buffer = [0; wire::SEGMENT_CAPACITY];
             let _ = wire::write_reset(&packet, &mut buffer);
             let mut frame = Frame::plain(&mut bytes);
             clamp_mss(&mut frame, &packet, 1000);

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use wire::{Checksum, Offload};
 
 use crate::invariants::Arrived;
-use crate::making::{INTERFACE, NODE, address, kind_of};
-use crate::packets::{ICMP, ICMP_V6, Layout, TCP, UDP, word};
+use crate::making::{INTERFACE, NODE, Shifting, address, kind_of};
+use crate::packets::{ICMP, ICMP_V6, Layout, TCP, UDP, double_word, word};
 use crate::world::{PROVIDER, Sent};
+
+const SYN: u8 = 2;
 
 /// The most that an ICMP error may take (RFC 1812, RFC 4443).
 const LONGEST_REPORT: [usize; 2] = [576, 1280];
@@ -64,12 +66,16 @@ fn judge_offload(sent: &Sent, layout: &Layout, limits: Limits) {
     assert!(len <= limits.mtu, "{len} bytes on the wire");
 }
 
-/// Judges a frame that was rewritten: only what must change has changed.
-pub(crate) fn judge_rewrite(arrived: &Arrived, sent: &Sent) {
+/// Judges a frame that was rewritten: only what must change has changed. Where its sides differ, a consumer's SYN may have lost
+/// what it carried, and numbers and windows may be others.
+pub(crate) fn judge_rewrite(arrived: &Arrived, sent: &Sent, shifting: Option<Shifting>) {
     let (old, new) = (&arrived.bytes, &sent.bytes);
     let layout = arrived.layout.expect("what is forwarded has a layout");
     let at = layout.transport;
-    assert!(!sent.built && sent.offload == arrived.offload && old.len() == new.len());
+    let payload = payload_at(old, &layout);
+    let is_reply = arrived.device.index() == PROVIDER;
+    let is_cut = shifting.is_some() && !is_reply && old[at + 13] & SYN != 0 && new.len() == payload;
+    assert!(!sent.built && (is_cut || sent.offload == arrived.offload && old.len() == new.len()));
     assert_eq!(hops(old) - 1, hops(new), "one hop");
     if layout.source.is_ipv4() {
         assert_eq!((old[1], &old[4..8]), (new[1], &new[4..8]), "TOS, IP id and DF are the sender's");
@@ -78,14 +84,39 @@ pub(crate) fn judge_rewrite(arrived: &Arrived, sent: &Sent) {
         assert_eq!(old[..4], new[..4], "traffic class and flow label are the sender's");
     }
     if layout.protocol == TCP {
-        assert_eq!(old[at + 4..at + 16], new[at + 4..at + 16], "numbers, flags and window are the sender's");
+        assert_eq!(old[at + 12..at + 14], new[at + 12..at + 14], "length and flags are the sender's");
+        match shifting {
+            None => {
+                assert_eq!(old[at + 4..at + 16], new[at + 4..at + 16], "numbers and window are the sender's")
+            }
+            Some(shifting) => judge_numbers(&old[at..], &new[at..], shifting, is_reply),
+        }
     }
-    let payload = payload_at(old, &layout);
-    assert!(old[payload..] == new[payload..], "the payload is the sender's");
+    assert!(is_cut || old[payload..] == new[payload..], "the payload is the sender's");
     let summed = arrived.offload.checksum != Checksum::Partial && layout.checksum(old) != Some(0);
     if summed || layout.protocol == TCP && arrived.offload.checksum != Checksum::Partial {
         let after = Layout::of(new).map(|layout| layout.total_sum(new));
         assert_eq!(Some(layout.total_sum(old)), after, "a right checksum stays right, a wrong one wrong");
+    }
+}
+
+/// Judges the numbers of a segment of a flow whose sides differ: by a header's length, and where its handshake was the engine's
+/// own by what the target's numbers are.
+fn judge_numbers(old: &[u8], new: &[u8], shifting: Shifting, is_reply: bool) {
+    let [sequence, acknowledgement] =
+        [4, 8].map(|at| double_word(new, at).wrapping_sub(double_word(old, at)));
+    let header = shifting.header as u32;
+    if is_reply {
+        assert!(acknowledgement.wrapping_neg() <= header, "a consumer is told of its own bytes only");
+        let is_own = sequence == 0 && word(new, 14) <= word(old, 14);
+        assert!(shifting.spliced || is_own, "numbers are the target's, and it has no more room than it said");
+    } else {
+        assert!(
+            [0, header].contains(&sequence),
+            "a target's numbers are the consumer's, and a header's length"
+        );
+        assert!(shifting.spliced || acknowledgement == 0, "what is acknowledged is what the target has sent");
+        assert_eq!(word(old, 14), word(new, 14), "the window is the consumer's");
     }
 }
 

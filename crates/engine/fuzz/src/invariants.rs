@@ -10,8 +10,9 @@ use topology::DeviceId;
 use wire::{Checksum, Offload};
 
 use crate::frames::{self, Limits};
-use crate::making::leads_to;
+use crate::making::{Shifting, leads_to, shifting};
 use crate::packets::{Layout, UDP};
+use crate::streams::Streams;
 use crate::world::{PROVIDER, Said, Sent};
 
 /// A frame as it was handed in.
@@ -28,7 +29,7 @@ impl Arrived {
         Self { device, offload, bytes, layout }
     }
 
-    fn sender(&self) -> Option<Side> {
+    pub(crate) fn sender(&self) -> Option<Side> {
         self.layout.and_then(|layout| Side::sender(self.device, &self.bytes, &layout))
     }
 
@@ -44,11 +45,11 @@ impl Arrived {
 
 /// One side of a conversation: who talks to which of the engine's addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Side {
-    device: DeviceId,
+pub(crate) struct Side {
+    pub(crate) device: DeviceId,
     protocol: u8,
-    remote: (IpAddr, u16),
-    local: (IpAddr, u16),
+    pub(crate) remote: (IpAddr, u16),
+    pub(crate) local: (IpAddr, u16),
 }
 
 impl Side {
@@ -60,7 +61,7 @@ impl Side {
     }
 
     /// The side that a packet goes to.
-    fn receiver(device: DeviceId, bytes: &[u8], layout: &Layout) -> Option<Self> {
+    pub(crate) fn receiver(device: DeviceId, bytes: &[u8], layout: &Layout) -> Option<Self> {
         let side = Self::sender(device, bytes, layout)?;
         Some(Self { remote: side.local, local: side.remote, ..side })
     }
@@ -71,6 +72,7 @@ pub(crate) struct Invariants {
     limits: Limits,
     /// Each side of a nat flow, and what a packet from there was sent on as when the flow was new.
     onward: HashMap<Side, Side>,
+    streams: Streams,
     opened: usize,
     closed: usize,
     /// Fragments that wait in the engine.
@@ -81,7 +83,8 @@ pub(crate) struct Invariants {
 
 impl Invariants {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, onward: HashMap::new(), opened: 0, closed: 0, kept: 0, fragments_are_right: true }
+        let (onward, streams) = (HashMap::new(), Streams::default());
+        Self { limits, onward, streams, opened: 0, closed: 0, kept: 0, fragments_are_right: true }
     }
 
     /// The table has no more than it may, and no other flows than those of which it was said.
@@ -110,11 +113,13 @@ impl Invariants {
         for sent in &said.sent {
             assert!(sent.built, "a frame that nobody handed in");
             frames::judge(sent, true, self.limits);
+            self.streams.watch(sent, None);
         }
     }
 
     /// Judges what was said about a frame.
     pub(crate) fn judge(&mut self, arrived: &Arrived, said: &Said) {
+        self.streams.hear(arrived);
         let opened = self.count(&said.events);
         let right = arrived.is_right();
         let fragment = arrived.layout.is_some_and(|layout| layout.fragment.is_some());
@@ -126,7 +131,7 @@ impl Invariants {
         let reason = said.verdicts[0].reason;
         // Of a flow that was opened by a packet that got no further, the next one tells where it leads.
         if opened
-            && reason.outcome() != Outcome::Carried
+            && (reason.outcome() != Outcome::Carried || reason == Reason::SpliceHandshake)
             && let Some(from) = arrived.sender()
         {
             self.onward.remove(&from);
@@ -141,9 +146,12 @@ impl Invariants {
             .filter(|event| matches!(event, Event::FlowClosed { cause, .. } if is_told(cause)));
         let told = said.sent.iter().take(made_room.count()).take_while(|sent| sent.built).count();
         match (reason, reason.outcome(), &said.sent[told..]) {
-            (Reason::Forwarded | Reason::StrayForwarded, _, [sent]) => {
-                self.judge_flow(arrived, sent, opened);
-                frames::judge_rewrite(arrived, sent);
+            (Reason::Forwarded | Reason::StrayForwarded, _, [ahead @ .., sent]) => {
+                let shifting = self.judge_flow(arrived, sent, opened);
+                let may_speak =
+                    |ahead: &Sent| shifting.is_some() && ahead.built && ahead.device == sent.device;
+                assert!(ahead.iter().all(may_speak), "only a header or a RST goes ahead");
+                frames::judge_rewrite(arrived, sent, shifting);
             }
             (Reason::FragmentForwarded, _, sent @ [_, ..]) => {
                 self.judge_fragments(arrived, sent, said.late(), opened);
@@ -155,6 +163,9 @@ impl Invariants {
                 Reason::Terminated
                 | Reason::TerminateMemory
                 | Reason::TimeWait
+                | Reason::SpliceHandshake
+                | Reason::SpliceTerminated
+                | Reason::SpliceMismatch
                 | Reason::IcmpTerminated
                 | Reason::HealthCheck
                 | Reason::TargetUnhealthy
@@ -169,6 +180,9 @@ impl Invariants {
             (_, Outcome::Answered, [sent]) => assert_eq!(sent.device, arrived.device, "back to who asked"),
             (_, Outcome::Dropped | Outcome::Ignored, []) => {}
             (reason, _, sent) => panic!("{} frames left, with the verdict {reason:?}", sent.len()),
+        }
+        for sent in &said.sent {
+            self.streams.watch(sent, Some((arrived, reason)));
         }
     }
 
@@ -186,18 +200,28 @@ impl Invariants {
         self.opened > before
     }
 
-    /// A packet goes where its flow goes, and comes back the same way.
-    fn judge_flow(&mut self, arrived: &Arrived, sent: &Sent, opened: bool) {
+    /// A packet goes where its flow goes, and comes back the same way. Says how its sides' numbers differ.
+    fn judge_flow(&mut self, arrived: &Arrived, sent: &Sent, opened: bool) -> Option<Shifting> {
         let to = Layout::of(&sent.bytes).and_then(|layout| Side::receiver(sent.device, &sent.bytes, &layout));
         let (from, to) = arrived.sender().zip(to).expect("what is forwarded has ports");
-        if opened || !self.onward.contains_key(&from) {
-            assert_ne!(from.device.index(), PROVIDER, "the provider opens nothing");
-            assert_eq!(to.device.index(), PROVIDER, "and only consumers are served");
-            assert!(leads_to(from.local.1, to.remote), "to where the listener leads");
+        let is_reply = from.device.index() == PROVIDER;
+        let (consumer, target) = if is_reply { (to, from) } else { (from, to) };
+        let shifting = shifting(consumer.local.1);
+        let is_spliced = shifting.is_some_and(|shifting| shifting.spliced);
+        // Of a spliced flow, it may be the target's packet that is forwarded first.
+        let is_met = is_reply && is_spliced && !self.onward.contains_key(&consumer);
+        if opened || is_met || !self.onward.contains_key(&from) {
+            assert!(is_met || !is_reply, "the provider opens nothing");
+            assert_eq!(target.device.index(), PROVIDER, "and only consumers are served");
+            assert!(leads_to(consumer.local.1, target.remote), "to where the listener leads");
             self.onward.insert(from, to);
             self.onward.insert(to, from);
+            if !is_spliced {
+                self.streams.begin(&target);
+            }
         }
         assert_eq!(self.onward.get(&from), Some(&to), "a flow's packets go one way");
+        shifting
     }
 
     /// The fragment that tells the ports goes where its flow goes; what is sent with it, to the same place.

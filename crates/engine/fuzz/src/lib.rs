@@ -11,6 +11,7 @@ mod making;
 mod packets;
 mod script;
 pub mod seeds;
+mod streams;
 mod world;
 
 pub use script::{Asker, Left, Making, Script, Segment, Setting, Step, Treatment};

@@ -6,6 +6,7 @@ use wire::{Checksum, Offload, Segmentation, SegmentationKind};
 
 use crate::packets::{ICMP, ICMP_V6, Layout, TCP, UDP, double_word, packet, piece};
 use crate::script::{Asker, Left, Segment, Treatment};
+use crate::streams::HEADER;
 
 /// More than this does not fit behind an IPv4 header.
 const MOST_PAYLOAD: u16 = 65_400;
@@ -22,11 +23,30 @@ const CLIENTS: [Pair; 4] = [["10.1.0.2", "fd01::2"], ["10.1.0.3", "fd01::3"], NO
 const ROUTERS: [Pair; 3] =
     [["10.2.0.254", "fd02::fe"], ["10.1.0.254", "fd01::fe"], ["10.1.0.254", "fd01::fe"]];
 
-/// What stands behind an interface's ports: nat, terminate, UDP, nothing; a ping; an endpoint.
-const DOORS: [(u8, u16); 6] = [(TCP, 80), (TCP, 8443), (UDP, 53), (TCP, 81), (ICMP, 0), (TCP, 444)];
+/// What stands behind an interface's ports: nat, terminate, UDP, nothing; a ping; an endpoint; nat with a header, splice with one;
+/// nat with a header at once, splice without one.
+const DOORS: [(u8, u16); 10] = [
+    (TCP, 80),
+    (TCP, 8443),
+    (UDP, 53),
+    (TCP, 81),
+    (ICMP, 0),
+    (TCP, 444),
+    (TCP, TOLD),
+    (TCP, SPLICED_TOLD),
+    (TCP, TOLD_AT_ONCE),
+    (TCP, SPLICED),
+];
+const TOLD: u16 = 82;
+const TOLD_AT_ONCE: u16 = 83;
+const SPLICED_TOLD: u16 = 8444;
+const SPLICED: u16 = 8445;
+
+/// The ids of the consumers' endpoints.
+pub(crate) const VPCES: [&str; 2] = ["vpce-0000000000000000a", "vpce-0000000000000000b"];
 
 /// Where the interface's ports that something stands behind lead to.
-const TARGETS: [(u16, Pair, u16); 8] = [
+const TARGETS: [(u16, Pair, u16); 14] = [
     (80, TARGET, 8080),
     (80, OTHER, 8080),
     (80, LATER, 8080),
@@ -35,6 +55,12 @@ const TARGETS: [(u16, Pair, u16); 8] = [
     (8443, LATER, 8080),
     (53, TARGET, 5353),
     (444, INTERFACE, 80),
+    (TOLD, TARGET, 8081),
+    (SPLICED_TOLD, TARGET, 8081),
+    (TOLD_AT_ONCE, TARGET, 8082),
+    (SPLICED, TARGET, 8080),
+    (SPLICED, OTHER, 8080),
+    (SPLICED, LATER, 8080),
 ];
 const TARGET: Pair = ["10.2.0.2", "fd02::2"];
 const OTHER: Pair = ["10.2.0.3", "fd02::3"];
@@ -47,6 +73,30 @@ pub(crate) fn leads_to(port: u16, target: (IpAddr, u16)) -> bool {
         from == port && target == (address(pair, target.0.is_ipv6()), to)
     };
     TARGETS.iter().any(own)
+}
+
+/// How the two sides of flows to one port of an interface differ.
+#[derive(Clone, Copy)]
+pub(crate) struct Shifting {
+    /// How many bytes the target gets first.
+    pub(crate) header: usize,
+    /// The handshake is the engine's own.
+    pub(crate) spliced: bool,
+}
+
+/// How they differ for this port, if they do.
+pub(crate) fn shifting(port: u16) -> Option<Shifting> {
+    match port {
+        TOLD | TOLD_AT_ONCE => Some(Shifting { header: HEADER, spliced: false }),
+        SPLICED_TOLD => Some(Shifting { header: HEADER, spliced: true }),
+        SPLICED => Some(Shifting { header: 0, spliced: true }),
+        _ => None,
+    }
+}
+
+/// Whether who listens on this port is told who its clients are.
+pub(crate) fn is_told(target_port: u16) -> bool {
+    matches!(target_port, 8081 | 8082)
 }
 
 /// The address of `pair` in one family.

@@ -4,6 +4,7 @@
 mod balance;
 mod beside;
 mod road;
+mod shifted;
 
 use crate::script::{Asker, Left, Making, Script, Segment, Setting, Step, Treatment};
 
@@ -19,6 +20,10 @@ const DNS: u8 = 2;
 const NOTHING: u8 = 3;
 const PING: u8 = 4;
 const ROUND: u8 = 5;
+const TOLD: u8 = 6;
+const SPLICED_TOLD: u8 = 7;
+const TOLD_AT_ONCE: u8 = 8;
+const SPLICED: u8 = 9;
 
 const PROVIDER: u8 = 0;
 const CONSUMER: u8 = 1;
@@ -50,6 +55,8 @@ pub fn all() -> Vec<(String, Script)> {
             beside::reports(asker),
             beside::fragments(asker),
             balance::ends(asker),
+            shifted::headed(asker),
+            shifted::spliced(asker),
             refusals(asker),
         ];
         for (name, setting, steps) in stories.into_iter().flatten() {

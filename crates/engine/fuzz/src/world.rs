@@ -31,6 +31,10 @@ listeners = [
   { protocol = "tcp", port = 8443, forward = "web", path = "terminate" },
   { protocol = "tcp", port = 444, forward = "round" },
   { protocol = "udp", port = 53, forward = "dns" },
+  { protocol = "tcp", port = 82, forward = "told" },
+  { protocol = "tcp", port = 8444, forward = "told", path = "splice" },
+  { protocol = "tcp", port = 83, forward = "told-at-once" },
+  { protocol = "tcp", port = 8445, forward = "web", path = "splice" },
 ]
 [[target_group]]
 name = "web"
@@ -45,15 +49,27 @@ targets = [{ address = "10.1.9.50", port = 80 }, { address = "fd01::9:50", port 
 [[target_group]]
 name = "dns"
 targets = [{ address = "10.2.0.2", port = 5353 }, { address = "fd02::2", port = 5353 }]
+[[target_group]]
+name = "told"
+targets = [{ address = "10.2.0.2", port = 8081 }, { address = "fd02::2", port = 8081 }]
+attributes = { "proxy_protocol_v2.enabled" = true }
+[[target_group]]
+name = "told-at-once"
+targets = [{ address = "10.2.0.2", port = 8082 }, { address = "fd02::2", port = 8082 }]
+[target_group.attributes]
+"proxy_protocol_v2.enabled" = true
+"proxy_protocol_v2.client_to_server.header_placement" = "on_first_ack"
 [[endpoint]]
 name = "orders-a"
 service = "orders"
 namespace = "consumer-a"
+ids = { aws = "vpce-0000000000000000a" }
 interfaces = [{ zone = "a", address = "10.1.9.50" }, { zone = "a", address = "fd01::9:50" }]
 [[endpoint]]
 name = "orders-b"
 service = "orders"
 namespace = "consumer-b"
+ids = { aws = "vpce-0000000000000000b" }
 interfaces = [{ zone = "a", address = "10.1.9.50" }, { zone = "a", address = "fd01::9:50" }]
 "#;
 
@@ -71,6 +87,7 @@ const SECOND: &str = r#"[[endpoint]]
 name = "orders-b"
 service = "orders"
 namespace = "consumer-b"
+ids = { aws = "vpce-0000000000000000b" }
 interfaces = [{ zone = "a", address = "10.1.9.50" }, { zone = "a", address = "fd01::9:50" }]
 "#;
 const CHECK: &str = "attributes = { \"dereg";

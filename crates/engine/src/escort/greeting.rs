@@ -12,8 +12,9 @@
 //! ```
 //!
 //! A window of 0 keeps the consumer from sending anything that we would have to keep. What we tell it in the target's stead (MSS,
-//! window scale, SACK, timestamps) is what the target is known to speak; what it must not turn out to do without is compared with
-//! its SYN-ACK. Pure: packets and times come in, what is to be done comes out.
+//! window scale, SACK, timestamps) is what the target is known to speak. Its SYN-ACK is a mismatch if it does not speak so much:
+//! if it lacks one of these, or has a smaller MSS or scale. (Of a larger scale, the fields of its windows are shifted.)
+//! Pure: packets and times come in, what is to be done comes out.
 
 use std::time::Duration;
 
@@ -31,13 +32,13 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a segment says beside its numbers.
 #[derive(Clone, Copy)]
-pub(crate) struct Told {
+pub(crate) struct Words {
     /// Its window field.
     window: u16,
     options: SynOptions,
 }
 
-impl Told {
+impl Words {
     /// What the TCP packet in `bytes` says.
     pub(crate) fn by(bytes: &[u8], packet: &Packet) -> Self {
         let options = if packet.flags.syn() {
@@ -46,11 +47,6 @@ impl Told {
             SynOptions { timestamps: timestamps_of(bytes, packet), ..SynOptions::default() }
         };
         Self { window: window_of(bytes, packet), options }
-    }
-
-    /// Its options.
-    pub(crate) fn options(&self) -> &SynOptions {
-        &self.options
     }
 }
 
@@ -63,7 +59,7 @@ pub(crate) enum Step {
     Answer,
     /// The consumer gets [`Greeting::challenge`].
     Challenge,
-    /// It is another SYN, to which nothing of this applies: the greeting begins anew.
+    /// It is another SYN, to which nothing of this applies: the greeting begins anew. (A client that uses its port again.)
     Anew,
     /// The target gets [`Greeting::syn`].
     Dial,
@@ -123,7 +119,7 @@ impl Greeting {
     /// For a consumer's SYN to a target that speaks this. `ceiling` is the largest MSS that either is told.
     pub(crate) fn open(
         syn: &Packet,
-        said: &Told,
+        said: &Words,
         target: &Speech,
         ceiling: u16,
         begins: Beginning,
@@ -144,7 +140,11 @@ impl Greeting {
                 window_scale: consumer.window_scale.filter(|_| scaled),
                 ..both
             },
-            told: Speech { mss: Some(taken(target.mss, syn).min(ceiling)), ..both },
+            // Some targets answer with the smaller one of theirs and the one that they are offered.
+            told: Speech {
+                mss: Some(taken(target.mss, syn).min(ceiling).min(consumer.mss.unwrap_or(u16::MAX))),
+                ..both
+            },
             begins,
             told_at: clock(begins, now),
             timestamp: said.options.timestamps.map_or(0, |[value, _]| value),
@@ -159,11 +159,6 @@ impl Greeting {
     /// As it would be for another SYN, but what has taken time has taken it.
     pub(crate) fn anew(self, fresh: Self) -> Self {
         Self { opened: self.opened, ..fresh }
-    }
-
-    /// What the target is offered.
-    pub(crate) fn offered(&self) -> &Speech {
-        &self.offered
     }
 
     /// The first byte that the consumer has for the target.
@@ -195,7 +190,7 @@ impl Greeting {
     }
 
     /// The consumer has sent a packet.
-    pub(crate) fn hear_consumer(&mut self, packet: &Packet, said: &Told, now: Duration) -> Step {
+    pub(crate) fn hear_consumer(&mut self, packet: &Packet, said: &Words, now: Duration) -> Step {
         let flags = packet.flags;
         if flags.rst() {
             return if packet.sequence == self.first() { Step::Hung } else { Step::Wait };
@@ -231,7 +226,7 @@ impl Greeting {
     }
 
     /// Timestamps never run back, for neither side.
-    fn note_timestamp(&mut self, said: &Told) {
+    fn note_timestamp(&mut self, said: &Words) {
         if let Some([value, _]) = said.options.timestamps
             && value.wrapping_sub(self.timestamp) as i32 > 0
         {
@@ -240,7 +235,7 @@ impl Greeting {
     }
 
     /// The target has sent a packet, which is no SYN of its own.
-    pub(crate) fn hear_target(&self, packet: &Packet, said: &Told, now: Duration) -> Step {
+    pub(crate) fn hear_target(&self, packet: &Packet, said: &Words, now: Duration) -> Step {
         let flags = packet.flags;
         let is_answer = self.has_dialled() && flags.ack() && packet.acknowledgement == self.first();
         match (flags.rst(), is_answer) {
@@ -252,17 +247,15 @@ impl Greeting {
         }
     }
 
-    fn meet(&self, syn_ack: &Packet, said: &Told, now: Duration) -> Step {
+    fn meet(&self, syn_ack: &Packet, said: &Words, now: Duration) -> Step {
         let target = Speech::of(&said.options);
         let mss = taken(target.mss, syn_ack);
         let scaled = |speech: &Speech| speech.window_scale.unwrap_or(0);
-        let opening = Scaling { from: 0, to: scaled(&self.told) };
         let falls_short = self.told.sack && !target.sack
             || self.told.timestamps && !target.timestamps
-            || self.told.window_scale.is_some() && target.window_scale.is_none()
-            || self.told.mss.is_some_and(|told| mss < told)
-            // Too small a window to be told in the units that the consumer was told.
-            || said.window > 0 && opening.apply(said.window) == 0;
+            // None is less than any. In coarser units than the target's own its small windows could not be told.
+            || target.window_scale < self.told.window_scale
+            || self.told.mss.is_some_and(|told| mss < told);
         if falls_short {
             return Step::Mismatch;
         }
@@ -370,7 +363,7 @@ fn clock(begins: Beginning, now: Duration) -> u32 {
 
 /// The largest segment that whoever says this in `syn` takes: without a word about it, what everybody does (RFC 9293).
 fn taken(mss: Option<u16>, syn: &Packet) -> u16 {
-    mss.unwrap_or(if syn.source.is_v4() { 536 } else { 1220 })
+    mss.unwrap_or(SynOptions::default_mss(syn.source.is_v4()))
 }
 
 /// The options of a SYN of one who speaks this.

@@ -1,4 +1,4 @@
-//! The proxy protocol's header on the nat path: the first bytes that a target gets, ahead of all that its consumer sends.
+//! The proxy protocol's header on the paths nat and splice: the first bytes that a target gets, ahead of all that its consumer sends.
 //!
 //! ```text
 //!   unanswered ──▶ waiting ──▶ out ──────▶ heard, or settled at once
@@ -23,6 +23,9 @@ const MOST_TIMEOUT: Duration = Duration::from_secs(3);
 const TRIES: u32 = 5;
 /// The smallest segments that it is cut into, options included, whatever the target says that it takes.
 const LEAST_MSS: u16 = 48;
+/// How far back what has been said is remembered, and how far from where it begins a consumer's packet is taken for one: 64 MiB,
+/// as the table has it.
+const NEAR: u32 = 1 << 26;
 /// Bytes that timestamps take of a segment.
 const TIMESTAMPS: usize = 12;
 
@@ -41,6 +44,15 @@ pub(crate) struct Answered {
     /// How long after the consumer's SYN it came.
     pub(crate) rtt: Duration,
     pub(crate) said: Said,
+    pub(crate) spoken: Spoken,
+}
+
+/// What a target has sent, in its own numbers: what its consumer acknowledges lies there. Other numbers are a stray's, or forged,
+/// and a header that carried them would not be taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Spoken {
+    end: u32,
+    len: u32,
 }
 
 /// What its options have.
@@ -61,14 +73,14 @@ pub(crate) struct Shown {
 }
 
 enum State {
-    /// The target has not answered the consumer's SYN, which was sent on then.
+    /// The target has not answered the consumer's SYN, the latest copy of which was sent on then.
     Unanswered { asked: Duration },
     /// The consumer has not sent yet what brings it out.
     Waiting(Answered),
     /// The consumer has closed without a word: there will be none.
     Forgone,
-    /// The target has not acknowledged it yet.
-    Out { answered: Answered, shown: Shown, sent: u32, tries: u32 },
+    /// The target has acknowledged only so many of its bytes yet.
+    Out { answered: Answered, shown: Shown, acknowledged: u32, sent: u32, tries: u32 },
     /// The target has acknowledged it, after it was sent more than once.
     Heard { start: u32 },
 }
@@ -124,10 +136,10 @@ impl Header {
         self.bytes.len() as u8
     }
 
-    /// What a packet of the consumer's is to it. (A SYN or a RST has no payload here, and passes.)
-    pub(crate) fn toward(&self, packet: &Packet) -> Toward {
+    /// What a packet of the consumer's is to it, which acknowledges this, as the target numbers. (A SYN or a RST has no payload
+    /// here, and passes.)
+    pub(crate) fn toward(&self, packet: &Packet, acknowledgement: u32) -> Toward {
         let payload = packet.payload_len() as i32;
-        let begins = |start: u32| packet.sequence.wrapping_sub(start) as i32;
         let passes_if = |passes| if passes { Toward::Passes } else { Toward::Ahead };
         if packet.flags.syn() || packet.flags.rst() {
             return Toward::Passes;
@@ -135,20 +147,19 @@ impl Header {
         match self.state {
             State::Unanswered { .. } | State::Forgone => passes_if(payload == 0),
             State::Out { answered, .. } => {
-                passes_if(packet.sequence_len() == 0 || begins(answered.start) >= 0)
+                passes_if(packet.sequence_len() == 0 || past(packet.sequence, answered.start) >= 0)
             }
             State::Heard { .. } => Toward::Passes,
             State::Waiting(answered) => {
-                let begin = begins(answered.start);
+                let begin = past(packet.sequence, answered.start);
                 let end = begin.saturating_add(payload);
-                let is_first_ack = self.placement == HeaderPlacement::OnFirstAck;
-                if payload > 0 && begin < 0 {
-                    // A keep-alive may repeat the SYN's own number with a byte that means nothing.
-                    passes_if(end <= 0)
-                } else if packet.flags.ack() && (end > 0 || is_first_ack) {
+                let is_meant = packet.flags.ack() && answered.could_be_met(packet.sequence, acknowledgement);
+                let speaks = end > 0 || self.placement == HeaderPlacement::OnFirstAck;
+                // A keep-alive may repeat the SYN's own number with a byte that means nothing.
+                if is_meant && speaks && (payload == 0 || begin >= 0) {
                     Toward::Brings(answered)
                 } else {
-                    passes_if(payload == 0)
+                    passes_if(end <= 0 && (is_meant || !packet.flags.fin()))
                 }
             }
         }
@@ -163,9 +174,11 @@ impl Header {
             State::Waiting(answered) if flags.fin() && packet.sequence == answered.start => {
                 self.state = State::Forgone;
             }
-            State::Out { shown: last, .. } if flags.ack() && !flags.rst() && !flags.syn() => {
-                let is_newer = past(shown.acknowledgement, last.acknowledgement) >= 0;
-                *last = if is_newer { shown } else { *last };
+            State::Out { answered, shown: last, .. } if flags.ack() && !flags.rst() && !flags.syn() => {
+                let is_meant = answered.could_be_met(packet.sequence, shown.acknowledgement);
+                if is_meant && past(shown.acknowledgement, last.acknowledgement) >= 0 {
+                    *last = shown;
+                }
             }
             _ => {}
         }
@@ -173,7 +186,7 @@ impl Header {
 
     /// It goes out. Says when it is to be looked after again.
     pub(crate) fn go(&mut self, answered: Answered, shown: Shown) -> Duration {
-        self.state = State::Out { answered, shown, sent: 1, tries: 0 };
+        self.state = State::Out { answered, shown, acknowledged: 0, sent: 1, tries: 0 };
         timeout(&answered, 0)
     }
 
@@ -212,21 +225,26 @@ impl Header {
     /// The target has sent this packet; what it `said` is asked for if it is a SYN-ACK.
     pub(crate) fn hear(&mut self, packet: &Packet, said: impl FnOnce() -> Said, now: Duration) -> Heard {
         let answers = packet.flags.syn();
+        let end = packet.sequence.wrapping_add(packet.sequence_len());
+        let counted = self.counted(packet.acknowledgement);
         match &mut self.state {
             State::Unanswered { asked } if answers => {
                 let rtt = now.saturating_sub(*asked);
-                self.state = State::Waiting(Answered { start: packet.acknowledgement, rtt, said: said() });
+                self.state = State::Waiting(Answered::by(packet, rtt, said()));
             }
             // It has taken another SYN of the consumer's than the one that it answered first.
-            State::Waiting(answered) if answers => {
-                *answered = Answered { start: packet.acknowledgement, said: said(), ..*answered };
-            }
-            State::Out { answered, sent, tries, .. } => {
+            State::Waiting(answered) if answers => *answered = Answered::by(packet, answered.rtt, said()),
+            State::Waiting(answered) => answered.spoken.extend(end),
+            State::Out { answered, acknowledged, sent, tries, .. } => {
                 *tries = 0;
-                let (start, sent) = (answered.start, *sent);
-                if packet.flags.ack() && past(packet.acknowledgement, start) >= self.bytes.len() as i32 {
-                    self.state = State::Heard { start };
-                    return if sent == 1 { Heard::Once } else { Heard::Twice };
+                answered.spoken.extend(end);
+                if packet.flags.ack() {
+                    *acknowledged = counted.max(*acknowledged);
+                }
+                if *acknowledged == self.bytes.len() as u32 {
+                    let heard = if *sent == 1 { Heard::Once } else { Heard::Twice };
+                    self.state = State::Heard { start: answered.start };
+                    return heard;
                 }
             }
             _ => {}
@@ -237,10 +255,10 @@ impl Header {
     /// Takes out of a packet of the target's what the consumer must not learn, and says how its numbers are shifted: no
     /// block of what has arrived while the header has not, and none that is in it; and no window for its bytes.
     pub(crate) fn hide(&self, frame: &mut Frame<'_>, packet: &Packet, numbering: &Numbering) -> Shift {
-        let counted = self.counted(packet.acknowledgement);
+        let (len, counted) = (self.bytes.len() as u32, self.counted(packet.acknowledgement));
         let owed = match self.state {
             State::Forgone => 0,
-            _ => self.bytes.len() as u32 - counted,
+            _ => len - counted,
         };
         if owed > 0 {
             let scale = if packet.flags.syn() { 0 } else { self.scale() };
@@ -250,24 +268,39 @@ impl Header {
             let spared = if may_close { own } else { wire::window_of(frame.bytes, packet).saturating_sub(1) };
             wire::lower_window(frame, packet, own.min(spared));
         }
-        if let Some(start) = self.start() {
-            let end = self.bytes.len() as i32;
-            wire::retain_sack(frame, packet, |[left, _]| counted as i32 == end && past(left, start) >= end);
+        if matches!(self.state, State::Out { .. } | State::Heard { .. }) {
+            wire::retain_sack(frame, packet, |[left, _]| counted == len && self.counted(left) == len);
         }
         let shift = numbering.shift(Direction::Reply);
         Shift { acknowledgement: counted.wrapping_neg(), ..shift }
     }
 
-    /// How many of its bytes a number of the target's side counts.
-    pub(crate) fn counted(&self, number: u32) -> u32 {
-        let len = self.bytes.len() as i32;
-        self.start().map_or(0, |start| past(number, start).clamp(0, len) as u32)
+    /// Where else a RST of the consumer's with this number has to be, if it is meant: as long as the target has not got all of the
+    /// header, it expects something else than the consumer can know, who answers what it was told with its own first number.
+    pub(crate) fn also_resets(&self, sequence: u32, is_exact: bool) -> Option<u32> {
+        match self.state {
+            State::Out { answered, acknowledged, .. } if is_exact || sequence == answered.start => {
+                Some(answered.start.wrapping_add(acknowledged))
+            }
+            _ => None,
+        }
     }
 
-    /// Its time has come. What is closed is not sent any more.
+    /// How many of its bytes a number of the target's side counts.
+    pub(crate) fn counted(&self, number: u32) -> u32 {
+        let len = self.bytes.len() as u32;
+        match self.state {
+            State::Out { answered, .. } => past(number, answered.start).clamp(0, len as i32) as u32,
+            // What comes before it is over; what comes after it may be far by now.
+            State::Heard { start } => number.wrapping_sub(start).min(len),
+            _ => 0,
+        }
+    }
+
+    /// Its time has come. What is closed is left as it is: who it was may begin anew at any worker.
     pub(crate) fn due(&mut self, is_closed: bool) -> Due {
         match &mut self.state {
-            State::Out { .. } if is_closed => Due::Nothing,
+            _ if is_closed => Due::Nothing,
             State::Out { tries, .. } if *tries == TRIES => Due::GivenUp,
             State::Out { answered, sent, tries, .. } => {
                 *tries += 1;
@@ -279,21 +312,45 @@ impl Header {
         }
     }
 
-    /// Where it is, once it is out.
-    fn start(&self) -> Option<u32> {
-        match self.state {
-            State::Out { answered, .. } => Some(answered.start),
-            State::Heard { start } => Some(start),
-            _ => None,
-        }
-    }
-
     /// By how many bits the target shifts its windows.
     fn scale(&self) -> u8 {
         match self.state {
             State::Waiting(answered) | State::Out { answered, .. } => answered.said.scale,
             _ => 0,
         }
+    }
+}
+
+impl Answered {
+    /// By this SYN-ACK of the target's.
+    fn by(syn_ack: &Packet, rtt: Duration, said: Said) -> Self {
+        Self { start: syn_ack.acknowledgement, rtt, said, spoken: Spoken::by(syn_ack) }
+    }
+
+    /// Whether a packet with these numbers, as the target numbers, may be the consumer's.
+    fn could_be_met(&self, sequence: u32, acknowledgement: u32) -> bool {
+        past(sequence, self.start).unsigned_abs() <= NEAR && self.spoken.has(acknowledgement)
+    }
+}
+
+impl Spoken {
+    /// As a target's SYN-ACK begins.
+    pub(crate) fn by(syn_ack: &Packet) -> Self {
+        let len = syn_ack.payload_len() as u32;
+        Self { end: syn_ack.sequence.wrapping_add(1).wrapping_add(len), len }
+    }
+
+    /// It has sent more, if this is the end of more.
+    fn extend(&mut self, end: u32) {
+        let more = past(end, self.end);
+        if more > 0 {
+            self.end = end;
+            self.len = (self.len + more as u32).min(NEAR);
+        }
+    }
+
+    fn has(&self, acknowledgement: u32) -> bool {
+        self.end.wrapping_sub(acknowledgement) <= self.len
     }
 }
 
@@ -318,11 +375,8 @@ impl Said {
     /// What a SYN-ACK says, where no segment is longer than `ceiling`.
     pub(crate) fn of(frame: &Frame<'_>, packet: &Packet, ceiling: u16) -> Self {
         let options = SynOptions::read(frame.bytes, packet);
-        let unsaid = if packet.source.is_v4() { 536 } else { 1220 };
-        Self {
-            mss: options.mss.unwrap_or(unsaid).min(ceiling),
-            scale: options.window_scale.unwrap_or(0).min(14),
-        }
+        let unsaid = SynOptions::default_mss(packet.source.is_v4());
+        Self { mss: options.mss.unwrap_or(unsaid).min(ceiling), scale: options.window_scale.unwrap_or(0) }
     }
 }
 

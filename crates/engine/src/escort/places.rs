@@ -1,25 +1,29 @@
 //! Where a worker keeps what it knows of the flows that it escorts: places that grow in number with use, a deadline for each,
-//! and an order in which some make room.
+//! and an order in which some make room. No endpoint has more than half of them: clients that connect and say nothing may keep
+//! theirs for as long as they like.
 
 use std::time::Duration;
 
 use flow::{FlowId, Numbering};
+use topology::EndpointId;
 
 use super::splice::Greeted;
 use super::{Escort, Header, Stage};
 use crate::lists::Lists;
 use crate::wheel::Wheel;
 
-/// The list of those that make room.
-const YIELDING: usize = 0;
+/// As many as one endpoint may have: half of what a flow's path can name.
+const HALF: usize = 1 << 15;
 
 /// The flows that a worker escorts.
 pub(crate) struct Escorts {
     /// There are as many as there have ever been escorts at once.
     places: Vec<Option<Escort>>,
     vacant: Vec<u16>,
-    /// Places that make room where there is none, the oldest first.
+    /// Places that make room where there is none: by endpoint, the oldest first.
     yielding: Lists,
+    /// By endpoint: how many places it has.
+    counts: Vec<usize>,
     wheel: Wheel,
     /// The place that is looked at next for a flow that has ended unnoticed.
     hand: usize,
@@ -27,29 +31,40 @@ pub(crate) struct Escorts {
 
 impl Escorts {
     pub(crate) fn new() -> Self {
-        Self { places: Vec::new(), vacant: Vec::new(), yielding: Lists::new(1), wheel: Wheel::new(), hand: 0 }
+        let (yielding, wheel) = (Lists::new(0), Wheel::new());
+        Self { places: Vec::new(), vacant: Vec::new(), yielding, counts: Vec::new(), wheel, hand: 0 }
     }
 
-    /// The place that the next escort gets, if there is one: no more than a flow's path can name.
-    pub(crate) fn vacancy(&self) -> Option<u16> {
+    /// The place that the next escort of this endpoint's gets, if there is one.
+    pub(crate) fn vacancy(&self, endpoint: EndpointId) -> Option<u16> {
+        if self.has_half(endpoint) {
+            return None;
+        }
         self.vacant.last().copied().or_else(|| u16::try_from(self.places.len()).ok())
     }
 
-    /// Keeps an escort at `place`: the current [`Escorts::vacancy`], or where the same flow had one before. It makes room for
-    /// others until it is settled.
+    /// Whether an endpoint has as many places as it may have.
+    fn has_half(&self, endpoint: EndpointId) -> bool {
+        self.counts.get(endpoint.index()).is_some_and(|count| *count >= HALF)
+    }
+
+    /// Keeps an escort at `place`, the current [`Escorts::vacancy`]. It makes room for others until it is settled.
     pub(crate) fn put(&mut self, place: u16, escort: Escort, deadline: Duration, now: Duration) {
-        let at = usize::from(place);
-        if at == self.places.len() {
-            self.places.push(None);
-            // So that nothing has to be allocated when it goes.
-            self.vacant.reserve(self.places.len());
+        let endpoint = escort.endpoint.index();
+        match self.vacant.pop() {
+            Some(_) => self.places[usize::from(place)] = Some(escort),
+            None => {
+                self.places.push(Some(escort));
+                // So that nothing has to be allocated when it goes.
+                self.vacant.reserve(self.places.len());
+            }
         }
-        if self.places[at].replace(escort).is_none() && self.vacant.last() == Some(&place) {
-            self.vacant.pop();
+        if endpoint >= self.counts.len() {
+            self.counts.resize(endpoint + 1, 0);
+            self.yielding.grow(endpoint + 1);
         }
-        self.yielding.remove(place.into());
-        self.yielding.push(YIELDING, place.into());
-        self.wheel.remove(place.into());
+        self.counts[endpoint] += 1;
+        self.yielding.push(endpoint, place.into());
         self.wheel.set(place.into(), deadline, now);
     }
 
@@ -89,7 +104,8 @@ impl Escorts {
 
     /// The escort at `place` is over.
     pub(crate) fn remove(&mut self, place: u16) {
-        if self.places.get_mut(usize::from(place)).and_then(Option::take).is_some() {
+        if let Some(escort) = self.places.get_mut(usize::from(place)).and_then(Option::take) {
+            self.counts[escort.endpoint.index()] -= 1;
             self.yielding.remove(place.into());
             self.wheel.remove(place.into());
             self.vacant.push(place);
@@ -108,9 +124,15 @@ impl Escorts {
         }
     }
 
-    /// Who makes room next.
-    pub(crate) fn oldest(&self) -> Option<(u16, FlowId)> {
-        let place = self.yielding.first(YIELDING)?;
+    /// Who makes room next for one of this endpoint's: one of its own if it has its half, otherwise one of whoever has most.
+    pub(crate) fn oldest_against(&self, endpoint: EndpointId) -> Option<(u16, FlowId)> {
+        let of = if self.has_half(endpoint) {
+            endpoint.index()
+        } else {
+            let yields = |of: &usize| self.yielding.first(*of).is_some();
+            (0..self.counts.len()).filter(yields).max_by_key(|of| self.counts[*of])?
+        };
+        let place = self.yielding.first(of)?;
         Some((place as u16, self.places[place as usize].as_ref()?.flow))
     }
 

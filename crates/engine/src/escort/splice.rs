@@ -1,13 +1,13 @@
 //! A spliced flow's greeting (greeting.rs) where packets and the table are: what it wants said is said, the table hears of the
 //! target's numbers only, and when both ends have met the flow goes the way of every other that passes through.
 
-use flow::{Cause, Direction, FlowId, FlowPath, Found, Key, LaneUser};
-use topology::{Path, TargetId};
-use wire::{Frame, Packet, Segment};
+use flow::{Cause, Direction, Fate, FlowId, FlowPath, Found, Key, Lane, LaneUser};
+use topology::{HeaderPlacement, Path, TargetId};
+use wire::{Frame, Packet, ProxyBytes, Segment};
 
-use super::greeting::{Greeting, Meeting, Step, Told};
-use super::header::{Answered, Header, Said, Shown, Toward};
-use super::{Escort, Escorts, LOOK, Site, Stage};
+use super::greeting::{Greeting, Meeting, Step, Words};
+use super::header::{Answered, Header, Said, Shown, Spoken, Toward};
+use super::{Escorts, LOOK, Site, Stage};
 use crate::contract::Output;
 use crate::journey::Journey;
 use crate::proxy::header_of;
@@ -18,22 +18,25 @@ use crate::worker::close;
 pub(crate) struct Greeted {
     greeting: Greeting,
     consumer: Key,
+    /// What the target is told of it first, if anything: as the plan says that has let it in.
+    header: Option<(ProxyBytes, HeaderPlacement)>,
 }
 
 impl<O: Output> Journey<'_, O> {
     /// How the flow of a consumer's SYN begins, if it is spliced.
-    pub(crate) fn greeted(
+    pub(crate) fn begin_greeting(
         &self,
         frame: &Frame<'_>,
         syn: &Packet,
         consumer: &Key,
-        target: TargetId,
+        lane: &Lane,
     ) -> Greeted {
-        let said = Told::by(frame.bytes, syn);
-        Greeted { greeting: self.greeting(syn, &said, target), consumer: *consumer }
+        let said = Words::by(frame.bytes, syn);
+        let header = header_of(self.plan, lane, consumer);
+        Greeted { greeting: self.greeting(syn, &said, lane.target), consumer: *consumer, header }
     }
 
-    fn greeting(&self, syn: &Packet, said: &Told, target: TargetId) -> Greeting {
+    fn greeting(&self, syn: &Packet, said: &Words, target: TargetId) -> Greeting {
         let speech = self.shared.speech(target).unwrap_or_default();
         let [ours, theirs] = [(syn.destination, syn.destination_port), (syn.source, syn.source_port)]
             .map(|(address, port)| (address.ip(), port).into());
@@ -49,7 +52,7 @@ impl<O: Output> Journey<'_, O> {
         found: &Found,
         place: u16,
     ) -> Result<Reason, Reason> {
-        let said = Told::by(frame.bytes, packet);
+        let said = Words::by(frame.bytes, packet);
         let flow = self.turn.at(found.flow).ok_or(Reason::NoFlow)?;
         match found.direction {
             Direction::Forward => self.hear_consumer(packet, &said, &flow, place),
@@ -80,7 +83,7 @@ impl<O: Output> Journey<'_, O> {
     fn hear_consumer(
         &mut self,
         packet: &Packet,
-        said: &Told,
+        said: &Words,
         flow: &Found,
         place: u16,
     ) -> Result<Reason, Reason> {
@@ -97,7 +100,8 @@ impl<O: Output> Journey<'_, O> {
             Step::Refuse => return Ok(self.reset(packet, &consumer, Reason::SpliceHandshake)),
             Step::Challenge if !self.own.resets.allow(self.now) => return Err(Reason::ResetLimited),
             Step::Answer => {
-                self.observe(flow, packet);
+                // Our SYN to the target has no payload.
+                self.observe(flow, &Packet { len: packet.payload, ..*packet });
             }
             _ => {}
         }
@@ -109,23 +113,21 @@ impl<O: Output> Journey<'_, O> {
     fn hear_target(
         &mut self,
         packet: &Packet,
-        said: &Told,
+        said: &Words,
         found: &Found,
         flow: &Found,
         place: u16,
     ) -> Result<Reason, Reason> {
-        let target = self.target(flow);
         let Greeted { greeting, .. } = self.own.escorts.greeted(place, flow.flow).ok_or(Reason::NoFlow)?;
         let step = greeting.hear_target(packet, said, self.now);
-        let offered = *greeting.offered();
         match step {
             Step::Refuse => return Ok(self.reset(packet, &flow.onward, Reason::SpliceHandshake)),
             Step::Wait => return Ok(Reason::SpliceHandshake),
             _ => {}
         }
         self.observe(found, packet);
-        if packet.flags.syn() {
-            self.shared.acquaintances.relearn(target, &offered, said.options());
+        if step == Step::Mismatch {
+            self.shared.acquaintances.forget(self.target(found));
         }
         let (escorts, mut site) = self.escorts();
         match step {
@@ -144,14 +146,19 @@ impl<O: Output> Site<'_, O> {
     /// Time has passed for a greeting.
     pub(crate) fn greet_on(&mut self, escorts: &mut Escorts, place: u16, flow: &Found) {
         if let Some(Greeted { greeting, .. }) = escorts.greeted(place, flow.flow) {
-            let step = greeting.pass(self.now);
+            let is_wanted = self.shared.flows.lanes().fate(flow.lane) == Fate::Carried;
+            let step = match greeting.pass(self.now) {
+                // The sweep ends it.
+                Step::Answer | Step::Dial if !is_wanted => Step::Wait,
+                step => step,
+            };
             self.proceed(escorts, place, flow, step);
         }
     }
 
     /// A greeting's flow is gone: who takes the connection to stand is told.
     pub(crate) fn leave_off(&mut self, escorts: &mut Escorts, place: u16, flow: FlowId) {
-        if let Some(Greeted { greeting, consumer }) = escorts.greeted(place, flow)
+        if let Some(Greeted { greeting, consumer, .. }) = escorts.greeted(place, flow)
             && greeting.has_dialled()
         {
             self.say(consumer, &greeting.consumer_reset());
@@ -160,7 +167,7 @@ impl<O: Output> Site<'_, O> {
 
     /// Does what a step wants. `flow` is as the consumer's packets find it.
     fn proceed(&mut self, escorts: &mut Escorts, place: u16, flow: &Found, step: Step) {
-        let Some(Greeted { greeting, consumer }) = escorts.greeted(place, flow.flow) else { return };
+        let Some(Greeted { greeting, consumer, .. }) = escorts.greeted(place, flow.flow) else { return };
         let cause = match step {
             Step::Answer => {
                 self.say(consumer, &greeting.syn_ack(self.now));
@@ -191,7 +198,7 @@ impl<O: Output> Site<'_, O> {
 
     /// Ends a flow whose ends will not meet. Whoever knows of it, and has not said so himself, is told.
     fn part(&mut self, escorts: &mut Escorts, place: u16, flow: &Found, step: Step, cause: Cause) {
-        let Some(Greeted { greeting, consumer }) = escorts.greeted(place, flow.flow) else { return };
+        let Some(Greeted { greeting, consumer, .. }) = escorts.greeted(place, flow.flow) else { return };
         let has_dialled = greeting.has_dialled();
         if has_dialled && step != Step::Hung {
             self.say(consumer, &greeting.consumer_reset());
@@ -220,13 +227,12 @@ impl<O: Output> Site<'_, O> {
     ) {
         // As it is now that the target has answered.
         let Some(flow) = self.turn.at(flow) else { return };
-        let Some(Greeted { greeting, consumer }) = escorts.greeted(place, flow.flow) else { return };
-        let (greeting, consumer) = (*greeting, *consumer);
+        let Some(Greeted { greeting, consumer, header }) = escorts.greeted(place, flow.flow) else { return };
+        let (greeting, consumer, header) = (*greeting, *consumer, header.take());
         let ack = greeting.ack(met);
         let acked = as_heard(&ack, syn_ack);
         self.say(&flow.onward, &ack);
         self.turn.observe(&flow, &acked, self.now);
-        let header = header_of(self.plan, self.shared.flows.lanes().lane(flow.lane), &consumer);
         let len = header.as_ref().map_or(0, |(bytes, _)| bytes.len() as u16);
         self.say(&consumer, &greeting.window_update(met, len));
         let Some((bytes, placement)) = header else {
@@ -235,16 +241,17 @@ impl<O: Output> Site<'_, O> {
         };
         self.turn.steer(&flow, flow.path, &met.numbering);
         let said = Said { mss: met.mss, scale: met.numbering.window.from };
-        let answered = Answered { start: greeting.first(), rtt: met.round_trip, said };
+        let answered =
+            Answered { start: greeting.first(), rtt: met.round_trip, said, spoken: Spoken::by(syn_ack) };
         let mut header = Header::answered(bytes, placement, answered);
         let (mut numbering, mut wait) = (met.numbering, LOOK);
         // This acknowledgement is the consumer's first.
-        if header.toward(&acked) == Toward::Brings(answered) {
+        if header.toward(&acked, acked.acknowledgement) == Toward::Brings(answered) {
             numbering.header = header.len();
             wait = self.bring_out(&mut header, &numbering, &flow, answered, Shown::by(&ack));
         }
         if let Some(escort) = escorts.at(place, flow.flow) {
-            *escort = Escort { flow: flow.flow, numbering, stage: Stage::Header(header) };
+            (escort.numbering, escort.stage) = (numbering, Stage::Header(header));
         }
         escorts.set_deadline(place, self.now + wait, self.now);
     }

@@ -118,8 +118,8 @@ impl Probe {
     }
 
     /// What the SYN-ACK of the target's own port has said: told once.
-    pub(super) fn take_greeting(&mut self) -> Option<SynOptions> {
-        self.connection.take_greeting().filter(|_| self.check.is_at_the_door)
+    pub(super) fn take_syn_options(&mut self) -> Option<SynOptions> {
+        self.connection.take_syn_options().filter(|_| self.check.is_at_the_door)
     }
 
     /// Ends it, whether it has found out something or not: the next time that it is attended to, the target is told with a RST.

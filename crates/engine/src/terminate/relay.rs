@@ -170,8 +170,8 @@ impl Relay {
     }
 
     /// What its target's SYN-ACK has said: told once.
-    pub(crate) fn take_greeting(&mut self) -> Option<SynOptions> {
-        self.target.connection.take_greeting()
+    pub(crate) fn take_syn_options(&mut self) -> Option<SynOptions> {
+        self.target.connection.take_syn_options()
     }
 
     /// Whether its target has answered its SYN with a RST.

@@ -8,6 +8,7 @@ mod hidden;
 mod lost;
 mod placed;
 mod reserved;
+mod stray;
 
 use std::time::Duration;
 
@@ -203,6 +204,13 @@ impl Talk {
 
     fn hear_target(&mut self, segment: &Segment<'_>) -> Left {
         self.forwarded(segment, false)
+    }
+
+    /// The consumer resets at this number: at which numbers the target hears of it.
+    fn reset(&mut self, sequence: u32) -> Vec<u32> {
+        let (_, left) = self.consumer(&Segment { flags: RST, numbers: (sequence, 0), ..ACKING });
+        assert!(left.iter().all(|left| left.device == self.lab.provider && left.flags() == RST));
+        left.iter().map(|left| left.packet.sequence).collect()
     }
 
     /// Lets time pass, and says what leaves then and what is told.

@@ -192,7 +192,7 @@ impl World {
         let mut answers = Vec::new();
         let mut emit = |frame: &mut Frame<'_>| answers.push(frame.bytes.to_vec());
         if packet.flags.opens() && manner.refuses {
-            let mut buffer = [0; wire::RESET_CAPACITY];
+            let mut buffer = [0; wire::SEGMENT_CAPACITY];
             let len = wire::write_reset(&packet, &mut buffer).unwrap();
             answers.push(buffer[..len].to_vec());
         } else {

@@ -105,14 +105,19 @@ impl Scene {
     fn known(file: &str, answer: SynOptions) -> Self {
         let mut scene = Self::new(file);
         scene.ports[0] = CLIENT_PORT - 1;
-        let (reason, left) = scene.consumer(&segment(SYN, 5, 0, MODERN));
-        assert_eq!(reason, Reason::SpliceTerminated, "it stays terminated: what it speaks is not known yet");
-        let asked = &left[0].packet;
-        scene.ports[1] = asked.source_port;
-        let syn_ack = segment(SYN | ACK, 9, asked.sequence.wrapping_add(1), answer);
-        assert_eq!(scene.target(&syn_ack).0, Reason::Terminated);
+        scene.teach(answer);
         scene.ports = [CLIENT_PORT, 0];
         scene
+    }
+
+    /// A flow to a target of which nothing is known, which answers like this.
+    fn teach(&mut self, answer: SynOptions) {
+        let (reason, left) = self.consumer(&segment(SYN, 5, 0, MODERN));
+        assert_eq!(reason, Reason::SpliceTerminated, "it stays terminated: what it speaks is not known yet");
+        let asked = &left[0].packet;
+        self.ports[1] = asked.source_port;
+        let syn_ack = segment(SYN | ACK, 9, asked.sequence.wrapping_add(1), answer);
+        assert_eq!(self.target(&syn_ack).0, Reason::Terminated);
     }
 
     /// One whose consumer has sent its SYN and been answered.

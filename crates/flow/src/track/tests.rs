@@ -84,7 +84,7 @@ fn a_connection_opens_when_the_target_has_answered_and_been_heard() {
     talk.say(Forward, SYN, (1000, 0), 0);
     talk.say(Forward, SYN, (1000, 0), 0);
     assert_eq!(talk.phase(), Phase::Opening, "a SYN may be repeated");
-    assert_eq!(talk.say(Reply, SYN | ACK, (7000, 55), 0), Sign::Stray, "it acknowledges something else");
+    assert_eq!(talk.say(Reply, SYN | ACK, (7000, 1002), 0), Sign::Stray, "it acknowledges something else");
     talk.say(Reply, SYN | ACK, (7000, 1001), 0);
     assert_eq!(talk.phase(), Phase::Opening, "not heard yet");
     let mut flood = talk;
@@ -92,6 +92,27 @@ fn a_connection_opens_when_the_target_has_answered_and_been_heard() {
     assert_eq!(flood.phase(), Phase::Opening, "whoever has not seen the SYN-ACK cannot acknowledge it");
     talk.say(Forward, ACK, (1001, 7001), 0);
     assert_eq!(talk.phase(), Phase::Established);
+}
+
+#[test]
+fn a_target_may_take_a_syns_payload_or_a_part_of_it_or_none() {
+    for taken in [0, 1, 499, 500] {
+        let mut talk = Talk::new();
+        talk.say(Forward, SYN, (1000, 0), 500);
+        assert_eq!(talk.say(Reply, SYN | ACK, (7000, 1502), 0), Sign::Stray, "nobody has sent that");
+        assert_eq!(talk.say(Reply, SYN | ACK, (7000, 1001 + taken), 0), Sign::Plausible);
+        assert_eq!(talk.phase(), Phase::Opening);
+        let mut refused = talk;
+        assert_eq!(talk.say(Forward, ACK, (1001 + taken, 7001), (500 - taken) as usize), Sign::Plausible);
+        assert_eq!(talk.phase(), Phase::Established, "{taken}");
+        assert_eq!(talk.say(Reply, ACK, (7001, 1501), 100), Sign::Plausible);
+        refused.say(Forward, RST, (1001 + taken, 0), 0);
+        assert_eq!(refused.phase(), Phase::Closing, "a consumer's RST is where the target is: {taken}");
+    }
+    let mut talk = Talk::new();
+    talk.say(Forward, SYN, (1_000_000, 0), 0);
+    let old = 1_000_001 - SYN_PAYLOAD - 1;
+    assert_eq!(talk.say(Reply, SYN | ACK, (7000, old), 0), Sign::Stray, "no SYN has so much");
 }
 
 #[test]
@@ -146,6 +167,23 @@ fn a_refusal_closes_and_a_forged_one_does_not() {
 }
 
 #[test]
+fn what_a_target_has_answered_it_does_not_refuse_any_more() {
+    for (flags, numbers, sign) in [
+        (RST, (7001, 0), Sign::Plausible),
+        (RST | ACK, (7001, 1011), Sign::Plausible),
+        (RST | ACK, (7002, 1001), Sign::Stray),
+    ] {
+        let mut talk = Talk::new();
+        talk.say(Forward, SYN, (1000, 0), 0);
+        assert!(talk.track.awaits_answer());
+        talk.say(Reply, SYN | ACK, (7000, 1001), 0);
+        assert!(talk.phase() == Phase::Opening && !talk.track.awaits_answer());
+        assert_eq!(talk.say(Reply, flags, numbers, 0), sign);
+        assert_eq!(talk.phase() == Phase::Closing, sign == Sign::Plausible);
+    }
+}
+
+#[test]
 fn a_reset_closes_where_the_next_byte_is_expected() {
     let open = Talk::established();
     for (direction, expected) in [(Forward, 1001), (Reply, 7001)] {
@@ -193,10 +231,12 @@ fn what_is_nowhere_near_changes_nothing() {
 fn all_of_this_holds_wherever_the_numbers_begin() {
     let all = [
         a_connection_opens_when_the_target_has_answered_and_been_heard,
+        a_target_may_take_a_syns_payload_or_a_part_of_it_or_none,
         both_may_open_at_once,
         a_fin_counts_once_it_is_acknowledged,
         both_may_close_at_once,
         a_refusal_closes_and_a_forged_one_does_not,
+        what_a_target_has_answered_it_does_not_refuse_any_more,
         a_reset_closes_where_the_next_byte_is_expected,
         a_reset_nearby_makes_a_suspect_and_any_life_clears_it,
         what_is_nowhere_near_changes_nothing,

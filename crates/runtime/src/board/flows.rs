@@ -156,7 +156,7 @@ fn status(topology: &Topology, view: &FlowView, way: Way) -> Option<FlowStatus> 
 /// What a flow's target is told of it.
 fn flow_header(topology: &Topology, view: &FlowView, way: Way, endpoint: &Endpoint) -> Option<FlowHeader> {
     let group = topology.targets.get(way.target).and_then(|target| topology.groups.get(target.group));
-    let told = group.and_then(|group| header(endpoint, group)).map(|header| header.endpoint);
+    let told = group.and_then(|group| header(endpoint, group)).map(|header| header.endpoint_id);
     let state = match view.path {
         _ if view.numbering.header > 0 => HeaderState::Sent,
         FlowPath::Escorted { .. } if told.is_some() => HeaderState::Waiting,
@@ -164,7 +164,7 @@ fn flow_header(topology: &Topology, view: &FlowView, way: Way, endpoint: &Endpoi
         // It has begun while the group had none.
         _ => return None,
     };
-    Some(FlowHeader { state, endpoint: told })
+    Some(FlowHeader { state, endpoint_id: told })
 }
 
 fn traffic(totals: Totals) -> Traffic {
@@ -335,7 +335,7 @@ mod tests {
             drop(turn);
             let [flow] = board.list_flows(&FlowFilter::default()).unwrap().flows.try_into().unwrap();
             board.shared.flows().turn(0).retire(found.flow, Cause::Removed, Duration::from_secs(2));
-            (flow.path, flow.listener_path, flow.header.map(|header| (header.state, header.endpoint)))
+            (flow.path, flow.listener_path, flow.header.map(|header| (header.state, header.endpoint_id)))
         };
         let told = |state| Some((state, Some("7".to_owned())));
         let none = Numbering::default();

@@ -118,7 +118,7 @@ pub struct TargetShare {
     pub speech: Option<Speech>,
 }
 
-/// How a target speaks TCP: what it has answered to a SYN that offered everything.
+/// How a target speaks TCP, as its last answer to a SYN of sidegate's own, which offers everything, has told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Speech {
     /// The largest segment that it takes, if it says so.

@@ -11,7 +11,7 @@ pub struct Header {
     /// In whose words the endpoint is named: `aws`, `gcp`, `azure`.
     pub tlv: String,
     /// The endpoint's id in these words.
-    pub endpoint: String,
+    pub endpoint_id: String,
 }
 
 /// A flow's header.
@@ -20,7 +20,7 @@ pub struct FlowHeader {
     /// How far it has come.
     pub state: HeaderState,
     /// The endpoint's id in it. `None` if a reload has switched the group's headers off since.
-    pub endpoint: Option<String>,
+    pub endpoint_id: Option<String>,
 }
 
 /// How far a flow's header has come.
@@ -31,6 +31,6 @@ pub enum HeaderState {
     Waiting,
     /// It has been sent.
     Sent,
-    /// The flow is terminated: its second connection begins with it, as its group says when.
+    /// The flow is terminated: whatever its second connection says begins with it, and its group says when.
     Relayed,
 }

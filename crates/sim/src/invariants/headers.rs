@@ -20,7 +20,7 @@ pub fn header_is_right<'a>(
     mut plans: impl Iterator<Item = &'a Plan>,
 ) -> Result<(), Violation> {
     let is_about = |plan: &Plan| {
-        let words = shop.header.map(|header| header.endpoint);
+        let words = shop.header.map(|header| header.words);
         let announced = words.map(|words| Announcement {
             client: plan.route.source,
             interface: plan.route.destination,

@@ -124,6 +124,15 @@ pub fn header_is_in_its_place(packet: &Packet, offset: u32, len: u32) -> Result<
     Err(Violation::new(Invariant::HeaderRight, message))
 }
 
+/// 18, of what would come before it: a SYN brings no bytes of the client's.
+pub fn syn_is_bare(is: &Carried<'_>) -> Result<(), Violation> {
+    if is.packet.payload_len() == 0 && !Options::of(is.packet, is.bytes).fast_open {
+        return Ok(());
+    }
+    let message = format!("a SYN goes on with {} bytes, or with the wish for some", is.packet.payload_len());
+    Err(Violation::new(Invariant::HeaderRight, message))
+}
+
 /// 20. A target hears nothing before the consumer has answered us.
 pub fn handshake_is_first(frame: &OwnedFrame, packet: &Packet, is_complete: bool) -> Result<(), Violation> {
     if is_complete {

@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, HashMap};
 use engine::Event;
 use flow::{FlowId, FlowPath};
 use topology::Path;
-use wire::{Packet, Protocol, parse};
+use wire::{Packet, Protocol, checksum_is_valid, parse};
 
 use crate::invariants::{
     Carried, Numbering, Violation, handshake_is_first, header_is_in_its_place, numbers_are_translated,
+    syn_is_bare,
 };
 use crate::ledger::{Ledger, Sight, Tuple};
-use crate::packet::{Talk, checksums_are_right};
+use crate::packet::Talk;
 use crate::recorder::{Batch, Departure};
 use crate::shop::{self, SHOPS, Shop};
 use crate::tcp::Options;
@@ -67,8 +68,9 @@ impl Numbers {
         for (slot, verdict) in &batch.said.verdicts {
             let frame = batch.frames.get(*slot);
             let Some((frame, (flow, device))) = frame.zip(verdict.flow.zip(batch.device)) else { continue };
-            // (The hop limit of IPv6, for one, has no checksum: who is damaged there is as good as any.)
-            let packet = parse(&frame.bytes).ok().filter(|packet| checksums_are_right(frame, packet));
+            // Damage that no checksum of TCP's notices makes a packet no worse than others.
+            let is_sound = |packet: &Packet| !frame.damaged || checksum_is_valid(&frame.bytes, packet);
+            let packet = parse(&frame.bytes).ok().filter(is_sound);
             let packet = packet.filter(|packet| packet.protocol == Protocol::Tcp);
             let Some((packet, sides)) = packet.zip(self.flows.get_mut(&flow)) else { continue };
             match ledger.client_of(device, &Talk::from(&packet)) {
@@ -82,13 +84,16 @@ impl Numbers {
     }
 
     /// Takes in what leaves, whoever has caused it.
-    pub(super) fn note(&mut self, departure: &Departure, ledger: &Ledger) {
+    pub(super) fn note(&mut self, departure: &Departure, batch: &Batch, ledger: &Ledger) {
         let Ok(packet) = parse(&departure.frame.bytes) else { return };
-        if departure.slot.is_some() || packet.protocol != Protocol::Tcp {
+        if packet.protocol != Protocol::Tcp {
             return;
         }
         let is_answer = packet.flags.syn() && packet.flags.ack();
         match ledger.sight_of(departure.device, &Talk::from(&packet)) {
+            seen if departure.slot.is_some() => {
+                self.sights.extend(seen.zip(batch.flow_of(departure)));
+            }
             Some(seen) if packet.flags.opens() => {
                 let mut flows = self.flows.iter();
                 let dialled =
@@ -124,12 +129,8 @@ impl Numbers {
             self.check_built(departure, packet, seen)?;
             return Ok(false);
         };
-        let flow =
-            batch.said.verdicts.iter().find(|(of, _)| *of == slot).and_then(|(_, verdict)| verdict.flow);
-        let Some((flow, sides)) = flow.and_then(|flow| Some((flow, self.flows.get_mut(&flow)?))) else {
-            return Ok(false);
-        };
-        self.sights.extend(seen.map(|seen| (seen, flow)));
+        let flow = batch.flow_of(departure);
+        let Some(sides) = flow.and_then(|flow| self.flows.get_mut(&flow)) else { return Ok(false) };
         let Some(before) = batch.frames.get(slot).filter(|_| sides.differ()) else { return Ok(false) };
         let Ok(original) = parse(&before.bytes) else { return Ok(true) };
         let was = Carried { packet: &original, bytes: &before.bytes };
@@ -138,7 +139,7 @@ impl Numbers {
             handshake_is_first(&departure.frame, packet, !sides.is_spliced || sides.is_met)?;
         }
         if packet.flags.opens() {
-            return Ok(true);
+            return syn_is_bare(&is).map(|()| true);
         }
         if packet.flags.fin() && seen.is_some() && !sides.is_announced {
             // Whoever says nothing but goodbye is never announced.

@@ -30,9 +30,7 @@ impl Server {
         if shop.greets && !shop.hears_first() {
             tcp.write(GREETING);
         }
-        if shop.header.is_some() {
-            tcp.make_room_for_a_header();
-        }
+        tcp.be_lenient();
         let (header, plan, early) = (None, None, Vec::new());
         Self { tcp, shop, is_rude, header, plan, early, read: 0, written: 0 }
     }
@@ -87,9 +85,8 @@ impl Server {
         self.early.drain(..len);
         header_is_right(&header, self.shop, plans.iter())?;
         self.header = Some(header);
-        // Whoever waits for his greeting has said nothing before; and who has said nothing is not announced.
-        let is_silent =
-            self.shop.greets && self.tcp.delivered() < GREETING.len() || is_over && self.early.is_empty();
+        // Whoever waits for his greeting has said nothing before.
+        let is_silent = self.shop.greets && self.tcp.delivered() < GREETING.len();
         header_is_due(self.shop.withholds() && is_silent)?;
         if self.shop.greets && self.shop.hears_first() {
             self.tcp.write(GREETING);

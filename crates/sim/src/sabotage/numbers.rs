@@ -57,7 +57,7 @@ fn replace(sabotage: Sabotage, departure: &mut Departure, before: Option<&OwnedF
             put(departure, &packet, packet.transport + 8, packet.acknowledgement.wrapping_add(A_HEADER));
         }
         (Sabotage::LeaveTheNumber, Some((was, _))) => {
-            put(departure, &packet, packet.transport + 4, was.sequence)
+            put(departure, &packet, packet.transport + 4, was.sequence);
         }
         (Sabotage::LeaveTheBlocks | Sabotage::LeaveTheClock, Some((was, bytes))) if !is_for_target => {
             leave_an_option(sabotage, departure, (&was, bytes), &packet);
@@ -108,7 +108,7 @@ fn leave_an_option(
     let said = Options::of(was, bytes);
     let is_meant = match sabotage {
         Sabotage::LeaveTheBlocks => !said.blocks.is_empty(),
-        _ => said.blocks.is_empty() && said.timestamps.is_some(),
+        _ => !was.flags.syn() && said.blocks.is_empty() && said.timestamps.is_some(),
     };
     if is_meant {
         let options = &bytes[was.transport + 20..was.payload];

@@ -174,13 +174,13 @@ impl Group {
             format!("{{ address = \"{address}\", port = {port}, weight = {weight} }}")
         });
         let check = check.map_or_else(String::new, |check| format!("health_check = {}\n", check.text()));
-        let told = header.map(|ProxyProtocol { placement, endpoint }| {
+        let told = header.map(|ProxyProtocol { placement, words }| {
             format!(
                 "\"proxy_protocol_v2.enabled\" = true, \
                  \"proxy_protocol_v2.client_to_server.header_placement\" = \"{}\", \
                  \"proxy_protocol_v2.tlv\" = \"{}\"",
                 placement.as_str(),
-                endpoint.as_str()
+                words.as_str()
             )
         });
         let all = told.into_iter().chain((!attributes.is_empty()).then(|| attributes.clone()));

@@ -79,6 +79,7 @@ fn draw_extensions(window: u32, rng: &mut Rng) -> Extensions {
     Extensions {
         scale: rng.per_mille(600).then(|| rng.between(0, most.into()) as u8),
         timestamps: rng.per_mille(600),
+        fast_open: rng.per_mille(150),
         sack: rng.per_mille(600),
         reneges: rng.per_mille(100),
     }

@@ -52,17 +52,21 @@ impl Tcp {
         };
         self.recent = offered.timestamps.map_or(0, |(sent, _)| sent);
         self.receiver.begin(syn);
+        if ours.fast_open && offered.fast_open && !syn.flags.ack() {
+            self.receiver.take_early(&bytes[syn.payload..], &self.manner, self.now);
+        }
         self.sender.hear(syn, bytes, &offered);
     }
 
     fn hear_answer(&mut self, packet: &Packet, bytes: &[u8], now: Duration) {
-        let acknowledges =
-            packet.flags.ack() && packet.acknowledgement == self.sender.initial.wrapping_add(1);
+        let acknowledged = packet.acknowledgement.wrapping_sub(self.sender.initial);
+        let acknowledges = packet.flags.ack() && (1..=self.sender.highest.max(1)).contains(&acknowledged);
         match (packet.flags.rst(), packet.flags.syn(), acknowledges) {
             (true, _, true) => self.end(End::Refused, now),
             (true, _, false) => {}
             (false, true, true) => {
                 self.hear_syn(packet, bytes);
+                (self.sender.acknowledged, self.sender.next) = (acknowledged, acknowledged);
                 self.receiver.owes_ack = true;
                 self.open();
             }

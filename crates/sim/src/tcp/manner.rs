@@ -42,6 +42,8 @@ pub struct Extensions {
     pub scale: Option<u8>,
     /// Timestamps in every segment.
     pub timestamps: bool,
+    /// Its SYN carries its first bytes, or is heard with them (RFC 7413).
+    pub fast_open: bool,
     /// It says what has come out of order …
     pub sack: bool,
     /// … and throws some of it away again, as it may (RFC 2018).

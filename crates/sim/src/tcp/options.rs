@@ -11,6 +11,8 @@ pub struct Options {
     pub mss: Option<u16>,
     /// The window scale.
     pub scale: Option<u8>,
+    /// Whether a SYN's payload is meant to be taken.
+    pub fast_open: bool,
     /// Whether selective acknowledgements are permitted.
     pub sack: bool,
     /// When it was sent, and the latest such time that its sender has heard.
@@ -51,6 +53,7 @@ impl Options {
             (2, [high, low]) => self.mss = Some(u16::from_be_bytes([*high, *low])),
             (3, [scale]) => self.scale = Some(*scale),
             (4, []) => self.sack = true,
+            (34, _) => self.fast_open = true,
             (5, edges) => self.blocks.extend(edges.chunks_exact(8).map(block)),
             (8, stamps) if stamps.len() == 8 => self.timestamps = Some(block(stamps)),
             _ => {}
@@ -72,6 +75,9 @@ impl Options {
         }
         if self.sack {
             bytes.extend([4, 2]);
+        }
+        if self.fast_open {
+            bytes.extend([34, 10, 1, 2, 3, 4, 5, 6, 7, 8]);
         }
         if let Some((value, echo)) = self.timestamps {
             bytes.extend([FILLER, FILLER, 8, 10]);
@@ -109,18 +115,20 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let mut rng = Rng::new(1);
-        for bits in 0..16 {
+        for bits in 0..32 {
             let options = Options {
                 mss: (bits & 1 != 0).then_some(1440),
                 scale: (bits & 2 != 0).then_some(7),
                 sack: bits & 4 != 0,
+                fast_open: bits & 16 != 0,
                 timestamps: (bits & 8 != 0).then_some((5, 6)),
                 blocks: vec![(1, 2)],
             };
             for _ in 0..8 {
                 let mut bytes = options.write(&mut rng);
+                assert!(bytes.len() <= 40, "as a SYN has them");
                 bytes.extend(selective_acknowledgement(&[(1, 2)]));
-                assert!(bytes.len() <= 40 && bytes.len().is_multiple_of(4));
+                assert!(bytes.len().is_multiple_of(4));
                 assert_eq!(Options::read(&bytes), options);
             }
         }

@@ -96,6 +96,12 @@ impl Receiver {
         self.put_in_order(manner, now);
     }
 
+    /// Takes what a SYN carries.
+    pub(super) fn take_early(&mut self, payload: &[u8], manner: &Manner, now: Duration) {
+        self.early.insert(1, payload.to_vec());
+        self.put_in_order(manner, now);
+    }
+
     /// Forgets what has come out of order.
     pub(super) fn renege(&mut self) {
         self.early.clear();

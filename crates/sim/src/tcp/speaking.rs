@@ -6,12 +6,18 @@ use super::options::{Options, selective_acknowledgement};
 use super::{Extensions, LARGEST_SUPER, Manner, State, Tcp};
 use crate::packet::{Shape, TcpHeader, tcp};
 
+/// As much as a SYN carries at most.
+const FIRST_BYTES: usize = 100;
+
 impl Tcp {
     /// Sends the next segment, if there is one and the other side has room for it.
     pub(super) fn send_next(&mut self) -> bool {
         let (next, finish) = (self.sender.next, self.sender.finish());
         match self.state {
-            State::Dialling if next == 0 => self.send(TcpFlags::SYN, 0, &[]),
+            State::Dialling if next == 0 => {
+                let first = self.first_bytes();
+                self.send(TcpFlags::SYN, 0, &first);
+            }
             State::Answering if next == 0 => self.send(TcpFlags::SYN | TcpFlags::ACK, 0, &[]),
             State::Open if next < finish => {
                 let room = self.sender.room(self.tries > 0);
@@ -36,6 +42,12 @@ impl Tcp {
             _ => return false,
         }
         true
+    }
+
+    /// What a SYN carries, once: whoever has not taken it is told in the usual way.
+    fn first_bytes(&self) -> Vec<u8> {
+        let len = if self.manner.extensions.fast_open && self.tries == 0 { FIRST_BYTES } else { 0 };
+        self.sender.data[..len.min(self.sender.data.len())].to_vec()
     }
 
     /// Sends one segment that begins at `at`.
@@ -101,12 +113,14 @@ impl Tcp {
 
     /// What is offered; in an answer, only what was offered before.
     fn syn_options(&self) -> Options {
-        let Manner { mss, extensions: Extensions { scale, timestamps, sack, .. }, .. } = self.manner;
+        let Manner { mss, extensions: Extensions { scale, timestamps, sack, fast_open, .. }, .. } =
+            self.manner;
         let offers = self.state == State::Dialling;
         Options {
             mss,
             scale: scale.filter(|_| offers || self.agreed.scales.is_some()),
             sack: sack && (offers || self.agreed.sack),
+            fast_open: fast_open && offers,
             timestamps: (timestamps && (offers || self.agreed.timestamps)).then(|| self.stamps()),
             blocks: Vec::new(),
         }

@@ -2,8 +2,10 @@ use wire::parse;
 
 use super::*;
 
-const PLAIN: Extensions = Extensions { scale: None, timestamps: false, sack: false, reneges: false };
-const ALL: Extensions = Extensions { scale: Some(3), timestamps: true, sack: true, reneges: true };
+const PLAIN: Extensions =
+    Extensions { scale: None, timestamps: false, fast_open: false, sack: false, reneges: false };
+const ALL: Extensions =
+    Extensions { scale: Some(3), timestamps: true, fast_open: true, sack: true, reneges: true };
 const MANNER: Manner =
     Manner { mss: Some(1440), window: 20_000, appetite: Appetite::Keen, extensions: PLAIN, offloads: true };
 

@@ -48,10 +48,10 @@ impl Connection {
             && matches!(after, Tcp::SynReceived | Tcp::Established)
         {
             self.bytes.window.begin(packet.sequence.wrapping_add(1));
-            let greeting = SynOptions::read(bytes, packet);
-            self.standing.note_syn(&greeting);
-            self.sending.note_syn(&greeting);
-            self.greeting = Some(greeting);
+            let options = SynOptions::read(bytes, packet);
+            self.standing.note_syn(&options);
+            self.sending.note_syn(&options);
+            self.syn_options = Some(options);
         }
     }
 

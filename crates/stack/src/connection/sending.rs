@@ -20,8 +20,8 @@ const LEAP: Duration = Duration::from_secs(60);
 /// The longest IP packet.
 const LONGEST: usize = u16::MAX as usize;
 
-/// What is taken from and made of an MSS option, as smoltcp does it.
-const DEFAULT_MSS: usize = 536;
+/// What is taken from and made of an MSS option, as smoltcp does it: without one, IPv4's default for both families.
+const DEFAULT_MSS: usize = SynOptions::default_mss(true) as usize;
 const LEAST_MSS: usize = 48;
 
 const TCP_HEADER: usize = 20;
@@ -65,8 +65,8 @@ impl Default for Sending {
 
 impl Sending {
     /// Takes note of the peer's SYN.
-    pub(super) fn note_syn(&mut self, greeting: &SynOptions) {
-        let mss = greeting.mss.filter(|mss| *mss > 0).map_or(DEFAULT_MSS, usize::from);
+    pub(super) fn note_syn(&mut self, said: &SynOptions) {
+        let mss = said.mss.filter(|mss| *mss > 0).map_or(DEFAULT_MSS, usize::from);
         self.peer_mss = mss.max(LEAST_MSS);
     }
 

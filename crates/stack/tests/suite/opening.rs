@@ -35,15 +35,15 @@ fn what_the_peers_syn_has_said_is_told_once() {
     for addresses in [V4, V6] {
         let mut world = World::pair(addresses, settings());
         world.run_for(Duration::from_millis(100));
-        assert_eq!(world.ends[0].take_greeting(), None, "it was not answered yet");
+        assert_eq!(world.ends[0].take_syn_options(), None, "it was not answered yet");
         world.ends[1].ready();
         world.run(|ends| ends.iter().all(|end| end.state() == State::Open));
         for end in &mut world.ends {
-            let greeting = end.take_greeting().unwrap();
+            let options = end.take_syn_options().unwrap();
             let mss = if addresses == V4 { 1460 } else { 1440 };
-            assert_eq!((greeting.mss, greeting.window_scale), (Some(mss), Some(3)));
-            assert!(greeting.sack_permitted && greeting.timestamps.is_some());
-            assert_eq!(end.take_greeting(), None);
+            assert_eq!((options.mss, options.window_scale), (Some(mss), Some(3)));
+            assert!(options.sack_permitted && options.timestamps.is_some());
+            assert_eq!(end.take_syn_options(), None);
         }
     }
 }

@@ -72,10 +72,10 @@ fn proxy_protocol(table: &Table<'_>) -> Read<Option<ProxyProtocol>> {
     let is_enabled = table.optional(PROXY_PROTOCOL, |value| value.boolean());
     let placement = table
         .optional(HEADER_PLACEMENT, |value| value.word(&placements.map(|word| (word.as_str(), word)), &[]));
-    let endpoint =
+    let words =
         table.optional(ENDPOINT_WORDS, |value| value.word(&words.map(|word| (word.as_str(), word)), &[]));
     let header =
-        ProxyProtocol { placement: placement?.unwrap_or_default(), endpoint: endpoint?.unwrap_or_default() };
+        ProxyProtocol { placement: placement?.unwrap_or_default(), words: words?.unwrap_or_default() };
     Ok(is_enabled?.unwrap_or(false).then_some(header))
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct DeclaredEndpoint<'t> {
     pub(crate) interfaces: Vec<Read<ZonedAddress>>,
     pub(crate) local: Vec<Read<LocalAddress>>,
     pub(crate) answer_on: Vec<Read<DeclaredLink<'t>>>,
-    pub(crate) ids: Read<DeclaredIds>,
+    pub(crate) ids: Read<DeclaredIds<'t>>,
 }
 
 impl<'t> DeclaredEndpoint<'t> {

@@ -12,51 +12,51 @@ const PREFIX: &str = "vpce-";
 const DIGITS: [usize; 2] = [17, 8];
 
 /// An endpoint's ids. What the file leaves out follows from the endpoint's name, and is the same each time.
-pub(crate) struct DeclaredIds {
-    pub(crate) aws: DeclaredId<String>,
-    pub(crate) gcp: DeclaredId<u64>,
-    pub(crate) azure: DeclaredId<u32>,
+pub(crate) struct DeclaredIds<'t> {
+    pub(crate) aws: DeclaredId<'t, String>,
+    pub(crate) gcp: DeclaredId<'t, u64>,
+    pub(crate) azure: DeclaredId<'t, u32>,
 }
 
-/// An id, and where it stands; or whose it is, if it is left out.
-pub(crate) struct DeclaredId<T> {
+/// An id, and where it stands; or, if it is left out, whose it is, and the name that it follows from.
+pub(crate) struct DeclaredId<'t, T> {
     pub(crate) place: Place,
     pub(crate) id: T,
-    pub(crate) is_given: bool,
+    pub(crate) follows_from: Option<&'t str>,
 }
 
-impl DeclaredIds {
+impl<'t> DeclaredIds<'t> {
     /// Those of the endpoint that stands in this table, and has this name.
-    pub(super) fn read(endpoint: &Table<'_>, name: Read<&str>) -> Read<Self> {
+    pub(super) fn read(endpoint: &Table<'_>, name: Read<&'t str>) -> Read<Self> {
         let ids = endpoint.optional("ids", |value| value.table(KEYS))?;
         let aws = DeclaredId::read(ids.as_ref(), "aws", vpce);
         let gcp = DeclaredId::read(ids.as_ref(), "gcp", |value| value.integer(&GCP));
         let azure = DeclaredId::read(ids.as_ref(), "azure", |value| value.integer(&AZURE));
-        let hash = fnv1a(name?.as_bytes());
-        let place = &endpoint.place;
+        let (name, place) = (name?, &endpoint.place);
+        let hash = fnv1a(name.as_bytes());
         Ok(Self {
-            aws: DeclaredId::or(aws?, place, format!("{PREFIX}0{hash:016x}")),
+            aws: DeclaredId::or(aws?, place, name, format!("{PREFIX}0{hash:016x}")),
             // As many bits as every reader of JSON keeps.
-            gcp: DeclaredId::or(gcp?, place, hash >> 11),
-            azure: DeclaredId::or(azure?, place, hash as u32),
+            gcp: DeclaredId::or(gcp?, place, name, hash >> 11),
+            azure: DeclaredId::or(azure?, place, name, hash as u32),
         })
     }
 }
 
-impl From<DeclaredIds> for EndpointIds {
-    fn from(DeclaredIds { aws, gcp, azure }: DeclaredIds) -> Self {
+impl From<DeclaredIds<'_>> for EndpointIds {
+    fn from(DeclaredIds { aws, gcp, azure }: DeclaredIds<'_>) -> Self {
         Self { aws: aws.id, gcp: gcp.id, azure: azure.id }
     }
 }
 
-impl<T> DeclaredId<T> {
+impl<'t, T> DeclaredId<'t, T> {
     fn read(ids: Option<&Table<'_>>, key: &str, read: fn(&Value<'_>) -> Read<T>) -> Read<Option<Self>> {
-        let read = |value: Value<'_>| Ok(Self { id: read(&value)?, place: value.place, is_given: true });
+        let read = |value: Value<'_>| Ok(Self { id: read(&value)?, place: value.place, follows_from: None });
         ids.map_or(Ok(None), |ids| ids.optional(key, read))
     }
 
-    fn or(given: Option<Self>, place: &Place, id: T) -> Self {
-        given.unwrap_or_else(|| Self { place: place.clone(), id, is_given: false })
+    fn or(given: Option<Self>, place: &Place, name: &'t str, id: T) -> Self {
+        given.unwrap_or_else(|| Self { place: place.clone(), id, follows_from: Some(name) })
     }
 }
 

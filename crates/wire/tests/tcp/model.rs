@@ -32,6 +32,8 @@ pub(crate) enum Said {
     FastOpen(Vec<u8>),
     /// What follows the experiment's number.
     OldFastOpen(Vec<u8>),
+    /// Whatever it says.
+    Multipath(Vec<u8>),
     /// Something else: a kind and a value.
     Other(u8, Vec<u8>),
 }
@@ -47,6 +49,7 @@ impl Said {
             Self::Timestamps(stamps) => (8, stamps.iter().flat_map(|stamp| stamp.to_be_bytes()).collect()),
             Self::FastOpen(cookie) => (34, cookie.clone()),
             Self::OldFastOpen(cookie) => (254, [&[0xf9, 0x89], cookie.as_slice()].concat()),
+            Self::Multipath(value) => (30, value.clone()),
             Self::Other(kind, value) => (*kind, value.clone()),
         };
         [&[kind, value.len() as u8 + 2], value.as_slice()].concat()
@@ -131,9 +134,10 @@ fn said() -> impl Strategy<Value = Said> {
         4 => any::<[u32; 2]>().prop_map(Said::Timestamps),
         2 => bytes(16).prop_map(Said::FastOpen),
         1 => bytes(14).prop_map(Said::OldFastOpen),
+        1 => bytes(18).prop_map(Said::Multipath),
         // Unknown kinds, and known ones of another length, which are none.
-        1 => (9u8..=253, bytes(7)).prop_filter_map("fast open", |(kind, value)| {
-            (kind != 34).then_some(Said::Other(kind, value))
+        1 => (9u8..=253, bytes(7)).prop_filter_map("known", |(kind, value)| {
+            (![30, 34].contains(&kind)).then_some(Said::Other(kind, value))
         }),
         1 => (2u8..=8, 3usize..8).prop_map(|(kind, len)| Said::Other(kind, vec![kind; len])),
         1 => Just(Said::Other(254, vec![0xf9, 0x88, 1])),

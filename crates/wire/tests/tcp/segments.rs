@@ -10,7 +10,7 @@ use crate::model::{Sent, sent};
 
 fn options() -> impl Strategy<Value = SynOptions> {
     use prop::option::of;
-    (of(any::<u16>()), of(any::<u8>()), any::<bool>(), of(any::<[u32; 2]>())).prop_map(
+    (of(any::<u16>()), of(0..=14u8), any::<bool>(), of(any::<[u32; 2]>())).prop_map(
         |(mss, window_scale, sack_permitted, timestamps)| SynOptions {
             mss,
             window_scale,

@@ -93,7 +93,7 @@ proptest! {
             frame.bytes[packet.transport + 16..packet.transport + 18].copy_from_slice(&checksum.to_be_bytes());
             shift.apply(frame, packet);
             wire::retain_sack(frame, packet, |[left, _]| left % 2 == 0);
-            wire::remove_fast_open(frame, packet);
+            wire::make_ordinary(frame, packet);
         });
         prop_assert_eq!(Ok(packet), parse(&bytes));
         prop_assert!(checksum_is_valid(&bytes, &packet));

@@ -3,7 +3,7 @@
 use super::*;
 
 /// MSS 8961, SACK permitted, timestamps, a window scale of 7: what Linux sends with a SYN.
-const SYN_OPTIONS: &[u8] = &[2, 4, 0x23, 0x01, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
+pub(super) const SYN_OPTIONS: &[u8] = &[2, 4, 0x23, 0x01, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0, 1, 3, 3, 7];
 /// Timestamps and two SACK blocks.
 const SACK_OPTIONS: &[u8] =
     &[1, 1, 8, 10, 0, 0, 0, 2, 0, 0, 0, 1, 1, 1, 5, 18, 0, 0, 4, 0, 0, 0, 8, 0, 0, 0, 12, 0, 0, 0, 16, 0];

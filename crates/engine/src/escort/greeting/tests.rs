@@ -24,12 +24,12 @@ fn seconds(seconds: u64) -> Duration {
 }
 
 /// A segment as it is heard.
-fn heard(from: u16, segment: &Segment<'_>) -> (Packet, Told) {
+fn heard(from: u16, segment: &Segment<'_>) -> (Packet, Words) {
     let mut buffer = [0; SEGMENT_CAPACITY];
     let end = |port| (Addr::v4([10, 0, 0, 1]), port);
     let len = segment.write_between(end(from), end(CONSUMER + TARGET - from), &mut buffer);
     let packet = parse(&buffer[..len]).unwrap();
-    (packet, Told::by(&buffer[..len], &packet))
+    (packet, Words::by(&buffer[..len], &packet))
 }
 
 fn segment(flags: u8, sequence: u32, acknowledgement: u32, options: SynOptions) -> Segment<'static> {
@@ -127,6 +127,8 @@ fn nobody_is_told_what_the_other_does_not_speak() {
             assert!([told, asked].iter().all(|said| said.mss.unwrap() <= CEILING));
         }
     }
+    let small = SynOptions { mss: Some(600), ..MODERN };
+    assert_eq!(Scene::open(small, FULL, 1).greeting.syn_ack(seconds(0)).options.mss, Some(600));
     let mut scene = Scene::open(PLAIN, Speech::default(), 1);
     assert_eq!(scene.greeting.syn_ack(seconds(0)).options, SynOptions { mss: Some(536), ..PLAIN });
     assert_eq!(scene.greeting.syn().options, PLAIN);
@@ -240,18 +242,20 @@ fn a_greeting_that_begins_anew_has_no_more_time_than_the_flow() {
 #[test]
 fn what_was_told_has_to_be_true() {
     let scene = Scene::dialled(MODERN, FULL, 1000);
-    let answer = SynOptions { timestamps: Some([5, 700]), ..MODERN };
+    let answer = SynOptions { window_scale: Some(9), timestamps: Some([5, 700]), ..MODERN };
     scene.met(5, answer);
     for lacking in [
         SynOptions { sack_permitted: false, ..answer },
         SynOptions { timestamps: None, ..answer },
         SynOptions { window_scale: None, ..answer },
+        SynOptions { window_scale: Some(8), ..answer },
         SynOptions { mss: Some(1399), ..answer },
         SynOptions { mss: None, ..answer },
     ] {
         assert_eq!(scene.target(SYN | ACK, 5, 1001, lacking), Step::Mismatch);
     }
-    for better in [SynOptions { window_scale: Some(0), ..answer }, SynOptions { mss: Some(9000), ..answer }] {
+    for better in [SynOptions { window_scale: Some(10), ..answer }, SynOptions { mss: Some(9000), ..answer }]
+    {
         scene.met(5, better);
     }
     let modest = Scene::dialled(PLAIN, Speech { mss: None, ..FULL }, 1000);
@@ -262,7 +266,7 @@ fn what_was_told_has_to_be_true() {
 fn a_window_is_told_in_the_units_that_the_consumer_knows() {
     for told in (0..=14).map(Some).chain([None]) {
         let scene = Scene::dialled(MODERN, Speech { window_scale: told, ..FULL }, 1000);
-        for meant in 0..=14 {
+        for meant in told.unwrap_or(0)..=14 {
             let syn_ack = SynOptions { window_scale: Some(meant), ..MODERN };
             let met = scene.met(5, syn_ack);
             let to = told.unwrap_or(0);
@@ -276,11 +280,11 @@ fn a_window_is_told_in_the_units_that_the_consumer_knows() {
 }
 
 #[test]
-fn a_window_too_small_for_those_units_is_a_mismatch_and_none_at_all_is_not() {
+fn a_window_too_small_for_those_units_is_told_as_one_and_none_at_all_as_none() {
     let coarse = Scene::dialled(MODERN, Speech { window_scale: Some(14), ..FULL }, 1000);
-    let answer = |window| Segment { window, ..segment(SYN | ACK, 5, 1001, MODERN) };
-    assert_eq!(coarse.target_says(&answer(16_383)), Step::Mismatch, "it would stay closed for ever");
-    for (window, told) in [(16_384, 1), (0, 0), (u16::MAX, 3)] {
+    let options = SynOptions { window_scale: Some(14), ..MODERN };
+    let answer = |window| Segment { window, ..segment(SYN | ACK, 5, 1001, options) };
+    for (window, told) in [(0, 0), (1, 1), (16_383, 1), (16_384, 1), (u16::MAX, 3)] {
         let Step::Met(met) = coarse.target_says(&answer(window)) else { panic!("{window}") };
         assert_eq!(coarse.greeting.window_update(&met, 0).window, told);
     }
@@ -301,7 +305,7 @@ fn the_targets_acknowledgement_says_what_the_consumer_said_last() {
     );
     assert_eq!(scene.consumer_says(&says(200, 900)), Step::Wait);
     assert_eq!(scene.consumer_says(&says(100, 850)), Step::Wait, "it was overtaken");
-    let met = scene.met(5, SynOptions { timestamps: Some([77, 800]), ..MODERN });
+    let met = scene.met(5, SynOptions { window_scale: Some(9), timestamps: Some([77, 800]), ..MODERN });
     let ack = scene.greeting.ack(&met);
     assert_eq!((ack.flags.bits(), ack.sequence, ack.acknowledgement, ack.window), (ACK, 1001, 6, 100));
     assert_eq!(ack.options, SynOptions { timestamps: Some([900, 77]), ..PLAIN });
@@ -326,7 +330,7 @@ proptest! {
     fn the_numbers_of_both_sides_meet(start: u32, theirs: u32, stamp: u32, wait in 0u64..28_000) {
         let mut scene = Scene::dialled(MODERN, FULL, start);
         let told = scene.greeting.challenge(Duration::from_millis(wait)).options.timestamps.unwrap();
-        let met = scene.met(theirs, SynOptions { timestamps: Some([stamp, 700]), ..MODERN });
+        let met = scene.met(theirs, SynOptions { window_scale: Some(9), timestamps: Some([stamp, 700]), ..MODERN });
         let (ack, update) = (scene.greeting.ack(&met), scene.greeting.window_update(&met, 0));
         let [forward, reply] = [Direction::Forward, Direction::Reply].map(|way| met.numbering.shift(way));
         // As the target would have said it.

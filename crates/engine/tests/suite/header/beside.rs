@@ -55,11 +55,23 @@ fn a_reset_is_exact_on_either_side() {
     let reset = Segment { flags: RST, numbers: (START, 0), ..ACKING };
     assert_eq!(talk.hear_consumer(&reset).packet.sequence, START);
     let mut talk = Talk::out(&[], Duration::ZERO);
-    let reset = Segment { flags: RST, numbers: (START + 5, 0), ..ACKING };
-    assert_eq!(talk.hear_consumer(&reset).packet.sequence, START + H + 5);
+    assert_eq!(talk.reset(START + 5), [START, START + H + 5], "the target may have nothing of it");
     let mut talk = Talk::out(&[], Duration::ZERO);
     let reset = Segment { flags: RST | ACK, numbers: (THEIR_START, START + H + 5), ..ACKING };
     assert_eq!(talk.hear_target(&reset).numbers(), (THEIR_START, START + 5));
+}
+
+/// A target that has got a part of the header takes no RST but one that is just there. What it says instead tells the consumer,
+/// who is gone, nothing but its first number.
+#[test]
+fn a_reset_reaches_a_target_that_has_not_got_all_of_it() {
+    let mut talk = Talk::out(&[], Duration::ZERO);
+    talk.hear_target(&Segment { numbers: (THEIR_START, START + 24), ..ANSWERING });
+    assert_eq!(talk.reset(START + 77), [START + H + 77], "a guess");
+    assert_eq!(talk.reset(START), [START + 24, START + H], "in answer to what it was told");
+    assert_eq!(talk.reset(START + 5), [START + 24, START + H + 5], "where it is");
+    talk.hear_target(&Segment { numbers: (THEIR_START, START + H + 5), ..ANSWERING });
+    assert_eq!(talk.reset(START + 5), [START + H + 5]);
 }
 
 #[test]
@@ -89,7 +101,7 @@ fn a_tuple_that_is_used_again_gets_a_header_again() {
             talk.hear_target(&Segment { numbers: (THEIR_START, START + H + 5), ..ANSWERING });
         }
         let sent = if stage > 0 { 5 } else { 0 };
-        talk.hear_consumer(&Segment { flags: RST, numbers: (START + sent, 0), ..ACKING });
+        talk.reset(START + sent);
         let port = talk.port;
         for worker in [0, 1] {
             talk.worker = worker;
@@ -98,8 +110,25 @@ fn a_tuple_that_is_used_again_gets_a_header_again() {
             talk.answer(&[]);
             let (_, left) = talk.consumer(&Segment { payload: b"again", ..ACKING });
             assert_eq!((left[0].payload(), left[1].numbers().0), (&header()[..], START + H));
-            talk.hear_consumer(&Segment { flags: RST, numbers: (START + 5, 0), ..ACKING });
+            talk.reset(START + 5);
         }
+    }
+}
+
+/// Another worker may open it anew at any moment, and then goes by the same words.
+#[test]
+fn a_flow_that_has_closed_is_left_as_it_is() {
+    for is_sent_twice in [false, true] {
+        let mut talk = Talk::out(&[], Duration::ZERO);
+        if is_sent_twice {
+            talk.pass(millis(200));
+        }
+        talk.reset(START + 5);
+        let heard = Segment { numbers: (THEIR_START, START + H), ..ANSWERING };
+        assert_eq!(talk.hear_target(&heard).numbers(), ANSWERING.numbers);
+        talk.pass(millis(9_000));
+        assert!(matches!(talk.path(), FlowPath::Escorted { .. }), "{:?}", talk.path());
+        assert_eq!(talk.hear_target(&heard).numbers(), ANSWERING.numbers);
     }
 }
 

@@ -59,6 +59,7 @@ fn once_heard_it_does_not_come_again() {
 #[test]
 fn it_says_what_the_consumer_has_said_last() {
     let mut talk = Talk::out(&stamps(10, 90), Duration::ZERO);
+    talk.hear_target(&Segment { payload: b"hey", ..ANSWERING });
     let options = stamps(20, 91);
     let later = Segment { numbers: (START + 5, THEIR_START + 3), window: 777, options: &options, ..ACKING };
     talk.hear_consumer(&later);
@@ -72,8 +73,7 @@ fn it_says_what_the_consumer_has_said_last() {
 #[test]
 fn a_flow_that_is_reset_is_left_in_peace() {
     let mut talk = Talk::out(&[], Duration::ZERO);
-    let reset = Segment { flags: RST, numbers: (START + 5, 0), ..ACKING };
-    assert_eq!(talk.hear_consumer(&reset).packet.sequence, START + H + 5);
+    talk.reset(START + 5);
     assert_eq!(sent_again(&mut talk, 9_000), [0u64; 0]);
 }
 
@@ -89,10 +89,10 @@ fn what_ends_while_it_waits_leaves_nothing_behind() {
 #[test]
 fn it_counts_as_sent_whatever_brought_it_out() {
     let mut talk = Talk::new();
-    let far = Segment { numbers: (START + (1 << 27), THEIR_START), payload: b"far beyond", ..ACKING };
+    let far = Segment { numbers: (START + (1 << 26), THEIR_START), payload: b"far beyond", ..ACKING };
     assert_eq!(talk.consumer(&far).0, Reason::StrayForwarded);
     let (left, _) = talk.pass(millis(63 * 200));
     let provider = talk.lab.provider;
-    let reset = left.iter().find(|left| left.device == provider && left.flags() & RST != 0).unwrap();
-    assert_eq!(reset.packet.sequence, START + H);
+    let resets = left.iter().filter(|left| left.device == provider && left.flags() & RST != 0);
+    assert!(resets.map(|left| left.packet.sequence).any(|sequence| sequence == START + H));
 }

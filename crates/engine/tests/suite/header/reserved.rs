@@ -72,10 +72,11 @@ fn a_target_that_has_forgotten_does_not_begin_again_without_one() {
 }
 
 #[test]
-fn a_syn_has_no_fast_open_and_no_payload() {
+fn a_syn_is_an_ordinary_one_without_payload() {
     let cookie = [34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1];
     let experimental = [254, 8, 0xf9, 0x89, 1, 2, 3, 4];
-    for options in [&cookie[..], &experimental] {
+    let multipath = [30, 12, 0x01, 1, 1, 2, 3, 4, 5, 6, 7, 8];
+    for options in [&cookie[..], &experimental, &multipath] {
         let mut talk = Talk::asked(&headed(""), 1, &[]);
         let syn = Segment { flags: SYN, numbers: (ISN, 0), options, payload: b"early", ..ACKING };
         let left = talk.hear_consumer(&syn);

@@ -60,6 +60,7 @@ fn a_target_that_does_not_speak_what_was_told_is_no_target_until_that_is_known()
         (SynOptions { sack_permitted: false, ..ANSWER }, ANSWER),
         (SynOptions { timestamps: None, ..ANSWER }, ANSWER),
         (SynOptions { window_scale: None, ..ANSWER }, ANSWER),
+        (SynOptions { window_scale: Some(8), ..ANSWER }, ANSWER),
         (SynOptions { mss: Some(1000), ..ANSWER }, ANSWER),
     ] {
         let mut scene = Scene::dialled(MODERN, told);
@@ -71,8 +72,10 @@ fn a_target_that_does_not_speak_what_was_told_is_no_target_until_that_is_known()
             assert!(left.iter().any(|left| left.device == device && is_reset(left, sequence)));
         }
         assert_eq!((scene.path(), scene.causes()), (None, vec![Cause::Mismatched]));
-        // The next one is told the truth, and is none the worse.
+        // The next one asks what it speaks; the one after that is told the truth, and is none the worse.
         scene.ports = [CLIENT_PORT + 1, 0];
+        scene.teach(lacking);
+        scene.ports = [CLIENT_PORT + 2, 0];
         scene.ours = scene.greeted(&segment(SYN, ISN, 0, MODERN)).packet.sequence;
         scene.dial(stamped(710, 0));
         scene.meet(SynOptions { timestamps: lacking.timestamps, ..lacking });

@@ -41,6 +41,20 @@ fn the_header_goes_ahead_of_the_consumers_first_bytes() {
 }
 
 #[test]
+fn a_reload_in_the_midst_of_a_greeting_takes_nobodys_header() {
+    let mut scene = Scene::known(&headed(""), ANSWER);
+    scene.ours = scene.greeted(&segment(SYN, ISN, 0, MODERN)).packet.sequence;
+    scene.dial(stamped(710, 0));
+    scene.lab.reload(&spliced(FILE), seconds(0));
+    let (_, left) = scene.target(&segment(SYN | ACK, THEIRS, START, ANSWER));
+    assert_eq!(left.len(), 2);
+    let ours = scene.ours.wrapping_add(1);
+    let hello = Segment { payload: b"hello", ..segment(ACK, START, ours, stamped(720, 0)) };
+    let (_, left) = scene.consumer(&hello);
+    assert_eq!((left.len(), is_header(&left[0])), (2, true), "it was let in by one who says who it is");
+}
+
+#[test]
 fn on_first_ack_it_goes_at_once() {
     let (mut scene, left) = met(&headed(ON_FIRST_ACK));
     let headers: Vec<_> = left.iter().filter(|left| is_header(left)).collect();
