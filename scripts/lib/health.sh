@@ -101,8 +101,8 @@ tcp_check_is_polite() {
     local family
     {
         instance
-        polite_service v4 "$side_node" 10.2.0.2
-        polite_service v6 fd02:9::2 fd02::2
+        polite_service v4 10.2.0.2
+        polite_service v6 fd02::2
     } >"$balanced_file"
     start_members 1
     start_at speaks-first "$provider" socat TCP6-LISTEN:7014,ipv6only=0,reuseaddr,fork SYSTEM:'echo 220 welcome; cat'
@@ -120,16 +120,21 @@ tcp_check_is_polite() {
     ! grep 'Flags \[R' "$scratch/wire.log" || fail "somebody reset a check"
 }
 
-# polite_service FAMILY NODE TARGET
+# polite_service FAMILY TARGET
 polite_service() {
-    published "polite-$1" "$2" "80 polite-$1"
-    group "polite-$1" "$(at_address "$3" 8091)$(at_address "$3" 7014)" "$(brisk tcp)"
+    published "polite-$1" "$(polite_node "$1")" "80 polite-$1"
+    group "polite-$1" "$(at_address "$2" 8091)$(at_address "$2" 7014)" "$(brisk tcp)"
+}
+
+# A node that nobody else's checks come from: its ports meet no TIME-WAIT of theirs. polite_node FAMILY
+polite_node() {
+    if [[ $1 == v4 ]]; then echo 10.2.9.77; else echo fd02:9::77; fi
 }
 
 # The flags of the first check there, by node and target, are like the pattern: check_was PORT FAMILY PATTERN
 check_was() {
     local node first
-    node=$(side_node_of "$2")
+    node=$(polite_node "$2")
     first=$(grep -m 1 -oE "$node\.[0-9]+ > [^ ]+\.$1: Flags \[S\]" "$scratch/wire.log" | cut -d' ' -f1)
     [[ -n $first ]] || return 1
     grep -F " $first" "$scratch/wire.log" | sed -E "s/.* $first > .*Flags \[([^]]*)\].*/n:\1/; s/.*Flags \[([^]]*)\].*/t:\1/" |
