@@ -2,7 +2,7 @@
 //! targets get a header first, which iperf3 cannot.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{self, Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,9 @@ pub(crate) fn rate(lab: &Lab, door: Ipv4Addr, length: Duration, receiver: Receiv
 
 /// The client. The connection before the stream's lets a forwarder find out what it has to know of the target.
 fn call(door: Ipv4Addr, length: Duration, receiver: Receiver) -> Result<f64> {
-    drop(connect(door)?);
+    let first = connect(door)?;
+    first.shutdown(net::Shutdown::Write)?;
+    receive(&first, None)?;
     let stream = connect(door)?;
     match receiver {
         Receiver::Target => send(&stream, Some(length)).map(|()| 0.0),
@@ -57,9 +59,10 @@ fn connect(door: Ipv4Addr) -> Result<TcpStream> {
     patient(stream).map_err(Into::into)
 }
 
-/// The server: of its two connections, the second is the stream's. The first is the client's to close.
+/// The server: of its two connections, the second is the stream's. It comes when the first has been closed by both, lest they
+/// overtake each other.
 fn serve(listener: &TcpListener, receiver: Receiver) -> Result<f64> {
-    let _first = listener.accept()?;
+    receive(&patient(listener.accept()?.0)?, None)?;
     let stream = patient(listener.accept()?.0)?;
     match receiver {
         Receiver::Target => receive(&stream, None),
