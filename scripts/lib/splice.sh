@@ -117,7 +117,7 @@ heard_echo_at() {
     equal "the echo" "$(at "$consumer_a" socat -t 5 - "TCP:$1" <<<hello)" hello
 }
 
-# A target that says nothing any more is given thirty seconds; then the consumer, whose connection stands, is reset. Both
+# A target that says nothing any more is given 29 seconds; then the consumer, whose connection stands, is reset. Both
 # families at once: spliced_silence_times_out
 spliced_silence_times_out() {
     local family since took
@@ -147,7 +147,7 @@ spliced_silence_times_out() {
     done
     took=$(milliseconds_since "$since")
     note "reset after $((took / 1000)) s"
-    ((took > 28000 && took < 33000)) || fail "reset after $took ms, not after 30 seconds"
+    ((took > 28000 && took < 33000)) || fail "reset after $took ms, not after 29 seconds"
 }
 
 # Both ends ask whether the other is there, and are answered by each other: keep_alives_pass FAMILY

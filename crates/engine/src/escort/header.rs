@@ -136,8 +136,8 @@ impl Header {
         self.bytes.len() as u8
     }
 
-    /// What a packet of the consumer's is to it, which acknowledges this, as the target numbers. (A SYN or a RST has no payload
-    /// here, and passes.)
+    /// What a packet of the consumer's is to it, which acknowledges this, as the target numbers. (A SYN has no payload
+    /// here, and a RST's is nobody's data: both pass.)
     pub(crate) fn toward(&self, packet: &Packet, acknowledgement: u32) -> Toward {
         let payload = packet.payload_len() as i32;
         let passes_if = |passes| if passes { Toward::Passes } else { Toward::Ahead };
