@@ -57,20 +57,22 @@ half_close_answers() {
     equal "the checksum that came back after our FIN" "$got" "$blob_digest"
 }
 
-# Both consumers at once, from the same address and port to the same address and port, each fetch a file of their own.
-# The transfers are slowed down, so that both are seen to be open: consumers_stay_apart PATH FAMILY LOCAL_PORT
+# Both consumers at once, from the same address and port to the same address and port, each fetch a file of their own. Nobody
+# reads what they get until both are seen to be open: consumers_stay_apart PATH FAMILY LOCAL_PORT
 consumers_stay_apart() {
-    local url slowly=("${curl[@]}" --limit-rate 32M --local-port "$3")
+    local url clinging=("${curl[@]}" --local-port "$3")
     url="http://$(door "$1" "$2")"
-    start_at fetch-a "$consumer_a" "${slowly[@]}" --output "$scratch/got-a" "$url/for-a"
+    mkfifo "$scratch/got-a" "$scratch/got-b"
+    start_at fetch-a "$consumer_a" "${clinging[@]}" --output "$scratch/got-a" "$url/for-a"
     local a=$started
-    start_at fetch-b "$consumer_b" "${slowly[@]}" --output "$scratch/got-b" "$url/for-b"
+    start_at fetch-b "$consumer_b" "${clinging[@]}" --output "$scratch/got-b" "$url/for-b"
     local b=$started
     await 5 "two connections with different ports at the target" target_sees_two "$2"
+    timeout 20 cmp "$scratch/got-a" "$www/for-a"
+    timeout 20 cmp "$scratch/got-b" "$www/for-b"
     wait "$a" || fail "consumer a: $(cat "$scratch/fetch-a.log")"
     wait "$b" || fail "consumer b: $(cat "$scratch/fetch-b.log")"
-    cmp "$scratch/got-a" "$www/for-a"
-    cmp "$scratch/got-b" "$www/for-b"
+    rm "$scratch/got-a" "$scratch/got-b"
 }
 
 # Whether the target has two connections from the node: target_sees_two FAMILY
