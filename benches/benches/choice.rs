@@ -1,5 +1,5 @@
-//! The choice of a target: picking one among few and many, making a wheel, and how many flows change their target
-//! when one of N comes or goes, beside a plain modulo.
+//! What targets are chosen by: how long making a wheel takes, and how many flows change their target when one of N comes or
+//! goes, beside a plain modulo. (What choosing takes is a step of the road.)
 
 #![allow(missing_docs)]
 #![expect(clippy::print_stdout, reason = "a table is part of this program's output")]
@@ -8,25 +8,12 @@ use std::hint::black_box;
 
 use balance::Wheel;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use road::{scrambled, targets};
 
 const FLOWS: u64 = 1_000_000;
 
-criterion_group!(benches, pick, build, disruption);
-criterion_main!(benches);
-
-fn pick(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("pick");
-    for count in [1, 8, 1000] {
-        let wheel = Wheel::build(&targets(count));
-        let mut flow = 0u64;
-        group.bench_function(BenchmarkId::from_parameter(count), |b| {
-            b.iter(|| {
-                flow = flow.wrapping_add(1);
-                wheel.pick(black_box(scrambled(flow)))
-            });
-        });
-    }
-}
+criterion_group!(choice, build, disruption);
+criterion_main!(choice);
 
 fn build(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("build");
@@ -76,16 +63,4 @@ fn by_modulo(before: &[(u64, u16)], after: &[(u64, u16)]) -> f64 {
 fn moved(is_moved: impl Fn(u64) -> bool) -> f64 {
     let flows = (0..FLOWS).map(|flow| scrambled(!flow));
     flows.filter(|hash| is_moved(*hash)).count() as f64 * 100.0 / FLOWS as f64
-}
-
-fn targets(count: usize) -> Vec<(u64, u16)> {
-    (0..count as u64).map(|n| (scrambled(n), 1)).collect()
-}
-
-/// As different as identities are, and as hashes of flows are (SplitMix64).
-fn scrambled(n: u64) -> u64 {
-    let mut bits = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ (bits >> 31)
 }

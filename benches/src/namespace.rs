@@ -2,7 +2,8 @@
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
@@ -26,12 +27,20 @@ impl Namespace {
         &self.name
     }
 
+    /// The file that stands for it.
+    pub fn path(&self) -> PathBuf {
+        path_of(&self.name)
+    }
+
+    /// The number that it goes by in the kernel.
+    pub fn inode(&self) -> Result<u64> {
+        let path = self.path();
+        Ok(fs::metadata(&path).with_context(|| path.display().to_string())?.ino())
+    }
+
     /// Moves the calling thread into it, for the rest of the thread's life.
     pub fn enter(&self) -> Result<()> {
-        let file = Path::new("/run/netns").join(&self.name);
-        let opened = File::open(&file).with_context(|| file.display().to_string())?;
-        move_into_link_name_space(opened.as_fd(), Some(LinkNameSpaceType::Network))
-            .with_context(|| format!("entering {}", self.name))
+        enter(&self.name)
     }
 
     /// Does something inside, on a thread that exists for this alone.
@@ -53,6 +62,12 @@ impl Namespace {
         Ok(ports.iter().all(|port| sockets.lines().any(|line| is_listener(line, *port))))
     }
 
+    /// Whether it has a device of this name.
+    pub fn has_device(&self, name: &str) -> Result<bool> {
+        let devices = self.inside(|| read("/proc/thread-self/net/dev"))?;
+        Ok(devices.lines().filter_map(|line| line.split_once(':')).any(|(device, _)| device.trim() == name))
+    }
+
     /// Runs iproute2's `ip` on it.
     pub fn ip(&self, arguments: &str) -> Result<()> {
         ip(&format!("-n {} {arguments}", self.name))
@@ -65,6 +80,18 @@ impl Drop for Namespace {
             eprintln!("namespace {} stays behind: {error:#}", self.name);
         }
     }
+}
+
+/// Moves the calling thread into the namespace of this name, which another process may have made, for the rest of the thread's life.
+pub fn enter(name: &str) -> Result<()> {
+    let file = path_of(name);
+    let opened = File::open(&file).with_context(|| file.display().to_string())?;
+    move_into_link_name_space(opened.as_fd(), Some(LinkNameSpaceType::Network))
+        .with_context(|| format!("entering {name}"))
+}
+
+fn path_of(name: &str) -> PathBuf {
+    Path::new("/run/netns").join(name)
 }
 
 /// Whether this line of `/proc/net/tcp` is a listening socket on `port`.

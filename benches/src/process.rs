@@ -12,7 +12,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process, kill_process_group, pidfd_open,
+    setrlimit,
+};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// How long a program may take until it serves, and to end when it is asked to.
@@ -89,6 +92,11 @@ impl Program {
         }
     }
 
+    /// Its process id, which is that of its process group too.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until it serves, as `ready` finds out.
     pub fn until(&mut self, ready: impl Fn(&Self) -> Result<bool>) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
@@ -152,6 +160,18 @@ impl Drop for Program {
             eprintln!("{} (pid {}) could not be ended: {error}", self.name, self.child.id());
         }
     }
+}
+
+/// Lets this process and whatever it starts from now on have many files open at once: a connection is one for each of its ends,
+/// and a proxy has two more. Where root may not raise its own limit (in some containers), as many as that allows.
+pub fn allow_files() -> Result<()> {
+    const FILES: u64 = 65_536;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // None is no limit.
+    let raised = |limit: Option<u64>| limit.map(|limit| limit.max(FILES));
+    setrlimit(Resource::Nofile, Rlimit { current: raised(current), maximum: raised(maximum) })
+        .or_else(|_| setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }))
+        .context("allowing many open files")
 }
 
 /// Waits up to `limit` until one of `fds` is readable, and says which are.

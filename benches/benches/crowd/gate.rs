@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use benches::bulk::{self, Bulk};
+use benches::memory::amounts;
 use benches::namespace::{Namespace, read, words};
 use benches::process::{Interrupt, Program};
 use benches::stage::Stage;
@@ -186,7 +187,7 @@ impl Gate {
     /// What the kernel says under this name about the process, in bytes.
     fn of_process(&self, name: &str) -> Result<u64> {
         let path = format!("/proc/{}/status", self.status()?.pid);
-        let kilobytes = amounts(&read(&path)?).remove(name);
+        let kilobytes = amounts(&read(&path)?).get(name).copied();
         Ok(kilobytes.with_context(|| format!("no {name} in {path}"))? << 10)
     }
 
@@ -235,14 +236,6 @@ pub(crate) fn counters(status: &Snapshot) -> Counters {
     let verdicts = status.verdicts.iter().map(|verdict| (verdict.reason.clone(), verdict.count));
     let closed = status.flows.closed.iter().map(|(cause, count)| (format!("flows {cause}"), *count));
     verdicts.chain(closed).collect()
-}
-
-/// Lines of `NAME: NUMBER`, as the kernel writes them.
-pub(crate) fn amounts(text: &str) -> Counters {
-    let lines = text.lines().filter_map(|line| line.split_once(':'));
-    lines
-        .filter_map(|(name, rest)| Some((name.trim().to_owned(), words(rest).next()?.parse().ok()?)))
-        .collect()
 }
 
 /// What has been counted between two looks.

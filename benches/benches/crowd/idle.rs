@@ -4,14 +4,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use benches::namespace::{read, words};
+use benches::memory;
 use benches::process::Interrupt;
-use benches::report::Spread;
+use benches::spread::Spread;
 use topology::Path;
 
 use crate::crowd::{Crowd, Heard, Question};
 use crate::figures::{Figures, count, mebibytes};
-use crate::gate::{BACKLOG, Family, Gate, Plan, Setting, amounts};
+use crate::gate::{BACKLOG, Family, Gate, Plan, Setting};
 use crate::memory::lost;
 
 /// Bytes at most, of the process and the kernel together, for every 10,000 connections.
@@ -33,7 +33,7 @@ pub(crate) fn row(setting: &Setting, family: Family, connections: usize) -> Resu
     let mut figures = Figures::of(format!("idle, {}", family.as_str()));
     let interrupt = &setting.interrupt;
     // Before there is a device: what the kernel holds for those counts.
-    let before = kernel_memory()?;
+    let before = memory::kernel()?;
     let plan = Plan {
         name: "many",
         family,
@@ -61,7 +61,7 @@ pub(crate) fn row(setting: &Setting, family: Family, connections: usize) -> Resu
     let mut others = Crowd::new(family, FEW);
     everyone(&mut figures, "beside them", others.ask(&few, Question::Connect, interrupt)?, FEW);
     let times = times((&gate, &mut crowd), (&few, &mut others), interrupt)?;
-    if let Some(Spread { median, min, max }) = times {
+    if let Some(Spread { median, min, max, .. }) = times {
         let is = format!("{median:.2} ({min:.2} – {max:.2})");
         let what = "processor time of an exchange, of what it takes with no others open";
         figures.goal(what, is, format!("at most {TIME_GOAL}"), median <= TIME_GOAL);
@@ -74,7 +74,7 @@ pub(crate) fn row(setting: &Setting, family: Family, connections: usize) -> Resu
 fn memory_at_rest(figures: &mut Figures, gate: &Gate, before: u64, interrupt: &Interrupt) -> Result<u64> {
     let process = at_rest(gate, interrupt)?;
     let page_tables = gate.page_tables()?;
-    let kernel = kernel_memory()?.saturating_sub(before) + page_tables;
+    let kernel = memory::kernel()?.saturating_sub(before) + page_tables;
     figures.note("the process, at rest", mebibytes(process));
     figures.note("the kernel, at rest", mebibytes(kernel));
     figures.note("… of it, the process's page tables", mebibytes(page_tables));
@@ -124,25 +124,4 @@ fn at_rest(gate: &Gate, interrupt: &Interrupt) -> Result<u64> {
         }
     }
     Ok(least)
-}
-
-/// Bytes that the kernel holds for itself: neither free (pages that a processor keeps for its next allocation are), nor a
-/// cache, nor a program's, of which page tables are counted as.
-fn kernel_memory() -> Result<u64> {
-    const NOT_ITS_OWN: [&str; 6] =
-        ["MemFree", "Buffers", "Cached", "AnonPages", "SReclaimable", "PageTables"];
-    // Brings the figures up to date.
-    read("/proc/sys/vm/stat_refresh")?;
-    let kilobytes = amounts(&read("/proc/meminfo")?);
-    let amount = |name: &str| kilobytes.get(name).copied().unwrap_or_default();
-    let others: u64 = NOT_ITS_OWN.iter().map(|name| amount(name)).sum();
-    let page = rustix::param::page_size() as u64;
-    Ok((amount("MemTotal").saturating_sub(others) << 10).saturating_sub(kept_by_processors()? * page))
-}
-
-/// Free pages that processors keep for their next allocations.
-fn kept_by_processors() -> Result<u64> {
-    let zones = read("/proc/zoneinfo")?;
-    let counts = zones.lines().filter_map(|line| line.trim_start().strip_prefix("count:"));
-    Ok(counts.filter_map(|rest| words(rest).next()?.parse::<u64>().ok()).sum())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use benches::process::Interrupt;
-use benches::report::Spread;
+use benches::spread::Spread;
 use runtime::Snapshot;
 use topology::Path;
 
@@ -55,7 +55,7 @@ pub(crate) fn row(setting: &Setting, family: Family, size: Size) -> Result<Figur
     bytes(&mut figures, before.0, after.0, &after.1);
 
     let ratios = streams(&full, &empty, size, &setting.interrupt)?;
-    if let Some(Spread { median, min, max }) = ratios {
+    if let Some(Spread { median, min, max, .. }) = ratios {
         let goal = format!("at least {BULK_GOAL}");
         let is = format!("{median:.2} ({min:.2} – {max:.2})");
         figures.goal("bulk beside them, of an empty table's", is, goal, median >= BULK_GOAL);

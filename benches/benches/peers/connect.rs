@@ -1,132 +1,119 @@
-//! New connections per second, by a client and a server of our own: the same for every peer, and strict. A connection
-//! counts when the target's greeting came through it and was followed by the target's FIN; one that does not, spoils
-//! the run. The server closes first, so that TIME-WAIT stays with it and the client's ports are free again.
+//! New connections per second: from the consumer's addresses through a peer to four targets.
+//!
+//! Whoever closes first keeps the connection in TIME-WAIT for a minute. Where that is the target, the clients' ports are free at
+//! once. Where it is the client, 8 addresses have 516,096 ports to each door; the kernel keeps 262,144 connections in TIME-WAIT at
+//! most (`tcp_max_tw_buckets` as it comes), and lets a port be used again after a second (`tcp_tw_reuse`, which `lab.rs` sets for
+//! everyone): so ports last, however long a run takes.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::Barrier;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socket_with};
+use benches::connections::greeter::Greeter;
+use benches::connections::way::Ways;
+use benches::connections::{Closer, clients};
+use mio::Waker;
 
-use crate::events;
-use crate::lab::{Lab, TARGET};
+use crate::lab::TARGETS;
+use crate::peer::Session;
 
-/// The target's ports. Several, so that a run does not come back to a tuple that is still in TIME-WAIT.
-pub(crate) const PORTS: [u16; 4] = [7001, 7002, 7003, 7004];
+/// Where each target listens: where it closes first, and where the client does.
+pub(crate) const PORTS: [u16; 2] = [7001, 7002];
 
-/// Who connects.
+/// Who connects, and who closes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Clients {
-    /// A thread per connection in progress, which sleeps and wakes at every step of it.
+pub(crate) enum Manner {
+    /// Clients with many connections in progress each; the target closes first.
+    TargetFirst,
+    /// The same, but the client closes first.
+    ClientFirst,
+    /// A thread per connection in progress; the target closes first.
     Threads,
-    /// A thread per core, with many connections in progress: see [`events`].
-    Events,
 }
 
-impl Clients {
-    /// How many threads: enough to keep both cores of everyone busy.
-    const fn count(self) -> usize {
+impl Manner {
+    /// How many threads of clients: enough to keep both cores of everyone busy.
+    const fn threads(self) -> usize {
         match self {
+            Self::TargetFirst | Self::ClientFirst => 2,
             Self::Threads => 32,
-            Self::Events => 2,
         }
     }
 
-    const fn keep_connecting(self) -> fn(Ipv4Addr, usize, Duration) -> Result<u64> {
+    const fn closer(self) -> Closer {
         match self {
-            Self::Threads => keep_connecting,
-            Self::Events => events::keep_connecting,
+            Self::TargetFirst | Self::Threads => Closer::Target,
+            Self::ClientFirst => Closer::Client,
+        }
+    }
+
+    /// A port for either, so that the TIME-WAIT of the one is not in the way of the other.
+    const fn port(self) -> u16 {
+        match self.closer() {
+            Closer::Target => PORTS[0],
+            Closer::Client => PORTS[1],
+        }
+    }
+
+    fn keep_connecting(self, ways: Ways<'_>, length: Duration) -> Result<u64> {
+        match self {
+            Self::TargetFirst | Self::ClientFirst => clients::many_at_once(ways, self.closer(), length),
+            Self::Threads => clients::one_at_a_time(ways, length),
         }
     }
 }
 
-/// How long a single step of a connection may take. More than one retransmission of a SYN, so that a lost one costs
-/// time and not the run.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
-/// What the target says.
-pub(crate) const GREETING: &[u8] = b"!";
+/// Connects for as long as `length`, and gives connections per second.
+pub(crate) fn rate(session: &Session, length: Duration, manner: Manner) -> Result<f64> {
+    let (consumer, provider) = (&session.lab.consumer, &session.lab.provider);
+    let listen = |target| Greeter::listen((target, manner.port()).into(), manner.closer(), session.header);
+    let greeters = provider.inside(|| TARGETS.into_iter().map(listen).collect::<Result<Vec<_>>>())?;
+    let ways = |number| Ways::new(session.clients(), session.doors(), manner.port(), number);
+    let start = &Barrier::new(manner.threads());
 
-/// Connects to `door` for as long as `length`, and gives connections per second. The target hears a header of so many bytes before
-/// it speaks.
-pub(crate) fn rate(
-    lab: &Lab,
-    door: Ipv4Addr,
-    length: Duration,
-    clients: Clients,
-    header: usize,
-) -> Result<f64> {
-    let bind =
-        |port| TcpListener::bind((TARGET, port)).with_context(|| format!("listening on {TARGET}:{port}"));
-    let listeners = lab.provider.inside(|| PORTS.into_iter().map(bind).collect::<Result<Vec<_>>>())?;
-    let start = Barrier::new(clients.count());
-
-    let connect = clients.keep_connecting();
     let made = thread::scope(|scope| {
-        for listener in &listeners {
-            scope.spawn(|| greet_everyone(listener, header));
-        }
-        let clients: Vec<_> = (0..clients.count())
-            .map(|number| {
-                scope.spawn({
-                    let start = &start;
-                    move || {
-                        let entered = lab.consumer.enter();
-                        start.wait();
-                        entered.and_then(|()| connect(door, number, length))
-                    }
-                })
-            })
-            .collect();
-        let made = clients
+        let (stops, targets): (Vec<Waker>, Vec<_>) = greeters
             .into_iter()
-            .map(|client| client.join().unwrap_or_else(|_| Err(anyhow!("a client panicked"))))
-            .collect::<Vec<Result<u64>>>();
-        for listener in &listeners {
-            shutdown(listener, Shutdown::Both).context("stopping a server")?;
-        }
-        made.into_iter().sum::<Result<u64>>()
+            .map(|(greeter, stop)| {
+                let greeting = scope.spawn(|| {
+                    provider.enter()?;
+                    greeter.greet_everyone()
+                });
+                (stop, greeting)
+            })
+            .unzip();
+        let clients = (0..manner.threads()).map(|number| {
+            let ways = ways(number);
+            scope.spawn(move || {
+                let entered = consumer.enter();
+                start.wait();
+                entered?;
+                manner.keep_connecting(ways, length)
+            })
+        });
+        let made = all(clients.collect());
+        // One that cannot be told would be waited for in vain; but this is a write to an eventfd of our own.
+        stops.iter().try_for_each(Waker::wake).context("stopping the targets")?;
+        if_both_are_well(made, all(targets))
     })?;
-    Ok(made as f64 / length.as_secs_f64())
+    Ok(made.iter().sum::<u64>() as f64 / length.as_secs_f64())
 }
 
-/// The server: until its listener is shut down.
-fn greet_everyone(listener: &TcpListener, header: usize) {
-    let mut header = vec![0; header];
-    while let Ok((mut stream, _)) = listener.accept() {
-        // A client that went away notices by itself, and reports it.
-        let _ = stream.read_exact(&mut header).and_then(|()| stream.write_all(GREETING));
-    }
+/// What all threads have to say, once each of them has ended.
+fn all<T>(threads: Vec<ScopedJoinHandle<'_, Result<T>>>) -> Result<Vec<T>> {
+    let outcomes: Vec<Result<T>> = threads
+        .into_iter()
+        .map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked"))))
+        .collect();
+    outcomes.into_iter().collect()
 }
 
-/// A client: one connection after the other, on all ports in turn.
-fn keep_connecting(door: Ipv4Addr, number: usize, length: Duration) -> Result<u64> {
-    let deadline = Instant::now() + length;
-    let mut made = 0;
-    for port in PORTS.into_iter().cycle().skip(number) {
-        if Instant::now() >= deadline {
-            break;
-        }
-        connect_once(SocketAddrV4::new(door, port))
-            .with_context(|| format!("connection {} to {door}:{port}", made + 1))?;
-        made += 1;
-    }
-    Ok(made)
-}
-
-fn connect_once(door: SocketAddrV4) -> io::Result<()> {
-    let socket = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
-    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-    rustix::net::connect(&socket, &door)?;
-    let mut said = Vec::with_capacity(2 * GREETING.len());
-    TcpStream::from(socket).read_to_end(&mut said)?;
-    if said == GREETING {
-        Ok(())
-    } else {
-        Err(io::Error::other(format!("the target's greeting came as {said:?}")))
+/// What the clients have made. What goes wrong shows at both ends, and either may know the cause.
+fn if_both_are_well<T, U>(clients: Result<T>, targets: Result<U>) -> Result<T> {
+    match (clients, targets) {
+        (clients, Ok(_)) => clients,
+        (Ok(_), Err(target)) => Err(target.context("a target")),
+        (Err(client), Err(target)) => Err(anyhow!("{client:#}; a target: {target:#}")),
     }
 }

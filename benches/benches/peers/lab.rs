@@ -1,4 +1,4 @@
-//! The lab of one peer: three namespaces of its own, wired as the peer needs it, and the same settings in each.
+//! The lab of one peer at one MTU: three namespaces of its own, wired as the peer needs it, and the same settings in each.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -10,12 +10,37 @@ use benches::namespace::{Namespace, ip, read, words};
 use benches::process::Interrupt;
 use benches::stage::Stage;
 
-/// What every interface carries at most.
-pub(crate) const MTU: u16 = 8500;
 /// Where connections may start from, in every namespace: the default range would be the limit of the connection test.
 pub(crate) const CLIENT_PORTS: &str = "1024 65535";
-/// The target in the provider's network.
-pub(crate) const TARGET: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
+/// What servers listen on: all of them in the provider's namespace.
+pub(crate) const TARGETS: [Ipv4Addr; 4] = [
+    Ipv4Addr::new(10, 2, 0, 2),
+    Ipv4Addr::new(10, 2, 0, 3),
+    Ipv4Addr::new(10, 2, 0, 4),
+    Ipv4Addr::new(10, 2, 0, 5),
+];
+/// The target of all work that needs one only.
+pub(crate) const TARGET: Ipv4Addr = TARGETS[0];
+/// What clients may connect from: all of them in the consumer's namespace. Who does not choose gets the first.
+pub(crate) const CLIENTS: [Ipv4Addr; 8] = [
+    Ipv4Addr::new(10, 1, 0, 2),
+    Ipv4Addr::new(10, 1, 0, 11),
+    Ipv4Addr::new(10, 1, 0, 12),
+    Ipv4Addr::new(10, 1, 0, 13),
+    Ipv4Addr::new(10, 1, 0, 14),
+    Ipv4Addr::new(10, 1, 0, 15),
+    Ipv4Addr::new(10, 1, 0, 16),
+    Ipv4Addr::new(10, 1, 0, 17),
+];
+/// The one in the middle, as the consumer sees it.
+const MIDDLE: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
+/// The same, as the provider sees it.
+const MIDDLE_BEHIND: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 1);
+/// sidegate's endpoint.
+const ENDPOINT: Ipv4Addr = Ipv4Addr::new(10, 1, 9, 50);
+
+/// The middle's device with the cable to the provider.
+pub(crate) const TO_THE_PROVIDER: &str = "provider";
 
 /// How the consumer's network reaches the provider's.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,17 +49,19 @@ pub(crate) enum Wiring {
     Direct,
     /// A cable to the namespace in the middle, and another one on from there.
     ThroughTheMiddle,
+    /// A cable from the namespace in the middle to the provider. The peer, which runs in the middle, gives the consumer a device.
+    FromTheMiddle,
     /// Not at all: the peer makes the way itself.
     Apart,
 }
 
 impl Wiring {
-    /// The address that the consumer connects to.
-    pub(crate) const fn door(self) -> Ipv4Addr {
+    /// The addresses that the consumer connects to: several, where nothing on the way chooses among the targets.
+    pub(crate) const fn doors(self) -> &'static [Ipv4Addr] {
         match self {
-            Self::Direct => TARGET,
-            Self::ThroughTheMiddle => Ipv4Addr::new(10, 1, 0, 1),
-            Self::Apart => Ipv4Addr::new(10, 1, 9, 50),
+            Self::Direct | Self::FromTheMiddle => &TARGETS,
+            Self::ThroughTheMiddle => &[MIDDLE],
+            Self::Apart => &[ENDPOINT],
         }
     }
 }
@@ -81,29 +108,39 @@ pub(crate) struct Lab {
     pub(crate) provider: Namespace,
     /// Where programs run and files lie.
     pub(crate) stage: Stage,
+    /// What every interface carries at most.
+    pub(crate) mtu: u16,
 }
 
 impl Lab {
-    /// Builds it; `name` tells it from the other labs of this process.
+    /// Builds it; `name` and the MTU tell it from the other labs of this process.
     pub(crate) fn new(
         name: &str,
         wiring: Wiring,
+        mtu: u16,
         congestion: CongestionControl,
         interrupt: Arc<Interrupt>,
     ) -> Result<Self> {
-        let namespace = |role: &str| Namespace::new(format!("sgbench-{}-{name}-{role}", std::process::id()));
+        let process = std::process::id();
+        let namespace = |role: &str| Namespace::new(format!("sgbench-{process}-{name}-{mtu}-{role}"));
         let lab = Self {
             consumer: namespace("consumer")?,
             middle: namespace("middle")?,
             provider: namespace("provider")?,
             stage: Stage::new(interrupt)?,
+            mtu,
         };
         let allowed = Allowed::on_the_host(congestion)?;
         for namespace in [&lab.consumer, &lab.middle, &lab.provider] {
             namespace.set("net/ipv4/tcp_congestion_control", congestion.as_str())?;
             namespace.set("net/ipv4/ip_local_port_range", CLIENT_PORTS)?;
+            // Whoever closes first may use a port again while it waits there: clients, and proxies towards their targets.
+            namespace.set("net/ipv4/tcp_tw_reuse", "1")?;
             namespace.ip("link set lo up")?;
         }
+        // Timestamps of one clock for all clients' addresses: behind a NAT they are one host to a target, which in TIME-WAIT takes no
+        // SYN that is older than the last one.
+        lab.consumer.set("net/ipv4/tcp_timestamps", "2")?;
         drop(allowed);
         lab.wire(wiring)?;
         Ok(lab)
@@ -111,21 +148,52 @@ impl Lab {
 
     fn wire(&self, wiring: Wiring) -> Result<()> {
         let Self { consumer, middle, provider, .. } = self;
+        let clients = End { namespace: consumer, device: "eth0", addresses: &CLIENTS };
+        let before = End { namespace: middle, device: "consumer", addresses: &[MIDDLE] };
+        let behind = End { namespace: middle, device: TO_THE_PROVIDER, addresses: &[MIDDLE_BEHIND] };
+        let targets = End { namespace: provider, device: "eth0", addresses: &TARGETS };
         match wiring {
-            Wiring::Direct => {
-                cable((consumer, "eth0", "10.1.0.2/8"), (provider, "eth0", "10.2.0.2/8"))?;
-            }
+            Wiring::Direct => self.cable(&clients, &targets, 8),
             Wiring::ThroughTheMiddle => {
-                cable((consumer, "eth0", "10.1.0.2/24"), (middle, "consumer", "10.1.0.1/24"))?;
-                cable((middle, "provider", "10.2.0.1/24"), (provider, "eth0", "10.2.0.2/24"))?;
+                self.cable(&clients, &before, 24)?;
+                self.cable(&behind, &targets, 24)
+            }
+            Wiring::FromTheMiddle => {
+                hold(consumer, "lo", &CLIENTS, 32)?;
+                self.cable(&behind, &targets, 24)
             }
             Wiring::Apart => {
-                consumer.ip("addr add 10.1.0.2/32 dev lo")?;
-                provider.ip("addr add 10.2.0.2/32 dev lo")?;
+                hold(consumer, "lo", &CLIENTS, 32)?;
+                hold(provider, "lo", &TARGETS, 32)
             }
+        }
+    }
+
+    /// A veth pair between two namespaces, with addresses at each end, all in networks of this prefix.
+    fn cable(&self, one: &End<'_>, other: &End<'_>, prefix: u8) -> Result<()> {
+        let end =
+            |end: &End<'_>| format!("name {} mtu {} netns {}", end.device, self.mtu, end.namespace.name());
+        ip(&format!("link add {} type veth peer {}", end(one), end(other)))?;
+        for End { namespace, device, addresses } in [one, other] {
+            hold(namespace, device, addresses, prefix)?;
+            namespace.ip(&format!("link set {device} up"))?;
         }
         Ok(())
     }
+}
+
+/// One end of a cable.
+struct End<'a> {
+    namespace: &'a Namespace,
+    device: &'a str,
+    addresses: &'a [Ipv4Addr],
+}
+
+/// Gives a device addresses; the first is what packets start from.
+fn hold(namespace: &Namespace, device: &str, addresses: &[Ipv4Addr], prefix: u8) -> Result<()> {
+    addresses
+        .iter()
+        .try_for_each(|address| namespace.ip(&format!("addr add {address}/{prefix} dev {device}")))
 }
 
 /// Lets namespaces choose a congestion control, which the host must allow first. The host's own setting comes back when
@@ -156,17 +224,4 @@ impl Drop for Allowed {
             eprintln!("{} should again be `{}`: {error}", Self::SETTING, before.trim());
         }
     }
-}
-
-/// A veth pair between two namespaces, with an address at each end.
-fn cable(one: (&Namespace, &str, &str), other: (&Namespace, &str, &str)) -> Result<()> {
-    let end = |(namespace, device, _): (&Namespace, &str, &str)| {
-        format!("name {device} mtu {MTU} netns {}", namespace.name())
-    };
-    ip(&format!("link add {} type veth peer {}", end(one), end(other)))?;
-    for (namespace, device, address) in [one, other] {
-        namespace.ip(&format!("addr add {address} dev {device}"))?;
-        namespace.ip(&format!("link set {device} up"))?;
-    }
-    Ok(())
 }

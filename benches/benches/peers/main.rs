@@ -5,50 +5,74 @@
 #![expect(clippy::print_stdout, reason = "the table is this program's output")]
 
 mod connect;
-mod events;
+mod contest;
+mod facts;
+mod idle;
 mod lab;
+mod latency;
 mod peer;
+mod preset;
+mod profile;
+mod requests;
 mod stream;
+mod udp;
 mod work;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
-use std::time::Duration;
-use std::{env, fs, thread};
+use std::process::ExitCode;
+use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
-use benches::process::Interrupt;
-use benches::report::{Fact, Outcome, Report, Run};
+use benches::process::{Interrupt, allow_files};
+use benches::report::Report;
 use clap::Parser;
 
-use crate::lab::{CLIENT_PORTS, CongestionControl, MTU};
-use crate::peer::{Peer, Session, Setting};
+use crate::lab::CongestionControl;
+use crate::peer::{Peer, Setting};
+use crate::preset::{Plan, Preset, Wishes};
 use crate::work::Work;
 
-/// Compares sidegate with its peers: interleaved runs in network namespaces of their own, as a Markdown table.
+/// Compares sidegate with its peers: interleaved runs in network namespaces of their own, as Markdown.
 ///
-/// Needs root. Relative paths start at the repository's root.
+/// Without anything said it measures what must be shown: 9 rounds of all figures that there are floors for, in less than 20 minutes.
+/// Exits 0 when every run succeeded, 1 when one failed (its row says why), 2 when nothing was measured. A floor that is missed
+/// is in the table, and no failure. Needs root. Relative paths start at the repository's root.
 #[derive(Parser)]
 #[command(name = "bench-peers")]
 struct Cli {
-    /// Who takes part.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "PEERS", default_values_t = Peer::ALL)]
+    /// The same as a first impression: 3 rounds of 1 s, in less than 2 minutes.
+    #[arg(long, conflicts_with = "full")]
+    quick: bool,
+    /// Everybody at everything, at both MTUs: 9 rounds of what must be shown, 3 of the rest.
+    #[arg(long)]
+    full: bool,
+    /// Who takes part [default: those that floors are about; full: all].
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PEERS")]
     peers: Vec<Peer>,
-    /// What they do.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "WORK", default_values_t = Work::ALL)]
+    /// What they do [default: what floors are about; full: all].
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "WORK")]
     work: Vec<Work>,
-    /// How often everyone does everything [default: 5, quick: 2].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    /// What every interface carries at most [default: 8500; full: 8500,1500].
+    #[arg(long, value_delimiter = ',', value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1280..=9000))]
+    mtu: Vec<u16>,
+    /// How often everyone does everything [default: 9; quick: 3; full: 9 and 3].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1000))]
     rounds: Option<u16>,
-    /// Length of one run in seconds [default: 3, quick: 1].
+    /// Length of one run in seconds [default: 2; quick: 1].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=600))]
     seconds: Option<u16>,
-    /// A first impression: few and short runs.
+    /// Only say what would be run, and how long that takes.
     #[arg(long)]
-    quick: bool,
-    /// Write every run and the table's rows to this file too.
+    dry_run: bool,
+    /// Write results.md, results.json and pictures into this folder too.
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Write every run, row and floor to this file too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Instead of measuring, let perf watch everyone at everything once: flame graphs and what they say go into this folder.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["out", "json", "rounds"])]
+    profile: Option<PathBuf>,
     /// The program under test.
     #[arg(long, value_name = "PATH", default_value = "target/release/sidegate")]
     sidegate: PathBuf,
@@ -58,30 +82,27 @@ struct Cli {
 }
 
 impl Cli {
-    fn rounds(&self) -> usize {
-        usize::from(self.rounds.unwrap_or(if self.quick { 2 } else { 5 }))
-    }
-
-    fn length(&self) -> Duration {
-        Duration::from_secs(u64::from(self.seconds.unwrap_or(if self.quick { 1 } else { 3 })))
-    }
-
-    /// Those chosen, each once, in the order of the table.
-    fn peers(&self) -> Vec<Peer> {
-        Peer::ALL.into_iter().filter(|peer| self.peers.contains(peer)).collect()
-    }
-
-    /// Those chosen, each once, in the order of the table.
-    fn works(&self) -> Vec<Work> {
-        Work::ALL.into_iter().filter(|work| self.work.contains(work)).collect()
+    fn plan(&self) -> Result<Plan> {
+        let preset = match self {
+            Self { quick: true, .. } => Preset::Quick,
+            Self { full: true, .. } => Preset::Full,
+            _ => Preset::MustShow,
+        };
+        let wishes = Wishes {
+            peers: self.peers.clone(),
+            works: self.work.clone(),
+            mtus: self.mtu.clone(),
+            rounds: self.rounds,
+            seconds: self.seconds,
+        };
+        Plan::new(preset, &wishes)
     }
 }
 
-/// Exits 0 when every run succeeded, 1 when one failed (the table says which), 2 when there is no table.
 fn main() -> ExitCode {
     match benchmark(&Cli::parse()) {
-        Ok(report) if report.is_clean() => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::FAILURE,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("bench-peers: {error:#}");
             ExitCode::from(2)
@@ -89,113 +110,52 @@ fn main() -> ExitCode {
     }
 }
 
-fn benchmark(cli: &Cli) -> Result<Report> {
+/// Whether every run succeeded.
+fn benchmark(cli: &Cli) -> Result<bool> {
     env::set_current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .context("the repository's root")?;
+    let mut plan = cli.plan()?;
+    if cli.dry_run {
+        println!("{plan}");
+        return Ok(true);
+    }
     if !rustix::process::geteuid().is_root() {
         bail!("network namespaces need root: run it with sudo");
     }
-    let setting = Setting {
+    allow_files()?;
+    let mut setting = Setting {
         sidegate: cli.sidegate.clone(),
         congestion: CongestionControl::choose()?,
         interrupt: Interrupt::install()?,
+        mtu: plan.mtus[0],
     };
-    let runs = measure(cli, &setting)?;
-    let report = Report::new(facts(cli, &setting)?, runs);
+    if let Some(folder) = &cli.profile {
+        return profile::all(folder, &plan, &mut setting);
+    }
+    let report = measure(&mut plan, &mut setting)?;
     println!("{report}");
+    if let Some(folder) = &cli.out {
+        report.write(folder)?;
+    }
     if let Some(file) = &cli.json {
         fs::write(file, report.to_json()?).with_context(|| file.display().to_string())?;
     }
-    Ok(report)
+    Ok(report.is_clean())
 }
 
-/// Round after round: each kind of work, and for each every peer in turn. Who begins changes every time.
-fn measure(cli: &Cli, setting: &Setting) -> Result<Vec<Run>> {
-    let (works, rounds, length) = (cli.works(), cli.rounds(), cli.length());
-    let mut contestants: Vec<Contestant> = cli.peers().into_iter().map(Contestant::new).collect();
+/// One MTU after the other; whoever is absent is said and left out.
+fn measure(plan: &mut Plan, setting: &mut Setting) -> Result<Report> {
+    let missing = |peer: Peer| peer.absent(setting).map(|why| (peer, why));
+    let (absent, reasons): (Vec<Peer>, Vec<String>) = plan.peers().into_iter().filter_map(missing).unzip();
+    reasons.iter().for_each(|why| eprintln!("absent: {why}"));
+    plan.leave_out(&absent)?;
+    eprintln!("{plan}");
+
+    let mut facts = facts::before(plan, setting, &reasons)?;
     let mut runs = Vec::new();
-    for round in 0..rounds {
-        for (turn, work) in works.iter().enumerate() {
-            for step in 0..contestants.len() {
-                let place = (step + turn + round) % contestants.len();
-                let contestant = &mut contestants[place];
-                if !work.suits(contestant.peer) {
-                    continue;
-                }
-                let (peer, result) = (contestant.peer, contestant.measure(*work, length, setting));
-                setting.interrupt.check()?;
-                for run in runs_of(round, *work, peer, result) {
-                    eprintln!("round {}/{rounds}: {}", round + 1, progress(&run));
-                    runs.push(run);
-                }
-            }
-        }
+    for &mtu in &plan.mtus {
+        setting.mtu = mtu;
+        runs.extend(contest::at_one_mtu(plan, setting, &mut facts)?);
     }
-    Ok(runs)
-}
-
-/// A peer, and its session once it has begun. After a failure it gets a new one: what went wrong once may not spoil the
-/// rest.
-struct Contestant {
-    peer: Peer,
-    session: Option<Session>,
-}
-
-impl Contestant {
-    const fn new(peer: Peer) -> Self {
-        Self { peer, session: None }
-    }
-
-    fn measure(&mut self, work: Work, length: Duration, setting: &Setting) -> Result<Vec<f64>> {
-        let session = match self.session.take() {
-            Some(session) => session,
-            None => self.peer.open(setting)?,
-        };
-        let values = work.run(&session, length)?;
-        self.session = Some(session);
-        Ok(values)
-    }
-}
-
-/// A run for each figure; what has failed, has failed for all of them.
-fn runs_of(round: usize, work: Work, peer: Peer, result: Result<Vec<f64>>) -> Vec<Run> {
-    let outcomes = match result {
-        Ok(values) => values.into_iter().map(Outcome::Value).collect(),
-        Err(error) => vec![Outcome::Error(format!("{error:#}")); work.figures().len()],
-    };
-    let figures = work.figures().iter().zip(outcomes);
-    figures.map(|(&(work, unit), outcome)| Run { round, work, unit, peer: peer.as_str(), outcome }).collect()
-}
-
-fn progress(Run { work, peer, unit, outcome, .. }: &Run) -> String {
-    match outcome {
-        Outcome::Value(value) => format!("{work} {peer} {} {unit}", unit.show(*value)),
-        Outcome::Error(error) => format!("{work} {peer} failed: {error}"),
-    }
-}
-
-/// The machine and the settings: what a reader needs to believe the table, or to repeat it.
-fn facts(cli: &Cli, setting: &Setting) -> Result<Vec<Fact>> {
-    let read = |path: &str| fs::read_to_string(path).with_context(|| path.to_owned());
-    let cpu = read("/proc/cpuinfo")?;
-    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
-    let cores = thread::available_parallelism()?;
-    let tools = [("haproxy", "-v"), ("nginx", "-v"), ("nft", "-v"), ("iperf3", "-v"), ("wrk", "-v")];
-    Ok(vec![
-        Fact { what: "machine", is: format!("{cores} cores, {}", cpu.trim_start_matches(['\t', ' ', ':'])) },
-        Fact { what: "kernel", is: read("/proc/sys/kernel/osrelease")?.trim().to_owned() },
-        Fact { what: "runs", is: format!("{} rounds, {} s each", cli.rounds(), cli.length().as_secs()) },
-        Fact { what: "MTU", is: MTU.to_string() },
-        Fact { what: "congestion control", is: setting.congestion.as_str().to_owned() },
-        Fact { what: "default qdisc", is: read("/proc/sys/net/core/default_qdisc")?.trim().to_owned() },
-        Fact { what: "client ports", is: CLIENT_PORTS.replace(' ', " to ") },
-        Fact { what: "tools", is: tools.map(|(tool, flag)| version(tool, flag)).join("; ") },
-    ])
-}
-
-/// The first line that a tool says about itself.
-fn version(tool: &str, flag: &str) -> String {
-    let said = Command::new(tool).arg(flag).output().map(|output| [output.stdout, output.stderr].concat());
-    let said = said.map(|said| String::from_utf8_lossy(&said).into_owned()).unwrap_or_default();
-    said.lines().next().map_or_else(|| format!("{tool} is not there"), |line| line.trim().to_owned())
+    Ok(Report::new(facts, &Peer::ALL.map(Peer::as_str), runs))
 }

@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use benches::bulk::PORT;
+use benches::connections::PATIENCE;
 use rustix::net::{Shutdown, shutdown};
 
-use crate::connect::PATIENCE;
-use crate::lab::{Lab, TARGET};
+use crate::lab::TARGET;
+use crate::peer::Session;
 
 /// What goes into a system call: as iperf3 has it.
 const PIECE: usize = 128 << 10;
@@ -26,12 +27,16 @@ pub(crate) enum Receiver {
 }
 
 /// Bits per second that arrive in a stream of this length.
-pub(crate) fn rate(lab: &Lab, door: Ipv4Addr, length: Duration, receiver: Receiver) -> Result<f64> {
+pub(crate) fn rate(session: &Session, length: Duration, receiver: Receiver) -> Result<f64> {
+    let (consumer, provider) = (&session.lab.consumer, &session.lab.provider);
     let bind = || TcpListener::bind((TARGET, PORT)).with_context(|| format!("listening on {TARGET}:{PORT}"));
-    let listener = lab.provider.inside(bind)?;
+    let listener = provider.inside(bind)?;
     thread::scope(|scope| {
-        let server = scope.spawn(|| serve(&listener, receiver));
-        let heard = lab.consumer.inside(|| call(door, length, receiver));
+        let server = scope.spawn(|| {
+            provider.enter()?;
+            serve(&listener, receiver)
+        });
+        let heard = consumer.inside(|| call(session.door(), length, receiver));
         shutdown(&listener, Shutdown::Both).context("stopping the server")?;
         let served = server.join().unwrap_or_else(|_| Err(anyhow!("the server panicked")));
         match receiver {

@@ -1,112 +1,245 @@
 //! The kinds of work that a peer is measured by.
 
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 use benches::bulk::Bulk;
-use benches::readings::{self, Requests};
-use benches::report::Unit;
+use benches::cpu::Busy;
+use benches::memory::Memory;
+use benches::readings::Requests;
+use benches::report::{Figure, Unit};
 use clap::ValueEnum;
 
-use crate::connect::{self, Clients};
+use crate::connect::{self, Manner};
 use crate::lab::TARGET;
 use crate::peer::{Peer, Session};
 use crate::stream::{self, Receiver};
+use crate::{idle, latency, requests, udp};
 
-/// Where the HTTP server listens.
-pub(crate) const REQUESTS_PORT: u16 = 8080;
-
-/// How much longer than its own length a run may take.
-const GRACE: Duration = Duration::from_secs(10);
-/// wrk's keep-alive connections.
-const CONNECTIONS: usize = 64;
-/// wrk's threads: one per core of the smallest machine that this runs on.
-const THREADS: usize = 2;
+/// A small packet, with its IP header.
+const SMALL: u16 = 64;
+/// What [`Unit::SecondsPerGigabyte`] is for each of, in what rates count.
+const GIGABYTE_IN_BITS: f64 = 8e9;
 
 /// A kind of work.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Work {
-    /// One TCP stream from the consumer to the target.
+    /// One TCP stream from the consumer to the target, and what it costs.
     Bulk1,
     /// Four at once.
     Bulk4,
+    /// Sixteen at once.
+    Bulk16,
     /// One TCP stream from the target to the consumer.
     Reverse,
+    /// One each way at the same time: their sum.
+    Both,
     /// As `bulk1`, by a client and a server of our own, which targets that get a header can have too.
     Stream,
     /// As `reverse`, by the same.
     StreamReverse,
+    /// HTTP requests, one after the other.
+    Requests1,
+    /// HTTP requests on 64 keep-alive connections.
+    Requests64,
+    /// How long HTTP requests take that come at a fixed rate, whether or not earlier ones have been answered.
+    Latency,
     /// New connections, by clients with many in progress each; the target closes first.
     Connect,
-    /// The same, by a thread per connection in progress.
+    /// The same, but the client closes first.
+    ConnectClientFirst,
+    /// As `connect`, by a thread per connection in progress.
     ConnectThreads,
-    /// HTTP requests on keep-alive connections.
-    Requests,
+    /// Small datagrams, as fast as one core sends them.
+    UdpSmall,
+    /// Datagrams as large as the MTU lets them be.
+    UdpBulk,
+    /// A TCP stream beside very many connections that are silent.
+    Idle,
+    /// What the peer takes before it has carried anything much.
+    Memory,
+}
+
+/// How work is to be done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask {
+    /// For how long.
+    pub(crate) length: Duration,
+    /// How many requests a second [`Work::Latency`] makes.
+    pub(crate) rate: Option<f64>,
 }
 
 impl Work {
     /// All kinds, in the order of the table.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Bulk1,
         Self::Bulk4,
+        Self::Bulk16,
         Self::Reverse,
+        Self::Both,
         Self::Stream,
         Self::StreamReverse,
+        Self::Requests1,
+        Self::Requests64,
+        Self::Latency,
         Self::Connect,
+        Self::ConnectClientFirst,
         Self::ConnectThreads,
-        Self::Requests,
+        Self::UdpSmall,
+        Self::UdpBulk,
+        Self::Idle,
+        Self::Memory,
     ];
 
-    /// Whether this peer's targets can do it: iperf3 understands no header.
-    pub(crate) const fn suits(self, peer: Peer) -> bool {
-        !(matches!(self, Self::Bulk1 | Self::Bulk4 | Self::Reverse) && peer.sends_headers())
-    }
-
-    /// What it measures: a row of the table each, by its name there.
-    pub(crate) const fn figures(self) -> &'static [(&'static str, Unit)] {
+    /// Its name on the command line.
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Self::Bulk1 => &[("bulk1", Unit::BitsPerSecond)],
-            Self::Bulk4 => &[("bulk4", Unit::BitsPerSecond)],
-            Self::Reverse => &[("reverse", Unit::BitsPerSecond)],
-            Self::Stream => &[("stream", Unit::BitsPerSecond)],
-            Self::StreamReverse => &[("stream-reverse", Unit::BitsPerSecond)],
-            Self::Connect => &[("connect", Unit::PerSecond)],
-            Self::ConnectThreads => &[("connect-threads", Unit::PerSecond)],
-            Self::Requests => &[("requests", Unit::PerSecond), ("requests, p99", Unit::Seconds)],
+            Self::Bulk1 => "bulk1",
+            Self::Bulk4 => "bulk4",
+            Self::Bulk16 => "bulk16",
+            Self::Reverse => "reverse",
+            Self::Both => "both",
+            Self::Stream => "stream",
+            Self::StreamReverse => "stream-reverse",
+            Self::Requests1 => "requests1",
+            Self::Requests64 => "requests64",
+            Self::Latency => "latency",
+            Self::Connect => "connect",
+            Self::ConnectClientFirst => "connect-client-first",
+            Self::ConnectThreads => "connect-threads",
+            Self::UdpSmall => "udp-small",
+            Self::UdpBulk => "udp-bulk",
+            Self::Idle => "idle",
+            Self::Memory => "memory",
         }
     }
 
-    /// Does it once, for as long as `length`; gives a value for each of [`Work::figures`].
-    pub(crate) fn run(self, session: &Session, length: Duration) -> Result<Vec<f64>> {
-        let Session { door, header, ref lab, .. } = *session;
-        let stream = |receiver| stream::rate(lab, door, length, receiver).map(|rate| vec![rate]);
-        let connect = |clients| connect::rate(lab, door, length, clients, header).map(|rate| vec![rate]);
+    /// Whether this peer can do it at all: iperf3 understands no header, and not everyone carries UDP.
+    pub(crate) const fn suits(self, peer: Peer) -> bool {
         match self {
-            Self::Bulk1 => bulk(session, length, &["--parallel", "1"]).map(|rate| vec![rate]),
-            Self::Bulk4 => bulk(session, length, &["--parallel", "4"]).map(|rate| vec![rate]),
-            Self::Reverse => bulk(session, length, &["--reverse"]).map(|rate| vec![rate]),
-            Self::Stream => stream(Receiver::Target),
-            Self::StreamReverse => stream(Receiver::Consumer),
-            Self::Connect => connect(Clients::Events),
-            Self::ConnectThreads => connect(Clients::Threads),
-            Self::Requests => requests(session, length).map(|Requests { rate, p99 }| vec![rate, p99]),
+            Self::Bulk1 | Self::Bulk4 | Self::Bulk16 | Self::Reverse | Self::Both | Self::Idle => {
+                !peer.sends_headers()
+            }
+            Self::UdpSmall | Self::UdpBulk => peer.carries_udp(),
+            Self::Stream
+            | Self::StreamReverse
+            | Self::Requests1
+            | Self::Requests64
+            | Self::Latency
+            | Self::Connect
+            | Self::ConnectClientFirst
+            | Self::ConnectThreads
+            | Self::Memory => true,
+        }
+    }
+
+    /// Whether the peer has to be a new one each time: what programs once had, they may keep, and then it does not show.
+    pub(crate) const fn wants_new_session(self) -> bool {
+        matches!(self, Self::Idle | Self::Memory)
+    }
+
+    /// What it measures: a row of the table each.
+    pub(crate) const fn figures(self) -> &'static [Figure] {
+        const fn figure(name: &'static str, unit: Unit) -> Figure {
+            Figure { name, unit }
+        }
+        match self {
+            Self::Bulk1 => {
+                &const { [figure("bulk1", Unit::BitsPerSecond), figure("bulk1, CPU", Unit::SecondsPerGigabyte)] }
+            }
+            Self::Bulk4 => &const { [figure("bulk4", Unit::BitsPerSecond)] },
+            Self::Bulk16 => &const { [figure("bulk16", Unit::BitsPerSecond)] },
+            Self::Reverse => &const { [figure("reverse", Unit::BitsPerSecond)] },
+            Self::Both => &const { [figure("both", Unit::BitsPerSecond)] },
+            Self::Stream => &const { [figure("stream", Unit::BitsPerSecond)] },
+            Self::StreamReverse => &const { [figure("stream-reverse", Unit::BitsPerSecond)] },
+            Self::Requests1 => {
+                &const { [figure("requests1", Unit::PerSecond), figure("requests1, p99", Unit::Seconds)] }
+            }
+            Self::Requests64 => {
+                &const { [figure("requests64", Unit::PerSecond), figure("requests64, p99", Unit::Seconds)] }
+            }
+            Self::Latency => {
+                &const {
+                    [
+                        figure("latency, p50", Unit::Seconds),
+                        figure("latency, p99", Unit::Seconds),
+                        figure("latency, p99.9", Unit::Seconds),
+                    ]
+                }
+            }
+            Self::Connect => {
+                &const { [figure("connect", Unit::PerSecond), figure("connect, CPU", Unit::SecondsPerThousand)] }
+            }
+            Self::ConnectClientFirst => &const { [figure("connect-client-first", Unit::PerSecond)] },
+            Self::ConnectThreads => &const { [figure("connect-threads", Unit::PerSecond)] },
+            Self::UdpSmall => {
+                &const { [figure("udp-small", Unit::PerSecond), figure("udp-small, lost", Unit::Fraction)] }
+            }
+            Self::UdpBulk => &const { [figure("udp-bulk", Unit::BitsPerSecond)] },
+            Self::Idle => {
+                &const { [figure("idle", Unit::BitsPerSecond), figure("idle, memory", Unit::BytesEach)] }
+            }
+            Self::Memory => {
+                &const { [figure("memory, programs", Unit::Bytes), figure("memory, kernel", Unit::Bytes)] }
+            }
+        }
+    }
+
+    /// Does it once; gives a value for each of [`Work::figures`].
+    pub(crate) fn run(self, session: &Session, ask: &Ask) -> Result<Vec<f64>> {
+        let length = ask.length;
+        match self {
+            Self::Bulk1 => {
+                with_cost(length, GIGABYTE_IN_BITS, || bulk(session, length, &["--parallel", "1"]))
+            }
+            Self::Bulk4 => one(bulk(session, length, &["--parallel", "4"])),
+            Self::Bulk16 => one(bulk(session, length, &["--parallel", "16"])),
+            Self::Reverse => one(bulk(session, length, &["--reverse"])),
+            Self::Both => one(bulk(session, length, &["--bidir"])),
+            Self::Stream => one(stream::rate(session, length, Receiver::Target)),
+            Self::StreamReverse => one(stream::rate(session, length, Receiver::Consumer)),
+            Self::Requests1 => requests::run(session, length, 1).map(both),
+            Self::Requests64 => requests::run(session, length, 64).map(both),
+            Self::Latency => latency::run(session, ask),
+            Self::Connect => with_cost(length, 1e3, || connect::rate(session, length, Manner::TargetFirst)),
+            Self::ConnectClientFirst => one(connect::rate(session, length, Manner::ClientFirst)),
+            Self::ConnectThreads => one(connect::rate(session, length, Manner::Threads)),
+            Self::UdpSmall => {
+                udp::run(session, length, SMALL).map(|run| vec![run.arrived.rate(), run.lost()])
+            }
+            Self::UdpBulk => {
+                one(udp::run(session, length, session.lab.mtu).map(|run| run.arrived.bits_per_second()))
+            }
+            Self::Idle => idle::run(session, length),
+            Self::Memory => {
+                let Memory { programs, kernel } = session.idle;
+                Ok(vec![programs as f64, kernel as f64])
+            }
         }
     }
 }
 
-fn bulk(session: &Session, length: Duration, how: &[&str]) -> Result<f64> {
-    let Session { door, lab, .. } = session;
+/// Bits per second that arrive in an iperf3 run; `how` goes to its client.
+pub(crate) fn bulk(session: &Session, length: Duration, how: &[&str]) -> Result<f64> {
+    let lab = &session.lab;
     let (consumer, provider) = (&lab.consumer, &lab.provider);
-    let bulk = Bulk { consumer, door: (*door).into(), provider, target: TARGET.into() };
+    let bulk = Bulk { consumer, door: session.door().into(), provider, target: TARGET.into() };
     bulk.run(&lab.stage, length, how)
 }
 
-fn requests(session: &Session, length: Duration) -> Result<Requests> {
-    let mut wrk = Command::new("wrk");
-    wrk.args(["--threads", &THREADS.to_string(), "--connections", &CONNECTIONS.to_string()]);
-    wrk.args(["--latency", "--duration", &format!("{}s", length.as_secs())]);
-    wrk.arg(format!("http://{}:{REQUESTS_PORT}/", session.door));
-    let printed = session.lab.stage.start(&session.lab.consumer, "wrk", wrk)?.finish(length + GRACE)?;
-    Ok(readings::wrk(&printed)?)
+fn one(figure: Result<f64>) -> Result<Vec<f64>> {
+    figure.map(|figure| vec![figure])
+}
+
+fn both(Requests { rate, p99 }: Requests) -> Vec<f64> {
+    vec![rate, p99]
+}
+
+/// The rate of this work, and for how many seconds all cores together were busy for each `amount`.
+fn with_cost(length: Duration, amount: f64, work: impl FnOnce() -> Result<f64>) -> Result<Vec<f64>> {
+    let before = Busy::now()?;
+    let rate = work()?;
+    let busy = Busy::now()?.since(before);
+    Ok(vec![rate, busy.as_secs_f64() / (rate * length.as_secs_f64() / amount)])
 }

@@ -1,0 +1,185 @@
+//! Very many connections that are silent: what each takes in memory, and what is left for a bulk stream beside them. Both ends of all
+//! of them are in this process. What sockets take in the kernel is the same for every peer, and in everyone's figure.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use benches::connections::PATIENCE;
+use benches::connections::way::{Way, Ways};
+use benches::memory::Memory;
+use rustix::net::sockopt::{Timeout, set_socket_linger, set_socket_timeout};
+use rustix::net::{Shutdown, SocketFlags, SocketType, connect, shutdown};
+use rustix::process::{Resource, getrlimit};
+
+use crate::lab::TARGET;
+use crate::peer::Session;
+use crate::work::bulk;
+
+/// The target's port.
+pub(crate) const PORT: u16 = 7003;
+
+/// Who opens them at the same time.
+const THREADS: usize = 8;
+/// So many are asked again after the stream.
+const ASKED: usize = 100;
+/// All of them have to be open within this time.
+const OPENING: Duration = Duration::from_secs(20);
+/// Memory is at rest once nothing has been given back for so long …
+const QUIET: Duration = Duration::from_millis(1500);
+/// … or when this much time has passed.
+const RESTING: Duration = Duration::from_secs(6);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How many there are: 10,000, or as many as the system lets one process have files for. This one has a file for each end of each, as
+/// a proxy has, and needs some for other things.
+pub(crate) fn connections() -> usize {
+    const WANTED: u64 = 10_000;
+    const OTHERS: u64 = 1000;
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    (allowed.saturating_sub(OTHERS) / 2).clamp(1, WANTED) as usize
+}
+
+/// Bits per second of a stream beside them, and bytes of memory for each of them. The session has to be new: programs keep memory
+/// that they have needed once, and a second crowd would seem to need none.
+pub(crate) fn run(session: &Session, length: Duration) -> Result<Vec<f64>> {
+    let (connections, pids) = (connections(), session.pids());
+    let before = at_rest(session, &pids)?;
+    let crowd = Crowd::open(session, connections)?;
+    let taken = at_rest(session, &pids)?.since(before);
+    let rate = bulk(session, length, &[])?;
+    for number in (0..connections).step_by(connections.div_ceil(ASKED)) {
+        crowd.speak(number).with_context(|| format!("idle connection {number}, after the stream"))?;
+    }
+    Ok(vec![rate, taken.total() as f64 / connections as f64])
+}
+
+/// What the programs and the kernel hold once they give nothing back any more, be it what somebody else had before.
+fn at_rest(session: &Session, pids: &[u32]) -> Result<Memory> {
+    let start = Instant::now();
+    let (mut least, mut since) = (Memory::now(pids)?, start);
+    while since.elapsed() < QUIET && start.elapsed() < RESTING {
+        session.lab.stage.interrupt.pause(LOOK_AGAIN)?;
+        let now = Memory::now(pids)?;
+        if now.total() < least.total() {
+            (least, since) = (now, Instant::now());
+        }
+    }
+    Ok(least)
+}
+
+/// The connections: what has the same place at either end is one. The clients' ends go first, and at once.
+struct Crowd {
+    clients: Vec<TcpStream>,
+    targets: Vec<TcpStream>,
+}
+
+impl Crowd {
+    /// All of them, each of which has carried something either way; or none, and how many there could have been.
+    fn open(session: &Session, connections: usize) -> Result<Self> {
+        let provider = &session.lab.provider;
+        let listen =
+            || TcpListener::bind((TARGET, PORT)).with_context(|| format!("listening on {TARGET}:{PORT}"));
+        let listener = provider.inside(listen)?;
+        let deadline = Instant::now() + OPENING;
+        thread::scope(|scope| {
+            let target = scope.spawn(|| provider.enter().map(|()| greet_everyone(&listener)));
+            let clients: Vec<_> = (0..THREADS)
+                .map(|first| {
+                    let numbers = (first..connections).step_by(THREADS);
+                    scope.spawn(move || connect_some(session, numbers, deadline))
+                })
+                .collect();
+            let clients: Vec<_> = clients.into_iter().map(|client| client.join()).collect();
+            shutdown(&listener, Shutdown::Both).context("stopping the target")?;
+            let targets = target.join().unwrap_or_else(|_| Err(anyhow!("the target panicked")))?;
+            let (clients, outcomes): (Vec<_>, Vec<_>) = clients
+                .into_iter()
+                .map(|client| client.unwrap_or_else(|_| (Vec::new(), Err(anyhow!("a client panicked")))))
+                .unzip();
+            let clients: Vec<_> = clients.into_iter().flatten().collect();
+            let opened = clients.len();
+            let outcome: Result<()> = outcomes.into_iter().collect();
+            outcome.with_context(|| format!("{opened} of {connections} idle connections could be opened"))?;
+            Ok(Self { clients: in_order(clients, connections)?, targets: in_order(targets, connections)? })
+        })
+    }
+
+    /// A byte to the target, and one back.
+    fn speak(&self, number: usize) -> Result<()> {
+        let (mut client, mut target) = (&self.clients[number], &self.targets[number]);
+        let mut heard = [0];
+        client.write_all(b"?")?;
+        target.read_exact(&mut heard)?;
+        target.write_all(b"!")?;
+        client.read_exact(&mut heard)?;
+        ensure!(heard == *b"!", "it carried {heard:?}");
+        Ok(())
+    }
+}
+
+/// One end of each, by the numbers: each is there once.
+fn in_order(mut ends: Vec<(u32, TcpStream)>, connections: usize) -> Result<Vec<TcpStream>> {
+    ends.sort_by_key(|(number, _)| *number);
+    let are_all = ends.iter().map(|(number, _)| *number as usize).eq(0..connections);
+    ensure!(are_all, "of {connections} connections, one end has {}", ends.len());
+    Ok(ends.into_iter().map(|(_, stream)| stream).collect())
+}
+
+/// The target: says back what number each connection has, until the listener is shut down.
+fn greet_everyone(listener: &TcpListener) -> Vec<(u32, TcpStream)> {
+    let mut greeted = Vec::new();
+    while let Ok((stream, _)) = listener.accept() {
+        // A client that went away notices by itself, and reports it.
+        if let Ok(number) = greet(&stream) {
+            greeted.push((number, stream));
+        }
+    }
+    greeted
+}
+
+fn greet(mut stream: &TcpStream) -> Result<u32> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut number = [0; size_of::<u32>()];
+    stream.read_exact(&mut number)?;
+    stream.write_all(&number)?;
+    Ok(u32::from_be_bytes(number))
+}
+
+/// What one of the threads has to open; or as many as there could be, and why there are no more.
+fn connect_some(
+    session: &Session,
+    numbers: impl Iterator<Item = usize>,
+    deadline: Instant,
+) -> (Vec<(u32, TcpStream)>, Result<()>) {
+    let (clients, doors) = (session.clients(), &session.doors()[..1]);
+    let mut streams = Vec::new();
+    let outcome = session.lab.consumer.enter().and_then(|()| {
+        for number in numbers {
+            session.lab.stage.interrupt.check()?;
+            ensure!(Instant::now() < deadline, "no more of them within {OPENING:?}");
+            let way = Ways::new(clients, doors, PORT, number).turn();
+            let number = u32::try_from(number)?;
+            streams.push((number, connect_one(way, number).with_context(|| way.to_string())?));
+        }
+        Ok(())
+    });
+    (streams, outcome)
+}
+
+fn connect_one(way: Way, number: u32) -> Result<TcpStream> {
+    let socket = way.socket(SocketType::STREAM, SocketFlags::empty())?;
+    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+    // Closing it is a RST: nothing of the crowd is left for whoever is measured next.
+    set_socket_linger(&socket, Some(Duration::ZERO))?;
+    connect(&socket, &way.door).context("connecting")?;
+    let mut stream = TcpStream::from(socket);
+    let mut heard = [0; size_of::<u32>()];
+    stream.write_all(&number.to_be_bytes())?;
+    stream.read_exact(&mut heard).context("the first answer")?;
+    ensure!(heard == number.to_be_bytes(), "connection {number} carried {heard:?}");
+    Ok(stream)
+}

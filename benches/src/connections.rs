@@ -1,0 +1,40 @@
+//! New connections, by clients and targets of our own: the same for everyone who is measured, and strict. A connection counts when
+//! the target's greeting came through it and it came to a proper end; one that does not, spoils the run.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use mio::{Events, Poll};
+
+pub mod clients;
+pub mod greeter;
+pub mod way;
+
+/// Who closes a connection first, after the greeting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Closer {
+    /// Who has greeted.
+    Target,
+    /// Who has been greeted.
+    Client,
+}
+
+/// How long a single step of a connection may take. More than one retransmission of a SYN, so that a lost one costs
+/// time and not the run.
+pub const PATIENCE: Duration = Duration::from_secs(4);
+
+/// What the target says.
+const GREETING: &[u8] = b"!";
+
+/// Waits until something happens; that nothing does for as long as `patience` is an error.
+fn await_events(poll: &mut Poll, events: &mut Events, patience: Option<Duration>) -> Result<()> {
+    while let Err(error) = poll.poll(events, patience) {
+        if error.kind() != std::io::ErrorKind::Interrupted {
+            return Err(error.into());
+        }
+    }
+    match patience {
+        Some(patience) if events.is_empty() => bail!("nothing happens for {patience:?}"),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,178 @@
+//! Clients that connect over and over. One has many connections in progress and one thread, as proxies and load generators do: it
+//! sleeps only when nothing at all happens, where a thread per connection sleeps and wakes several times for each.
+
+use std::io::{ErrorKind, Read};
+use std::net;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{SocketFlags, SocketType, connect};
+
+use super::way::{Way, Ways};
+use super::{Closer, GREETING, PATIENCE, await_events};
+
+/// Connections in progress, of one client.
+const IN_PROGRESS: usize = 64;
+
+/// Keeps [`IN_PROGRESS`] connections going for as long as `length`; returns how many were made. Those in progress by then are
+/// brought to their end as well: as nobody is ever cut off, there is no excuse for a connection that breaks.
+pub fn many_at_once(mut ways: Ways<'_>, closer: Closer, length: Duration) -> Result<u64> {
+    let mut poll = Poll::new()?;
+    let mut events = Events::with_capacity(IN_PROGRESS);
+    let deadline = Instant::now() + length;
+    let mut attempts = (0..IN_PROGRESS)
+        .map(|place| Attempt::start(&poll, Token(place), ways.turn()).map(Some))
+        .collect::<Result<Vec<_>>>()?;
+    let (mut made, mut open) = (0, attempts.len());
+    while open > 0 {
+        await_events(&mut poll, &mut events, Some(PATIENCE))
+            .with_context(|| format!("{open} connections in progress"))?;
+        let in_time = Instant::now() < deadline;
+        for event in &events {
+            let place = &mut attempts[event.token().0];
+            let Some(attempt) = place else { continue };
+            if !attempt
+                .is_done(closer)
+                .with_context(|| format!("connection {}, {}", made + 1, attempt.way))?
+            {
+                continue;
+            }
+            if in_time {
+                made += 1;
+                *place = Some(Attempt::start(&poll, event.token(), ways.turn())?);
+            } else {
+                open -= 1;
+                *place = None;
+            }
+        }
+    }
+    Ok(made)
+}
+
+/// One connection after the other for as long as `length`; returns how many were made. The target closes first.
+pub fn one_at_a_time(mut ways: Ways<'_>, length: Duration) -> Result<u64> {
+    let deadline = Instant::now() + length;
+    let mut made = 0;
+    while Instant::now() < deadline {
+        let way = ways.turn();
+        connect_once(way).with_context(|| format!("connection {}, {way}", made + 1))?;
+        made += 1;
+    }
+    Ok(made)
+}
+
+fn connect_once(way: Way) -> Result<()> {
+    let socket = way.socket(SocketType::STREAM, SocketFlags::empty())?;
+    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+    connect(&socket, &way.door)?;
+    let mut said = Vec::with_capacity(2 * GREETING.len());
+    net::TcpStream::from(socket).read_to_end(&mut said)?;
+    check(&said)
+}
+
+fn check(said: &[u8]) -> Result<()> {
+    if said == GREETING { Ok(()) } else { bail!("the target's greeting came as {said:?}") }
+}
+
+/// One connection in progress. Dropping it closes it.
+struct Attempt {
+    way: Way,
+    stream: TcpStream,
+    said: Vec<u8>,
+}
+
+impl Attempt {
+    fn start(poll: &Poll, token: Token, way: Way) -> Result<Self> {
+        let socket = way.socket(SocketType::STREAM, SocketFlags::NONBLOCK)?;
+        match connect(&socket, &way.door) {
+            Ok(()) | Err(Errno::INPROGRESS) => {}
+            Err(error) => return Err(error).with_context(|| format!("connecting {way}")),
+        }
+        let mut stream = TcpStream::from_std(net::TcpStream::from(socket));
+        poll.registry().register(&mut stream, token, Interest::READABLE)?;
+        Ok(Self { way, stream, said: Vec::with_capacity(2 * GREETING.len()) })
+    }
+
+    /// Reads what has come. Done is: the greeting, and the target's FIN after it where that closes first.
+    fn is_done(&mut self, closer: Closer) -> Result<bool> {
+        let mut buffer = [0; 16];
+        loop {
+            if closer == Closer::Client && !self.said.is_empty() {
+                return check(&self.said).map(|()| true);
+            }
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return check(&self.said).map(|()| true),
+                Ok(len) => self.said.extend_from_slice(&buffer[..len]),
+                // Not connected yet, or nothing more yet.
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
+                    return Ok(false);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::thread;
+
+    use super::super::greeter::Greeter;
+    use super::*;
+
+    const CLIENTS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
+    const DOOR: [Ipv4Addr; 1] = [Ipv4Addr::LOCALHOST];
+    const LENGTH: Duration = Duration::from_millis(20);
+
+    /// How many connections a greeter and such a client make.
+    fn made(closer: Closer, client: impl FnOnce(Ways<'_>) -> Result<u64>) -> Result<u64> {
+        let (greeter, stop) = Greeter::listen((DOOR[0], 0).into(), closer, 0)?;
+        let port = greeter.address()?.port();
+        thread::scope(|scope| {
+            let greeting = scope.spawn(|| greeter.greet_everyone());
+            let made = client(Ways::new(&CLIENTS, &DOOR, port, 0));
+            stop.wake()?;
+            greeting.join().unwrap().and(made)
+        })
+    }
+
+    #[test]
+    fn connections_are_made_whoever_closes_first() {
+        for closer in [Closer::Target, Closer::Client] {
+            let made = made(closer, |ways| many_at_once(ways, closer, LENGTH)).unwrap();
+            assert!(made > 0, "{closer:?}");
+        }
+        assert!(made(Closer::Target, |ways| one_at_a_time(ways, LENGTH)).unwrap() > 0);
+    }
+
+    #[test]
+    fn those_in_progress_at_the_end_are_not_counted() {
+        assert_eq!(
+            made(Closer::Client, |ways| many_at_once(ways, Closer::Client, Duration::ZERO)).unwrap(),
+            0
+        );
+    }
+
+    #[test]
+    fn a_wrong_greeting_and_no_target_are_errors() {
+        let listener = TcpListener::bind((DOOR[0], 0)).unwrap();
+        let ways = Ways::new(&CLIENTS, &DOOR, listener.local_addr().unwrap().port(), 0);
+        thread::scope(|scope| {
+            scope.spawn(|| listener.accept().unwrap().0.write_all(b"?").unwrap());
+            let wrong = connect_once(ways.clone().turn()).unwrap_err();
+            assert_eq!(wrong.to_string(), "the target's greeting came as [63]");
+        });
+        drop(listener);
+        for closer in [Closer::Target, Closer::Client] {
+            let refused = many_at_once(ways, closer, LENGTH).unwrap_err();
+            assert!(format!("{refused:#}").contains("refused"), "{refused:#}");
+        }
+    }
+}
