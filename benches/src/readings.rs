@@ -135,6 +135,14 @@ Transfer/sec:     14.2MB
     }
 
     #[test]
+    fn iperf3_of_which_nothing_arrives_has_failed() {
+        for arrived in ["5923591159.457758", "6558889844.507027"] {
+            let output = BOTH_WAYS.replace(arrived, "0");
+            assert_eq!(iperf3(&output).unwrap_err().to_string(), "iperf3: nothing arrived");
+        }
+    }
+
+    #[test]
     fn iperf3_errors_are_passed_on() {
         let output = r#"{"start":{},"end":{},"error":"unable to connect to server"}"#;
         assert_eq!(iperf3(output).unwrap_err().to_string(), "iperf3: unable to connect to server");

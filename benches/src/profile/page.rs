@@ -87,7 +87,7 @@ impl fmt::Display for Page {
         writeln!(f, "# Where the time goes\n")?;
         writeln!(
             f,
-            "Written by `scripts/bench-peers --profile`; [PROFILES.md](PROFILES.md) says what it means."
+            "Written by `scripts/bench-peers --profile`; docs/benchmarks/PROFILES.md says what it means."
         )?;
         writeln!(f, "Percent of the time of all cores, while `perf` watched.\n")?;
         write!(f, "| who and what |")?;

@@ -201,11 +201,13 @@ impl<O: Output> Journey<'_, O> {
         shift: Option<&Shift>,
     ) -> Result<Reason, Reason> {
         let way = self.way(frame, packet, found)?;
-        let sign = match shift {
-            None => self.observe(found, packet),
-            Some(shift) => self.shift(frame, packet, found, shift),
+        let Some(shift) = shift else {
+            let sign = self.observe(found, packet);
+            return Ok(self.leave(frame, packet, &way, sign));
         };
-        Ok(self.leave(frame, packet, &way, sign))
+        let mut shifted = *packet;
+        let sign = self.shift(frame, &mut shifted, found, shift);
+        Ok(self.leave(frame, &shifted, &way, sign))
     }
 
     /// Where a packet leaves and as what, if it may.
@@ -218,10 +220,15 @@ impl<O: Output> Journey<'_, O> {
     }
 
     /// Follows a packet's flow, which goes by the target's numbers, and gives the packet those of its receiver's side.
-    fn shift(&mut self, frame: &mut Frame<'_>, packet: &Packet, found: &Found, shift: &Shift) -> Sign {
-        let mut shifted = *packet;
-        shift.apply(frame, &mut shifted);
-        let as_the_target_has_it = if found.direction == Direction::Forward { &shifted } else { packet };
+    fn shift(&mut self, frame: &mut Frame<'_>, packet: &mut Packet, found: &Found, shift: &Shift) -> Sign {
+        let as_it_came = *packet;
+        let is_forward = found.direction == Direction::Forward;
+        // A target that has forgotten the flow might open fast, and take its payload for all that it is told.
+        if packet.flags.syn() && is_forward {
+            wire::make_ordinary(frame, packet);
+        }
+        shift.apply(frame, packet);
+        let as_the_target_has_it = if is_forward { &*packet } else { &as_it_came };
         self.observe(found, as_the_target_has_it)
     }
 

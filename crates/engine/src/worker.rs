@@ -141,8 +141,14 @@ impl Worker {
     /// Sees to it that what follows goes by the plan in force, and that flows end which are to.
     #[inline]
     fn keep_up(&mut self, now: Duration) {
-        // Before the plan: what opens by one that was still in force after this look is found at the next.
         let sentences = self.shared.flows.lanes().sentences();
+        self.keep_up_since(sentences, now);
+    }
+
+    /// So many sentences had been passed before it looks at the plan: what opens by one that is still in force after that look is
+    /// found at the next.
+    #[inline]
+    fn keep_up_since(&mut self, sentences: u64, now: Duration) {
         if self.shared.latest() != self.taken_up {
             self.take_up(now);
         }
@@ -225,3 +231,6 @@ pub(crate) fn closed_event(ended: &Ended) -> Event {
         returned: ended.returned,
     }
 }
+
+#[cfg(test)]
+mod tests;

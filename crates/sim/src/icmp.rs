@@ -20,6 +20,8 @@ pub enum Trouble {
     TooBig(usize),
     /// Nobody listens at its port.
     PortUnreachable,
+    /// Its host cannot be reached at the moment: no connection ends for that.
+    HostUnreachable,
 }
 
 /// An ICMP message.
@@ -60,6 +62,7 @@ impl Message<'_> {
             (true, 3, 4) => Some(Trouble::TooBig(usize::from(u16::from_be_bytes([b2, b3])))),
             (false, 2, 0) => Some(Trouble::TooBig(u32::from_be_bytes(self.rest) as usize)),
             (true, 3, 3) | (false, 1, 4) => Some(Trouble::PortUnreachable),
+            (true, 3, 1) | (false, 1, 3) => Some(Trouble::HostUnreachable),
             _ => None,
         }
     }
@@ -77,6 +80,8 @@ pub fn error(from: IpAddr, to: IpAddr, trouble: Trouble, quote: &[u8]) -> OwnedF
         (true, Trouble::PortUnreachable) => (3, 3, 0),
         (false, Trouble::TooBig(mtu)) => (2, 0, mtu as u32),
         (false, Trouble::PortUnreachable) => (1, 4, 0),
+        (true, Trouble::HostUnreachable) => (3, 1, 0),
+        (false, Trouble::HostUnreachable) => (1, 3, 0),
     };
     Message { source: from, destination: to, kind, code, rest: rest.to_be_bytes(), body: quote }.build()
 }

@@ -5,6 +5,7 @@ mod numbers;
 mod roll;
 mod seats;
 mod steering;
+mod tally;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use crate::recorder::{Batch, Departure};
 use crate::scenario::Scenario;
 use crate::stream::ConnectionId;
 
-pub use steering::Tally;
+pub use tally::Tally;
 
 use numbers::Numbers;
 use steering::Steering;
@@ -58,9 +59,9 @@ impl Judge {
         &self.reasons
     }
 
-    /// How much has happened to targets and files.
+    /// How much has happened.
     pub fn tally(&self) -> Tally {
-        self.steering.tally
+        self.steering.tally + self.numbers.tally
     }
 
     /// How many half-open flows have made room for others.

@@ -14,7 +14,7 @@ use wire::{Packet, Protocol, mss_of, parse};
 use crate::icmp::{Quote, quote};
 use crate::packet::{OwnedFrame, Route, Talk};
 use crate::stream::{ConnectionId, tag_in};
-use crate::tcp::{DEFAULT_MSS, LEAST_MSS};
+use crate::tcp::{DEFAULT_MSS, LEAST_MSS, LONGEST_HEADER};
 
 use letters::Letters;
 
@@ -194,11 +194,12 @@ impl Ledger {
 
     /// Whether hosts behind a device may be told that this number has arrived: they have sent it, or at least nobody
     /// else has. (A target that remembers an older connection answers a SYN from the same port with that one's numbers;
-    /// if it was a terminated one, they are the forwarder's own. Whoever has heard nothing says 0.)
+    /// if it was a terminated one, they are the forwarder's own; and a header may be counted in them. Whoever has heard nothing
+    /// says 0.)
     pub fn may_hear(&self, device: DeviceId, acknowledgement: u32) -> bool {
-        let has_sent = |sent: &Sent| sent.includes(acknowledgement);
+        let has_sent = |sent: &Sent| sent.includes(acknowledgement, 0);
         acknowledgement == 0
-            || self.sent.get(&device).is_some_and(has_sent)
+            || self.sent.get(&device).is_some_and(|own| own.includes(acknowledgement, LONGEST_HEADER))
             || !self.sent.values().any(has_sent)
     }
 
@@ -312,9 +313,9 @@ fn checked(topology: &Topology) -> impl Iterator<Item = SocketAddr> {
 }
 
 impl Sent {
-    /// Whether it was sent that this number acknowledges.
-    fn includes(&self, acknowledgement: u32) -> bool {
-        self.0.iter().any(|(begin, len)| acknowledgement.wrapping_sub(*begin) <= *len)
+    /// Whether it was sent that this number acknowledges, which may be so far beyond it.
+    fn includes(&self, acknowledgement: u32, slack: u32) -> bool {
+        self.0.iter().any(|(begin, len)| acknowledgement.wrapping_sub(*begin) <= *len + slack)
     }
 
     fn note(&mut self, packet: &Packet) {

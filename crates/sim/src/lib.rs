@@ -15,7 +15,7 @@
 //! | what | does |
 //! |---|---|
 //! | link ([`network`]) | loses, doubles, delays, damages; brings fragments in any order |
-//! | [`router`] | has an MTU that changes: cuts what may be cut, drops the rest and says so, by an address of its own network |
+//! | [`router`] | has an MTU that changes: cuts what may be cut, drops the rest, and now and then a segment of any length, and says so, by an address of its own network |
 //! | [`device`] | fails writes, refuses what leaves work undone, stops, is gone for a while |
 //! | [`hosts`] | put [`fragment`]s together as a kernel does, tell of closed ports, heed [`icmp`] errors |
 //! | their [`tcp`] | announces any MSS and any window; reads slowly, takes windows back, forgets what it has acknowledged selectively; and complains when the other side breaks what was agreed upon |
@@ -97,7 +97,7 @@ pub struct Report {
     pub reasons: [u64; Reason::COUNT],
     /// How many frames were lost to faults of the devices.
     pub lost: u64,
-    /// How much has happened to targets and files.
+    /// How much has happened to targets and files, and to headers.
     pub tally: Tally,
     /// Whether a device has refused frames, so that the forwarder leaves no work undone any more.
     pub lowered: bool,

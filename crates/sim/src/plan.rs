@@ -132,7 +132,8 @@ pub struct Plan {
 impl Plan {
     /// Does without a rest, and without an end that the other side may not hear of: somebody may be waiting for its place.
     pub fn hurry(&mut self) {
-        if self.behaviour.has_a_rest() || self.behaviour == Behaviour::HangsUp {
+        let is_unheard = matches!(self.behaviour, Behaviour::HangsUp | Behaviour::ClientResets);
+        if self.behaviour.has_a_rest() || is_unheard {
             self.behaviour = Behaviour::Exchange;
         }
     }

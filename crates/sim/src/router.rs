@@ -1,14 +1,15 @@
 //! The router behind a device: its next link's MTU changes while connections are open. What is too long it cuts where it may,
-//! and drops otherwise, and says so from an address of its own network, which nobody on the other side may ever see.
+//! and drops otherwise, and says so from an address of its own network, which nobody on the other side may ever see. Now and then
+//! it does so with a segment of any length.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use wire::parse;
+use wire::{Protocol, parse};
 
 use crate::fragment::cut;
 use crate::header::{Header, complete_v4_header};
-use crate::icmp::{Trouble, error};
+use crate::icmp::{Trouble, error, quote};
 use crate::packet::OwnedFrame;
 use crate::rng::Rng;
 
@@ -23,6 +24,8 @@ pub struct Router {
     /// Its own addresses: IPv4, IPv6.
     addresses: [IpAddr; 2],
     steps: Vec<MtuStep>,
+    /// Of a thousand TCP segments, those that it has no way for.
+    refusals: u32,
     rng: Rng,
 }
 
@@ -37,9 +40,9 @@ pub enum Passage {
 }
 
 impl Router {
-    /// A router with these addresses; without steps it carries everything.
-    pub fn new(addresses: [IpAddr; 2], steps: Vec<MtuStep>, rng: Rng) -> Self {
-        Self { addresses, steps, rng }
+    /// A router with these addresses; without steps and refusals it carries everything.
+    pub fn new(addresses: [IpAddr; 2], steps: Vec<MtuStep>, refusals: u32, rng: Rng) -> Self {
+        Self { addresses, steps, refusals, rng }
     }
 
     /// Carries a frame that has left the forwarder.
@@ -48,6 +51,9 @@ impl Router {
         let Some(header) = Header::read(&frame.bytes) else { return whole() };
         let mtu = self.mtu(&header, now);
         let segment = segment_len(frame);
+        if segment <= mtu && self.has_no_way(frame) {
+            return Passage::Refused(self.refuse(frame, &header, segment, Trouble::HostUnreachable));
+        }
         if segment <= mtu {
             return whole();
         }
@@ -57,7 +63,12 @@ impl Router {
         if frame.damaged {
             return Passage::Dropped;
         }
-        Passage::Refused(self.refuse(frame, &header, segment, mtu))
+        Passage::Refused(self.refuse(frame, &header, segment, Trouble::TooBig(mtu)))
+    }
+
+    fn has_no_way(&mut self, frame: &OwnedFrame) -> bool {
+        let is_segment = || quote(&frame.bytes).is_some_and(|own| own.talk.protocol == Protocol::Tcp);
+        self.refusals > 0 && !frame.damaged && is_segment() && self.rng.per_mille(self.refusals)
     }
 
     fn mtu(&self, header: &Header, now: Duration) -> usize {
@@ -66,7 +77,13 @@ impl Router {
     }
 
     /// The error. It quotes a super-packet as one, or its first segment, and more or less of it.
-    fn refuse(&mut self, frame: &OwnedFrame, header: &Header, segment: usize, mtu: usize) -> OwnedFrame {
+    fn refuse(
+        &mut self,
+        frame: &OwnedFrame,
+        header: &Header,
+        segment: usize,
+        trouble: Trouble,
+    ) -> OwnedFrame {
         let is_v4 = header.source.is_ipv4();
         let [v4, v6] = self.addresses;
         let mut quote = frame.bytes.clone();
@@ -76,7 +93,7 @@ impl Router {
         }
         let most = if is_v4 { 1400 } else { LEAST_V6 - 48 };
         quote.truncate(self.rng.between(header.payload as u64 + 8, most as u64) as usize);
-        error(if is_v4 { v4 } else { v6 }, header.source, Trouble::TooBig(mtu), &quote)
+        error(if is_v4 { v4 } else { v6 }, header.source, trouble, &quote)
     }
 }
 

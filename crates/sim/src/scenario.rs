@@ -81,6 +81,8 @@ const DARK_PORT: u16 = 54;
 /// Devices: two consumers' and the provider's. (The third consumer lives beside the targets.)
 const DEVICES: usize = 3;
 const MTUS: [usize; 6] = [576, 1280, 1400, 1500, 4000, 9000];
+/// Where links lose something, routers lose so many of a thousand segments, and say so.
+const REFUSALS: u32 = 10;
 const CLIENT_PORTS: std::ops::RangeInclusive<u64> = 40_000..=40_002;
 
 /// Everything that a seed decides before the first packet.
@@ -177,7 +179,8 @@ impl Scenario {
     pub fn router(&self, namespace: &str, rng: Rng) -> Router {
         let network = if namespace == PROVIDER { 2 } else { 1 };
         let addresses = [v4([10, network, 255, 1]), v6(network.into(), 0xffff)];
-        Router::new(addresses, self.steps.get(namespace).cloned().unwrap_or_default(), rng)
+        let refusals = if self.impairment.loss > 0 { REFUSALS } else { 0 };
+        Router::new(addresses, self.steps.get(namespace).cloned().unwrap_or_default(), refusals, rng)
     }
 }
 

@@ -35,8 +35,8 @@ const MOST_TRIES: u32 = 120;
 const MOST_PROBES: u32 = 9;
 /// How long an end that is over goes on answering the other's retransmits.
 const LINGER: Duration = Duration::from_secs(60);
-/// No proxy protocol's header is longer.
-const LONGEST_HEADER: u32 = 127;
+/// No proxy protocol's header is longer than this.
+pub const LONGEST_HEADER: u32 = 127;
 /// The largest super-packet's payload.
 const LARGEST_SUPER: usize = 60_000;
 

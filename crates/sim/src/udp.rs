@@ -110,6 +110,7 @@ impl Asker {
         match trouble {
             Trouble::TooBig(mtu) => self.habits.mtu = mtu.min(self.habits.mtu),
             Trouble::PortUnreachable => self.is_refused = true,
+            Trouble::HostUnreachable => {}
         }
     }
 

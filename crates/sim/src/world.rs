@@ -168,7 +168,7 @@ impl World {
         self.judge.reasons()
     }
 
-    /// How much has happened to targets and files.
+    /// How much has happened to targets and files, and to headers.
     pub fn tally(&self) -> Tally {
         self.judge.tally()
     }

@@ -26,6 +26,8 @@ struct Stream {
     client: Option<Side>,
     /// The numbers of its SYNs.
     syns: Vec<u32>,
+    /// Where the target has said last that it begins: after one of them, if it is honest, and whoever spoke to it.
+    answered: Option<u32>,
     /// Where its header begins, and how many bytes of that were sent.
     header: Option<(u32, usize)>,
     /// The target has acknowledged its header.
@@ -48,12 +50,15 @@ struct Tcp<'a> {
 }
 
 impl Streams {
-    /// A packet has arrived: perhaps a target has acknowledged its header.
+    /// A packet has arrived: perhaps a target has answered, or acknowledged its header.
     pub(crate) fn hear(&mut self, arrived: &Arrived) {
         let tcp = arrived.layout.and_then(|layout| Tcp::of(&arrived.bytes, &layout));
         let Some((tcp, from)) = tcp.zip(arrived.sender()) else { return };
-        let stream = self.streams.get_mut(&from).filter(|_| tcp.flags & ACK != 0);
-        if let Some(Stream { header: Some((start, _)), is_heard, .. }) = stream {
+        let Some(stream) = self.streams.get_mut(&from).filter(|_| tcp.flags & ACK != 0) else { return };
+        if tcp.flags & SYN != 0 {
+            stream.answered = Some(tcp.acknowledgement);
+        }
+        if let Stream { header: Some((start, _)), is_heard, .. } = stream {
             *is_heard |= past(tcp.acknowledgement, *start) >= HEADER as i32;
         }
     }
@@ -118,7 +123,8 @@ impl Stream {
         if tcp.flags & RST != 0 {
             return;
         }
-        let begins = self.syns.iter().any(|syn| syn.wrapping_add(1) == tcp.sequence);
+        let mut starts = self.syns.iter().map(|syn| syn.wrapping_add(1)).chain(self.answered);
+        let begins = starts.any(|start| start == tcp.sequence);
         let is_another = self.header.is_none_or(|(start, _)| start != tcp.sequence);
         if begins && is_another && tcp.payload.starts_with(SIGNATURE) {
             (self.header, self.is_heard) = (Some((tcp.sequence, 0)), false);

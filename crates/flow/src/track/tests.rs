@@ -121,6 +121,7 @@ fn both_may_open_at_once() {
     talk.say(Forward, SYN, (1000, 0), 0);
     talk.say(Reply, SYN, (7000, 0), 0);
     talk.say(Reply, SYN | ACK, (7000, 1001), 0);
+    assert_eq!(talk.say(Forward, SYN | ACK, (1000, 7000), 0), Sign::Stray, "it has not heard the other one");
     talk.say(Forward, SYN | ACK, (1000, 7001), 0);
     assert_eq!(talk.phase(), Phase::Established);
 }

@@ -40,7 +40,8 @@ const OVERLAPPING: &[Reason] = &[
 pub(super) fn break_up(topology: &Topology, rng: &mut Rng) -> Option<Outgoing> {
     let (_, interface) = topology.interfaces.iter().nth(rng.index(topology.interfaces.len()))?;
     let source = SocketAddr::new(stranger(interface.address), OWN_PORT);
-    let (port, number, places, ends): (u16, u8, &[(usize, bool)], _) = match rng.index(4) {
+    let kind = rng.index(4);
+    let (port, number, places, ends): (u16, u8, &[(usize, bool)], _) = match kind {
         0 => (80, 6, &[(0, true), (64, false)], OF_TCP),
         1 => (53, 17, &[(64, true), (128, false)], OF_NOTHING),
         2 => (7, 17, &[(0, true), (64, false)], REFUSED),
@@ -49,7 +50,8 @@ pub(super) fn break_up(topology: &Topology, rng: &mut Rng) -> Option<Outgoing> {
     let route = Route { source, destination: (interface.address, port).into() };
     let datagram = udp(route, &[7; 192], Shape::Plain).bytes;
     let whole = Header::read(&datagram)?;
-    let identifier = rng.draw() as u16 | 0xf000;
+    // What becomes of one kind is no matter of another's.
+    let identifier = 0xf000 | ((kind as u16) << 10) | (rng.draw() as u16 % 0x400);
     let pieces = places.iter().map(|(offset, more)| {
         let place =
             Header { number, ttl: TTL, identifier: identifier.into(), offset: *offset, more: *more, ..whole };

@@ -3,17 +3,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use engine::Event;
+use engine::{Event, Reason};
 use flow::{FlowId, FlowPath};
-use topology::Path;
+use topology::{DeviceId, Path};
 use wire::{Packet, Protocol, checksum_is_valid, parse};
 
+use super::tally::Tally;
+use crate::icmp;
 use crate::invariants::{
     Carried, Numbering, Violation, handshake_is_first, header_is_in_its_place, numbers_are_translated,
     syn_is_bare,
 };
 use crate::ledger::{Ledger, Sight, Tuple};
-use crate::packet::Talk;
+use crate::packet::{OwnedFrame, Talk};
 use crate::recorder::{Batch, Departure};
 use crate::shop::{self, SHOPS, Shop};
 use crate::tcp::Options;
@@ -25,6 +27,8 @@ pub(super) struct Numbers {
     flows: HashMap<FlowId, Sides>,
     clients: BTreeMap<Tuple, FlowId>,
     sights: BTreeMap<Sight, FlowId>,
+    /// How much has happened to headers.
+    pub(super) tally: Tally,
 }
 
 /// One flow.
@@ -53,7 +57,13 @@ struct Sides {
 impl Numbers {
     /// Nobody yet.
     pub(super) fn new(shops: [Shop; SHOPS]) -> Self {
-        Self { shops, flows: HashMap::new(), clients: BTreeMap::new(), sights: BTreeMap::new() }
+        Self {
+            shops,
+            flows: HashMap::new(),
+            clients: BTreeMap::new(),
+            sights: BTreeMap::new(),
+            tally: Tally::default(),
+        }
     }
 
     /// Takes in what has come in, as far as it belongs to a flow.
@@ -68,6 +78,11 @@ impl Numbers {
         for (slot, verdict) in &batch.said.verdicts {
             let frame = batch.frames.get(*slot);
             let Some((frame, (flow, device))) = frame.zip(verdict.flow.zip(batch.device)) else { continue };
+            if verdict.reason == Reason::IcmpForwarded {
+                let sides = self.flows.get(&flow);
+                let is_quoted = sides.is_some_and(|sides| sides.is_quoted(device, frame, ledger));
+                self.tally.quoted += usize::from(is_quoted);
+            }
             // Damage that no checksum of TCP's notices makes a packet no worse than others.
             let is_sound = |packet: &Packet| !frame.damaged || checksum_is_valid(&frame.bytes, packet);
             let packet = parse(&frame.bytes).ok().filter(is_sound);
@@ -102,6 +117,8 @@ impl Numbers {
             }
             Some(seen) if packet.payload_len() > 0 => {
                 if let Some(sides) = self.sights.get(&seen).and_then(|flow| self.flows.get_mut(flow)) {
+                    let is_again = sides.is_announced && sides.offset_of(packet.sequence) == Some(0);
+                    self.tally.repeated += usize::from(is_again);
                     sides.is_announced = true;
                 }
             }
@@ -171,13 +188,25 @@ impl Numbers {
         if sides.is_spliced {
             handshake_is_first(&departure.frame, packet, sides.is_met)?;
         }
-        let first = sides.begun.map(|begun| begun.wrapping_add(1));
-        let offset = first.map(|first| packet.sequence.wrapping_sub(first));
+        let offset = sides.offset_of(packet.sequence);
         offset.map_or(Ok(()), |offset| header_is_in_its_place(packet, offset, sides.header))
     }
 }
 
 impl Sides {
+    /// How far beyond its consumer's first byte a number is, as its target sees it.
+    fn offset_of(&self, sequence: u32) -> Option<u32> {
+        self.begun.map(|begun| sequence.wrapping_sub(begun.wrapping_add(1)))
+    }
+
+    /// Whether an error is about a part of its header.
+    fn is_quoted(&self, device: DeviceId, error: &OwnedFrame, ledger: &Ledger) -> bool {
+        let quoted = icmp::read(&error.bytes).and_then(|error| icmp::quote(error.body));
+        let seen = quoted.filter(|quoted| ledger.sight_of(device, &quoted.talk).is_some());
+        let offset = seen.and_then(|quoted| self.offset_of(quoted.sequence));
+        self.is_announced && offset.is_some_and(|offset| offset < self.header)
+    }
+
     fn differ(&self) -> bool {
         self.is_spliced || self.header > 0
     }

@@ -1,17 +1,17 @@
 //! What the judge knows of targets and files: who is on the roll, what their charts say, and which flow has which seat.
 
-use std::ops::Add;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Event, Shared};
-use flow::{Cause, FlowId, FlowPath, Phase};
+use flow::{FlowId, FlowPath, Phase};
 use topology::{DeviceId, InterfaceId, TargetId};
 use wire::{Protocol, parse};
 
 use super::charts::{Charts, Network};
 use super::roll::{Roll, Seat};
 use super::seats::Seats;
+use super::tally::Tally;
 use crate::device::Fault;
 use crate::header::Header;
 use crate::hosts::leads;
@@ -24,23 +24,6 @@ use crate::scenario::Scenario;
 
 /// Rings that hold no more are full now and then.
 const SHORT_RING: usize = 16;
-
-/// How much has happened.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Tally {
-    /// Topologies that were taken up.
-    pub reloads: usize,
-    /// How often something has become known of a target.
-    pub news: usize,
-    /// Newcomers that were sent to targets out of service, because too few are in it.
-    pub failed_open: usize,
-    /// Flows that were ended because their target was unhealthy …
-    pub unhealthy: usize,
-    /// … or deregistered …
-    pub deregistered: usize,
-    /// … or because the operator had taken their way away.
-    pub removed: usize,
-}
 
 /// All of it.
 pub(super) struct Steering {
@@ -214,30 +197,4 @@ fn is_reset(client: &Tuple, batch: &Batch) -> bool {
 /// Whether somebody ends or begins a connection by this frame: then he need not be told of the end of the one before.
 fn ends_or_begins(frame: &OwnedFrame) -> bool {
     parse(&frame.bytes).is_ok_and(|packet| packet.flags.rst() || packet.flags.syn())
-}
-
-impl Tally {
-    fn count(&mut self, cause: Cause) {
-        match cause {
-            Cause::Unhealthy => self.unhealthy += 1,
-            Cause::Deregistered => self.deregistered += 1,
-            Cause::Removed => self.removed += 1,
-            _ => {}
-        }
-    }
-}
-
-impl Add for Tally {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            reloads: self.reloads + other.reloads,
-            news: self.news + other.news,
-            failed_open: self.failed_open + other.failed_open,
-            unhealthy: self.unhealthy + other.unhealthy,
-            deregistered: self.deregistered + other.deregistered,
-            removed: self.removed + other.removed,
-        }
-    }
 }

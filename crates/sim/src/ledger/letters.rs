@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use topology::{DeviceId, Path};
-use wire::{Checksum, Protocol};
+use wire::{Checksum, Protocol, TcpFlags};
 
 use crate::header::{fold, sum};
 use crate::icmp::{Quote, quote};
@@ -34,7 +34,7 @@ impl Letters {
             } else {
                 says_the_same(&sent, quoted) && has_its_checksum(letter, &sent, quoted)
             };
-            is_same && has_its_length(letter, &sent, quoted)
+            is_same && has_its_length(letter, &sent, quoted) || is_edited(&sent, quoted)
         })
     }
 }
@@ -46,6 +46,18 @@ fn is_renumbered(quoted: &Quote<'_>) -> bool {
     let Route { source, destination } = quoted.talk.route;
     let is_told = shop::at_target(source.port()).is_some() || [DEAF, RUDE].contains(&source.port());
     is_told || shop::path_at(destination.port()) == Some(Path::Splice)
+}
+
+/// Whether it is a SYN of its sender's, which goes on with another MSS; or where that ends: what comes to a target there may be a
+/// header, and what is said there may be said in its sender's stead.
+fn is_edited(sent: &Quote<'_>, quoted: &Quote<'_>) -> bool {
+    let is_syn = transport(sent).get(13).is_some_and(|flags| flags & TcpFlags::SYN != 0);
+    let is_shops = || is_renumbered(quoted) || shop::path_at(quoted.talk.route.destination.port()).is_some();
+    match quoted.sequence.wrapping_sub(sent.sequence) {
+        0 => is_syn,
+        1 => is_syn && is_shops(),
+        _ => false,
+    }
 }
 
 /// Ports and its own number, and as much of the payload as there is.

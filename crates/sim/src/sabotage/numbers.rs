@@ -107,7 +107,7 @@ fn leave_an_option(
 ) {
     let said = Options::of(was, bytes);
     let is_meant = match sabotage {
-        Sabotage::LeaveTheBlocks => !said.blocks.is_empty(),
+        Sabotage::LeaveTheBlocks => said.blocks != Options::of(packet, &departure.frame.bytes).blocks,
         _ => !was.flags.syn() && said.blocks.is_empty() && said.timestamps.is_some(),
     };
     if is_meant {

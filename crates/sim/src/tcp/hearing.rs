@@ -178,7 +178,9 @@ impl Tcp {
             }
             return false;
         };
-        if is_near && packet.flags.ack() && echoed.wrapping_sub(self.clock()) as i32 > 0 {
+        // Whoever acknowledges something else speaks of another connection.
+        let is_ours = packet.acknowledgement.wrapping_sub(self.sender.initial) <= self.sender.highest;
+        if is_near && is_ours && packet.flags.ack() && echoed.wrapping_sub(self.clock()) as i32 > 0 {
             self.complaint = Some("it echoes a timestamp that has not been sent".into());
         }
         let age = sent.wrapping_sub(self.recent) as i32;

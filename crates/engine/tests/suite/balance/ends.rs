@@ -344,6 +344,15 @@ fn what_real_flows_meet_is_overheard_where_that_is_wanted() {
             failures(&lab, 1);
             Flow::open(&mut lab, 2, door, START);
             failures(&lab, 0);
+            // Who has answered does not refuse any more.
+            let said = lab.input(consumer, &tcp((CLIENT, 4), (INTERFACE, door), SYN, (1, 0), &[]));
+            let dialled = wire::parse(&said.sent[0].1).unwrap();
+            let node = (NODE, dialled.source_port);
+            let expected = dialled.sequence.wrapping_add(1);
+            for (flags, sequence) in [(SYN | ACK, 7000), (RST | ACK, 7001)] {
+                lab.input(lab.provider, &tcp(("10.2.0.1", 8080), node, flags, (sequence, expected), &[]));
+            }
+            failures(&lab, 0);
             lab.input(consumer, &tcp((CLIENT, 3), (INTERFACE, door), SYN, (1, 0), &[]));
             lab.pass(0, after(29), &mut Said::default());
             failures(&lab, 0);

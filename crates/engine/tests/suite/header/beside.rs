@@ -67,6 +67,8 @@ fn a_reset_is_exact_on_either_side() {
 fn a_reset_reaches_a_target_that_has_not_got_all_of_it() {
     let mut talk = Talk::out(&[], Duration::ZERO);
     talk.hear_target(&Segment { numbers: (THEIR_START, START + 24), ..ANSWERING });
+    // Late: what it says is old.
+    talk.hear_target(&Segment { numbers: (THEIR_START, START + 10), ..ANSWERING });
     assert_eq!(talk.reset(START + 77), [START + H + 77], "a guess");
     assert_eq!(talk.reset(START), [START + 24, START + H], "in answer to what it was told");
     assert_eq!(talk.reset(START + 5), [START + 24, START + H + 5], "where it is");

@@ -6,22 +6,37 @@ use super::*;
 const PLACES: u32 = 1 << 16;
 /// A client that never acknowledges what its target says.
 const HALF_OPEN: u32 = 500;
+/// From this one on, clients are a third endpoint's, where there is one.
+const THIRD: u32 = 200_000;
+const THIRD_ENDPOINT: &str = r#"
+[[endpoint]]
+name = "orders-c"
+service = "orders"
+namespace = "consumer-c"
+interfaces = [{ zone = "a", address = "10.1.9.50" }]
+"#;
 
-/// A lab with room for more flows, which go to three targets.
-fn roomy() -> Lab {
+/// A lab with room for more flows, which go to three targets; with more in its file.
+fn roomy(endpoints: &str) -> Lab {
     let more = |n| format!("{{ address = \"10.2.0.{n}\", port = 8080 }}, ");
     let file = headed("").replace("capacity = 4096", "capacity = 200000").replacen(
         "targets = [",
         &format!("targets = [{}{}", more(3), more(4)),
         1,
     );
-    Lab::of(&file, 1)
+    Lab::of(&(file + endpoints), 1)
 }
 
 /// The `n`th client: its device, address and port. Every other one is the other endpoint's.
 fn client(lab: &Lab, n: u32) -> (DeviceId, String, u16) {
-    let device = lab.consumers[n as usize % 2];
+    let device = if n < THIRD { lab.consumers[n as usize % 2] } else { third(lab) };
     (device, format!("10.1.{}.9", 10 + n / 50_000), 1000 + (n % 50_000) as u16)
+}
+
+fn third(lab: &Lab) -> DeviceId {
+    let topology = lab.shared.topology();
+    let place = topology.namespaces.iter().position(|namespace| namespace.name == "consumer-c");
+    DeviceId(place.unwrap() as u16)
 }
 
 /// A segment of the `n`th client's.
@@ -69,7 +84,7 @@ fn end_unnoticed(lab: &mut Lab, n: u32) {
 
 /// Every place is taken: by flows that stand and wait, but for one that is half-open.
 fn filled() -> Lab {
-    let mut lab = roomy();
+    let mut lab = roomy("");
     for n in 0..PLACES {
         if n == HALF_OPEN {
             assert!(ask(&mut lab, n).1.is_some());
@@ -88,6 +103,9 @@ fn crowded_out(said: &Said) -> usize {
 #[test]
 fn who_is_half_open_makes_room_and_who_waits_does_not() {
     let mut lab = filled();
+    let (said, asked) = ask(&mut lab, PLACES + 1);
+    assert_eq!((said.verdicts[0].reason, asked), (Reason::EscortsFull, None));
+    assert_eq!(crowded_out(&said), 0, "its endpoint has its half: another's place would be of no use");
     let (said, asked) = ask(&mut lab, PLACES);
     assert_eq!(crowded_out(&said), 1, "the one that is half-open has made room");
     answer(&mut lab, PLACES, &asked.unwrap());
@@ -118,7 +136,7 @@ fn who_has_ended_makes_room_before_anybody_who_lives() {
 
 #[test]
 fn who_has_ended_is_found_without_waiting_for_its_time() {
-    let mut lab = roomy();
+    let mut lab = roomy("");
     (0..PLACES).for_each(|n| connect(&mut lab, n));
     end_unnoticed(&mut lab, 40);
     let tried = (0..PLACES).position(|_| ask(&mut lab, PLACES).1.is_some());
@@ -126,8 +144,30 @@ fn who_has_ended_is_found_without_waiting_for_its_time() {
 }
 
 #[test]
+fn where_nobody_has_its_half_it_is_whoever_has_most_that_makes_room() {
+    let mut lab = roomy(THIRD_ENDPOINT);
+    // The first client of each endpoint is half-open.
+    let open = |lab: &mut Lab, n| match ask(lab, n).0.events[..] {
+        [Event::FlowOpened { flow, .. }] => flow,
+        ref events => panic!("{events:?}"),
+    };
+    let [most, _, last] = [0, 1, THIRD].map(|n| open(&mut lab, n));
+    (1..25_536).for_each(|nth| connect(&mut lab, 2 * nth));
+    (1..20_000).for_each(|nth| connect(&mut lab, 2 * nth + 1));
+    (1..20_000).for_each(|nth| connect(&mut lab, THIRD + nth));
+    // Once nobody of the first one's can be asked any more, the third one has one more than the second.
+    for (n, expected) in [(THIRD + PLACES, most), (THIRD + PLACES + 1, last)] {
+        let closed = ask(&mut lab, n).0.events.into_iter().find_map(|event| match event {
+            Event::FlowClosed { flow, cause: Cause::CrowdedOut, .. } => Some(flow),
+            _ => None,
+        });
+        assert_eq!(closed, Some(expected));
+    }
+}
+
+#[test]
 fn an_endpoint_whose_clients_say_nothing_leaves_room_for_the_others() {
-    let mut lab = roomy();
+    let mut lab = roomy("");
     let mine = |nth: u32| 2 * nth;
     (0..PLACES / 2).for_each(|nth| connect(&mut lab, mine(nth)));
     let (said, asked) = ask(&mut lab, mine(PLACES / 2));

@@ -33,6 +33,17 @@ fn it_comes_again_later_and_later_and_then_both_ends_are_told() {
 }
 
 #[test]
+fn it_is_the_last_copy_of_a_syn_that_is_answered() {
+    let mut talk = Talk::asked(&headed(""), 1, &[]);
+    talk.lab.now = millis(1000);
+    talk.ask(ISN, &[]);
+    talk.lab.now = millis(1150);
+    talk.answer(&[]);
+    assert_eq!(talk.consumer(&Segment { payload: b"hello", ..ACKING }).1.len(), 2);
+    assert_eq!(sent_again(&mut talk, 1500), [1450]);
+}
+
+#[test]
 fn a_target_that_is_heard_of_is_not_given_up() {
     let mut talk = Talk::out(&[], Duration::ZERO);
     let mut copies = 0;

@@ -46,9 +46,11 @@ fn it_goes_where_the_targets_connection_begins() {
     let mut talk = Talk::asked(&headed(""), 1, &[]);
     talk.hear_target(&Segment { flags: SYN | ACK, numbers: (THEIRS, START), ..ACKING });
     talk.ask(ISN + 5000, &[]);
-    talk.hear_target(&Segment { flags: SYN | ACK, numbers: (THEIRS, START + 5000), ..ACKING });
+    talk.hear_target(&Segment { flags: SYN | ACK, numbers: (THEIRS + 9000, START + 5000), ..ACKING });
     let hello = Segment { numbers: (START + 5000, THEIR_START), payload: b"hello", ..ACKING };
-    assert_eq!(talk.consumer(&hello).1[0].packet.sequence, START + 5000);
+    assert_eq!(talk.consumer(&hello).0, Reason::AheadOfHeader, "it speaks of the one before");
+    let hello = Segment { numbers: (START + 5000, THEIR_START + 9000), payload: b"hello", ..ACKING };
+    assert_eq!(talk.consumer(&hello).1[0].numbers(), hello.numbers);
 }
 
 #[test]
@@ -89,6 +91,21 @@ fn a_syn_is_an_ordinary_one_without_payload() {
     let mut plain = Talk::asked(FILE, 1, &[]);
     let syn = Segment { flags: SYN, numbers: (ISN, 0), options: &cookie, payload: b"early", ..ACKING };
     assert_eq!(plain.hear_consumer(&syn).payload(), b"early", "without a header, it is the two ends' affair");
+}
+
+/// Who has forgotten that it has had a header may open fast.
+#[test]
+fn a_syn_brings_nothing_when_the_header_has_been_heard_either() {
+    let mut talk = Talk::out(&[], Duration::ZERO);
+    talk.hear_target(&Segment { numbers: (THEIR_START, START + H + 5), ..ANSWERING });
+    assert_eq!(talk.path(), FlowPath::Shifted);
+    let cookie = [34, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 1];
+    let syn = Segment { flags: SYN, numbers: (ISN + 5000, 0), options: &cookie, ..ACKING };
+    for payload in [&b""[..], b"forged"] {
+        let left = talk.hear_consumer(&Segment { payload, ..syn });
+        assert_eq!((left.packet.sequence, left.payload()), (ISN + 5000 + H, &[][..]));
+        assert_eq!((left.options(), left.bytes.len()), (&[1; 12][..], 52));
+    }
 }
 
 #[test]

@@ -35,10 +35,26 @@ fn a_target_may_say_much_before_the_consumer_says_anything() {
         talk.hear_target(&Segment { numbers: (said - 1, START), payload: b"x", ..ANSWERING });
         talk.hear_consumer(&Segment { numbers: (START, said), ..ACKING });
     }
-    let stray = Segment { numbers: (START, said + 1), payload: b"stray", ..ACKING };
-    assert_eq!(talk.consumer(&stray).0, Reason::AheadOfHeader);
+    for nobody_has_it in [said + 1, said - (1 << 26) - 1] {
+        let stray = Segment { numbers: (START, nobody_has_it), payload: b"stray", ..ACKING };
+        assert_eq!(talk.consumer(&stray).0, Reason::AheadOfHeader);
+    }
     let (_, left) = talk.consumer(&Segment { numbers: (START, said - 1000), payload: b"hello", ..ACKING });
     assert_eq!(left[0].numbers(), (START, said - 1000));
+}
+
+/// Who opens fast may be answered so, and take that or not.
+#[test]
+fn what_comes_with_a_syn_ack_is_said_too() {
+    for taken in [0, 5] {
+        let mut talk = Talk::asked(&headed(""), 1, &[]);
+        let answer = Segment { flags: SYN | ACK, numbers: (THEIRS, START), payload: b"early", ..ACKING };
+        talk.hear_target(&answer);
+        let stray = Segment { numbers: (START, THEIR_START + 6), payload: b"stray", ..ACKING };
+        assert_eq!(talk.consumer(&stray).0, Reason::AheadOfHeader);
+        let hello = Segment { numbers: (START, THEIR_START + taken), payload: b"hello", ..ACKING };
+        assert_eq!(talk.consumer(&hello).1[0].numbers(), hello.numbers);
+    }
 }
 
 #[test]

@@ -129,31 +129,54 @@ fn what_has_met_ends_as_on_nat() {
     scene.meet(ANSWER);
 }
 
-#[test]
-fn a_target_that_is_taken_out_takes_its_flows_with_it_at_every_stage() {
+/// The lab's file with another target, and no patience with flows to this one.
+fn without_the_target() -> String {
     let gone = spliced(FILE)
         .replace("{ address = \"10.2.0.2\", port = 8080 }, ", "{ address = \"10.2.0.3\", port = 8080 }, ");
-    let gone = gone.replacen(
+    gone.replacen(
         "name = \"web\"",
         "name = \"web\"\nattributes = { \"deregistration_delay.timeout_seconds\" = 0, \"deregistration_delay.connection_termination.enabled\" = true }",
         1,
-    );
+    )
+}
+
+#[test]
+fn a_target_that_is_taken_out_takes_its_flows_with_it_at_every_stage() {
     for stage in 0..3 {
         let mut scene = match stage {
             0 => Scene::answered(MODERN, ANSWER),
             1 => Scene::dialled(MODERN, ANSWER),
             _ => Scene::met(),
         };
-        let said = scene.lab.reload(&gone, seconds(1));
+        // Just when what is unanswered would be said again.
+        let said = scene.lab.reload(&without_the_target(), seconds(1));
+        let at_once = left(&said).into_iter().filter(|left| scene.is_ours(&left.packet));
+        let mut left: Vec<Left> = at_once.collect();
         scene.events.extend(said.events);
         scene.lab.now = seconds(1);
-        let left = scene.pass(seconds(5));
+        left.extend(scene.pass(seconds(5)));
+        assert!(left.iter().all(|left| !left.packet.flags.syn()), "stage {stage}: it opens no more");
         assert_eq!(scene.path(), None, "stage {stage}");
         let told = left
             .iter()
             .any(|left| left.device == scene.lab.consumers[0] && is_reset(left, scene.ours.wrapping_add(1)));
         assert_eq!(told, stage > 0, "stage {stage}: who takes it to stand is told");
     }
+}
+
+/// The consumer's SYN had some, but what its target got is ours, and had none.
+#[test]
+fn a_target_is_reset_where_it_is_whatever_its_consumers_syn_has_brought() {
+    let mut scene = Scene::known(FILE, ANSWER);
+    let syn = Segment { payload: b"early", ..segment(SYN, ISN, 0, MODERN) };
+    scene.ours = scene.greeted(&syn).packet.sequence;
+    scene.dial(stamped(710, 0));
+    scene.meet(ANSWER);
+    scene.lab.reload(&without_the_target(), seconds(1));
+    scene.lab.now = seconds(1);
+    let left = scene.pass(seconds(5));
+    let resets: Vec<&Left> = left.iter().filter(|left| left.device == scene.lab.provider).collect();
+    assert!(!resets.is_empty() && resets.iter().all(|left| is_reset(left, START)));
 }
 
 #[test]
