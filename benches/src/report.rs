@@ -240,9 +240,14 @@ pub(crate) mod tests {
     fn whoever_took_part_less_often_is_compared_where_it_did() {
         let mut runs = connects(9, "kernel-nat", 100.0);
         runs.extend(connects(3, "haproxy", 50.0));
-        let report = report(runs);
-        assert_eq!(report.rows[0].ratio("haproxy"), Spread::of([2.0; 3]));
-        assert_eq!(report.rows[1].ratio("kernel-nat"), Spread::of([0.5; 3]));
+        let all_well = report(runs.clone());
+        assert_eq!(all_well.rows[0].ratio("haproxy"), Spread::of([2.0; 3]));
+        assert_eq!(all_well.rows[1].ratio("kernel-nat"), Spread::of([0.5; 3]));
+        // A row with a failed run has no ratio, though the other was not there in that round.
+        runs[8].outcome = Outcome::Error("gone".into());
+        let after_a_failure = report(runs);
+        assert_eq!(after_a_failure.rows[0].ratio("haproxy"), None);
+        assert_eq!(after_a_failure.rows[1].ratio("kernel-nat"), Spread::of([0.5; 3]));
     }
 
     #[test]
