@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::cpu::Busy;
 use crate::namespace::Namespace;
 use crate::readings;
 use crate::stage::Stage;
@@ -28,9 +29,18 @@ pub struct Bulk<'a> {
     pub target: IpAddr,
 }
 
+/// What came of a run.
+#[derive(Clone, Copy, Debug)]
+pub struct Transfer {
+    /// Bits per second that arrived.
+    pub rate: f64,
+    /// How long all cores together were busy, from the client's start to its end.
+    pub busy: Duration,
+}
+
 impl Bulk<'_> {
-    /// Bits per second that arrive in a run of this length; `how` goes to the client.
-    pub fn run(&self, stage: &Stage, length: Duration, how: &[&str]) -> Result<f64> {
+    /// A run of this length; `how` goes to the client.
+    pub fn run(&self, stage: &Stage, length: Duration, how: &[&str]) -> Result<Transfer> {
         let port = PORT.to_string();
         // A server for each run: one that still clears up after the run before would say that it is busy.
         let mut server = Command::new("iperf3");
@@ -41,7 +51,10 @@ impl Bulk<'_> {
         let mut client = Command::new("iperf3");
         client.args(["--client", &self.door.to_string(), "--port", &port, "--connect-timeout", "3000"]);
         client.args(["--time", &length.as_secs().to_string(), "--json"]).args(how);
-        let printed = stage.start(self.consumer, "iperf3-client", client)?.finish(length + GRACE)?;
-        Ok(readings::iperf3(&printed)?)
+        let before = Busy::now()?;
+        let client = stage.start(self.consumer, "iperf3-client", client)?;
+        let printed = client.finish_even_failed(length + GRACE)?;
+        let busy = Busy::now()?.since(before);
+        Ok(Transfer { rate: readings::iperf3(&printed)?, busy })
     }
 }

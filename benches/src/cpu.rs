@@ -14,10 +14,7 @@ pub struct Busy(Duration);
 impl Busy {
     /// Now.
     pub fn now() -> Result<Self> {
-        const FILE: &str = "/proc/stat";
-        let ticks =
-            busy_ticks(&read(FILE)?).with_context(|| format!("no line of all processors in {FILE}"))?;
-        Ok(Self(length(ticks, rustix::param::clock_ticks_per_second())))
+        time_in(&BUSY).map(Self)
     }
 
     /// How long cores have been busy since then, all of them together.
@@ -26,14 +23,28 @@ impl Busy {
     }
 }
 
-/// What all processors together have spent with work of this machine: not idle, not waiting, and not what the host of a virtual
-/// machine has given to others. (A guest's time is in its user's.)
-fn busy_ticks(stat: &str) -> Option<u64> {
-    // user, nice, system, idle, iowait, irq, softirq, steal …
-    const BUSY: [usize; 5] = [0, 1, 2, 5, 6];
+/// What the host of a virtual machine has given to others while there was work here: of all cores together, since they started.
+pub fn stolen() -> Result<Duration> {
+    time_in(&STOLEN)
+}
+
+/// Where the line of all processors has what: user, nice, system, idle, iowait, irq, softirq, steal … What is spent with work of this
+/// machine is not idle, not waiting and not stolen. (A guest's time is in its user's.)
+const BUSY: [usize; 5] = [0, 1, 2, 5, 6];
+const STOLEN: [usize; 1] = [7];
+
+fn time_in(places: &[usize]) -> Result<Duration> {
+    const FILE: &str = "/proc/stat";
+    let ticks =
+        ticks(&read(FILE)?, places).with_context(|| format!("no line of all processors in {FILE}"))?;
+    Ok(length(ticks, rustix::param::clock_ticks_per_second()))
+}
+
+/// What all processors together have spent in these.
+fn ticks(stat: &str, places: &[usize]) -> Option<u64> {
     let all = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
     let ticks = words(all).map(|word| word.parse().ok()).collect::<Option<Vec<u64>>>()?;
-    BUSY.into_iter().map(|place| ticks.get(place)).sum()
+    places.iter().map(|place| ticks.get(*place)).sum()
 }
 
 fn length(ticks: u64, per_second: u64) -> Duration {
@@ -52,14 +63,15 @@ intr 12 0
 
     #[test]
     fn neither_rest_nor_stolen_time_is_work() {
-        assert_eq!(busy_ticks(STAT), Some(1241));
+        assert_eq!(ticks(STAT, &BUSY), Some(1241));
+        assert_eq!(ticks(STAT, &STOLEN), Some(7000));
     }
 
     #[test]
     fn what_is_no_statistic_is_none() {
-        assert_eq!(busy_ticks("cpu0 1 2 3 4 5 6 7\n"), None);
-        assert_eq!(busy_ticks("cpu  1 2 3 4 5 6\n"), None);
-        assert_eq!(busy_ticks("cpu  1 2 3 4 5 6 x\n"), None);
+        assert_eq!(ticks("cpu0 1 2 3 4 5 6 7\n", &BUSY), None);
+        assert_eq!(ticks("cpu  1 2 3 4 5 6\n", &BUSY), None);
+        assert_eq!(ticks("cpu  1 2 3 4 5 6 x\n", &BUSY), None);
     }
 
     #[test]

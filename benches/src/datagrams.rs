@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, connect, sendmmsg};
 
@@ -152,6 +152,7 @@ impl Receiver {
                 bytes += datagram.bytes as u64;
             }
         }
+        ensure!(datagrams > 0, "not one datagram arrived within {length:?}");
         Ok(Tally { datagrams, bytes, time: start.elapsed() })
     }
 }
@@ -186,6 +187,12 @@ mod tests {
         let Run { sent, arrived } = run;
         assert!(arrived.datagrams > 0 && arrived.datagrams <= sent.datagrams, "{run:?}");
         assert!([sent, arrived].iter().all(|tally| tally.bytes == tally.datagrams * SIZE as u64), "{run:?}");
+    }
+
+    #[test]
+    fn nothing_is_no_figure() {
+        let error = ends(1).1.receive(SIZE, Duration::ZERO).unwrap_err();
+        assert!(error.to_string().contains("not one datagram"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What a run must show: for some figures a floor (or a ceiling), and whether the median keeps to it. A floor is what sidegate may
-//! not fall below, not what it aims at, which is kernel NAT's own speed.
+//! not fall below, not what it aims at: some are below kernel NAT's own speed, some above.
 
 use std::fmt;
 
@@ -177,9 +177,19 @@ impl Bound {
 
     /// Whether the median keeps to it.
     pub fn is_kept_by(self, spread: Spread) -> bool {
+        self.admits(spread.median)
+    }
+
+    /// Whether it lies between the ends of what surrounds the median: the true one may be on its other side.
+    fn is_within(self, spread: Spread) -> bool {
+        let (low, high) = spread.ends();
+        self.admits(low) != self.admits(high)
+    }
+
+    fn admits(self, value: f64) -> bool {
         match self {
-            AtLeast(bound) => spread.median >= bound,
-            AtMost(bound) => spread.median <= bound,
+            AtLeast(bound) => value >= bound,
+            AtMost(bound) => value <= bound,
         }
     }
 
@@ -215,6 +225,13 @@ pub struct Beside {
     pub median: f64,
 }
 
+impl Judged {
+    /// Whether the interval has the bound in it, so that the verdict is the noise's as well.
+    pub fn is_within_the_noise(&self) -> bool {
+        self.verdict.spread().is_some_and(|spread| self.floor.bound.is_within(spread))
+    }
+}
+
 impl Beside {
     fn of(row: &Row) -> Option<Self> {
         Some(Self { figure: row.figure, median: row.spread?.median })
@@ -231,7 +248,7 @@ pub enum Verdict {
     Missed(Spread),
     /// A run failed, or had nothing to be divided by: there is nothing to judge.
     Failed,
-    /// Somebody or something that it takes was not asked for.
+    /// Somebody or something that it takes was not asked for, or is absent.
     NotMeasured,
     /// Another program measures it.
     Elsewhere {
@@ -298,6 +315,23 @@ mod tests {
         assert!(matches!(requests([99.0, 99.9, 101.0], [100.0; 3]), Verdict::Missed(_)));
         // The medians of both are the same, those of the pairs are not.
         assert!(matches!(requests([90.0, 100.0, 110.0], [100.0, 110.0, 90.0]), Verdict::Missed(_)));
+    }
+
+    #[test]
+    fn a_bound_between_an_intervals_ends_is_within_the_noise() {
+        let within = |nat: [f64; 3]| {
+            let runs = [runs(RATES, NAT, nat), runs(RATES, KERNEL, [1.0; 3])].concat();
+            let judged = judged(runs, &["requests/s on 64", "vs kernel-nat"]);
+            (
+                judged.verdict.spread().map(|spread| judged.floor.bound.is_kept_by(spread)),
+                judged.is_within_the_noise(),
+            )
+        };
+        assert_eq!(within([0.9, 1.1, 1.2]), (Some(true), true));
+        assert_eq!(within([0.8, 0.9, 1.0]), (Some(false), true), "the bound itself would be enough");
+        assert_eq!(within([1.0, 1.1, 1.2]), (Some(true), false), "all of it keeps to the bound");
+        assert_eq!(within([0.7, 0.8, 0.9]), (Some(false), false));
+        assert!(!judged(Vec::new(), &["requests/s on 64", "vs kernel-nat"]).is_within_the_noise());
     }
 
     #[test]

@@ -17,3 +17,4 @@ pub mod sidegate_file;
 pub mod spread;
 pub mod stage;
 pub mod svg;
+pub mod turns;

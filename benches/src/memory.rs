@@ -4,48 +4,75 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use serde::Serialize;
 
 use crate::namespace::{read, words};
+use crate::process::Interrupt;
 
-/// Bytes that are held.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+/// Memory is at rest once nothing has been given back for so long …
+const QUIET: Duration = Duration::from_millis(1500);
+/// … or when this much time has passed.
+const RESTING: Duration = Duration::from_secs(6);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Bytes that are held; or, of a difference, that have come, and less than nothing where more has gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Memory {
-    /// By programs: their shares of what several of them map.
-    pub programs: u64,
+    /// By programs.
+    pub programs: i64,
     /// By the kernel.
-    pub kernel: u64,
+    pub kernel: i64,
 }
 
 impl Memory {
     /// What these programs hold now, and whatever runs in their process groups: a server's workers do, and each program of a
-    /// benchmark leads a group of its own ([`Program::start`](crate::process::Program::start)). And what the kernel holds, with their
-    /// page tables.
+    /// benchmark leads a group of its own ([`Program::start`](crate::process::Program::start)). That is their own pages, and the pages
+    /// of files that the largest of them has: the others mostly have the same ones, and whoever else on this machine has them makes no
+    /// difference. And what the kernel holds, with these programs' page tables.
     pub fn now(pids: &[u32]) -> Result<Self> {
-        let page_tables = of_all(pids, "status", "VmPTE")?;
-        Ok(Self { programs: of_all(pids, "smaps_rollup", "Pss")?, kernel: kernel()? + page_tables })
+        let all = members(pids)?.into_iter().map(Held::by).collect::<Result<Vec<_>>>()?;
+        let page_tables: u64 = all.iter().map(|held| held.page_tables).sum();
+        Ok(Self { programs: of_a_group(&all).try_into()?, kernel: (kernel()? + page_tables).try_into()? })
+    }
+
+    /// The same once nothing is given back any more, be it what somebody else had before.
+    pub fn at_rest(pids: &[u32], interrupt: &Interrupt) -> Result<Self> {
+        let start = Instant::now();
+        let (mut least, mut since) = (Self::now(pids)?, start);
+        while since.elapsed() < QUIET && start.elapsed() < RESTING {
+            interrupt.pause(LOOK_AGAIN)?;
+            let now = Self::now(pids)?;
+            if now.total() < least.total() {
+                (least, since) = (now, Instant::now());
+            }
+        }
+        Ok(least)
     }
 
     /// What has come since then.
     pub const fn since(self, before: Self) -> Self {
-        Self {
-            programs: self.programs.saturating_sub(before.programs),
-            kernel: self.kernel.saturating_sub(before.kernel),
-        }
+        Self { programs: self.programs - before.programs, kernel: self.kernel - before.kernel }
     }
 
     /// Both together.
-    pub const fn total(self) -> u64 {
+    pub const fn total(self) -> i64 {
         self.programs + self.kernel
     }
 }
 
-/// What the kernel holds: all memory, without what is free (pages that a processor keeps for its next allocation are), caches, and
-/// programs' own, of which page tables are counted as: those of anybody else's come and go. That has everything in it, as a sum of what the kernel itemizes has not: the pages of socket buffers and of a
-/// device's rings are in no line. Of what it can reclaim, which files that are looked at change all the time, it has the inodes of
-/// sockets; not their directory entries (192 bytes each), which cannot be told from those of files. Needs root.
+/// So many bytes as a figure, of what must have come and cannot have gone.
+pub fn taken(bytes: i64) -> Result<f64> {
+    ensure!(bytes >= 0, "{} bytes less than before: something else has given them back meanwhile", -bytes);
+    Ok(bytes as f64)
+}
+
+/// What the kernel holds: all memory, without what is free (pages that a processor keeps for its next allocation are free too), without
+/// caches, and without what is programs' own. Page tables count as that, because anybody's come and go. What is left has everything in
+/// it; a sum of what the kernel itemizes has not: the pages of socket buffers and of a device's rings are in no line. Of what the
+/// kernel can reclaim, which changes with every file that is looked at, the inodes of sockets count; not their directory entries (192
+/// bytes each), which cannot be told from those of files. Needs root.
 pub fn kernel() -> Result<u64> {
     const NOT_ITS_OWN: [&str; 6] =
         ["MemFree", "Buffers", "Cached", "AnonPages", "SReclaimable", "PageTables"];
@@ -68,7 +95,31 @@ pub fn amounts(text: &str) -> HashMap<&str, u64> {
     lines.filter_map(|(name, rest)| Some((name.trim(), words(rest).next()?.parse().ok()?))).collect()
 }
 
-/// The processes in the groups of these.
+/// What one process holds.
+#[derive(Clone, Copy)]
+struct Held {
+    /// Its shares of pages that no file has: who else has one is a process of the same group.
+    own: u64,
+    /// Resident pages of files.
+    files: u64,
+    page_tables: u64,
+}
+
+impl Held {
+    fn by(pid: u32) -> Result<Self> {
+        let [anonymous, shared] = of_one(pid, "smaps_rollup", ["Pss_Anon", "Pss_Shmem"])?;
+        let [files, page_tables] = of_one(pid, "status", ["RssFile", "VmPTE"])?;
+        Ok(Self { own: anonymous + shared, files, page_tables })
+    }
+}
+
+/// What those hold together that do their work with the same program.
+fn of_a_group(all: &[Held]) -> u64 {
+    let files = all.iter().map(|held| held.files).max();
+    all.iter().map(|held| held.own).sum::<u64>() + files.unwrap_or_default()
+}
+
+/// The processes in the groups of these, each of which is there.
 fn members(leaders: &[u32]) -> Result<Vec<u32>> {
     let mut members = Vec::new();
     for entry in fs::read_dir("/proc")? {
@@ -80,6 +131,9 @@ fn members(leaders: &[u32]) -> Result<Vec<u32>> {
             members.push(pid);
         }
     }
+    for pid in leaders {
+        ensure!(members.contains(pid), "no process {pid}: what it held is not known");
+    }
     Ok(members)
 }
 
@@ -89,19 +143,16 @@ fn group(stat: &str) -> Option<u32> {
     words(rest).nth(2)?.parse().ok()
 }
 
-/// What the kernel says under this name in this file of each of these programs, and of whatever runs in their process groups.
-fn of_all(pids: &[u32], file: &str, name: &str) -> Result<u64> {
-    let members = members(pids)?;
-    for pid in pids {
-        ensure!(members.contains(pid), "no process {pid}: what it held is not known");
-    }
-    members.into_iter().map(|pid| of_one(pid, file, name)).sum()
-}
-
-fn of_one(pid: u32, file: &str, name: &str) -> Result<u64> {
+/// What the kernel says of a process under these names in this file.
+fn of_one<const N: usize>(pid: u32, file: &str, names: [&str; N]) -> Result<[u64; N]> {
     let path = format!("/proc/{pid}/{file}");
-    let kilobytes = amounts(&read(&path)?).get(name).copied();
-    Ok(kilobytes.with_context(|| format!("no {name} in {path}"))? << 10)
+    let text = read(&path)?;
+    let kilobytes = amounts(&text);
+    let mut bytes = [0; N];
+    for (amount, name) in bytes.iter_mut().zip(names) {
+        *amount = kilobytes.get(name).with_context(|| format!("no {name} in {path}"))? << 10;
+    }
+    Ok(bytes)
 }
 
 /// Pages that one kind of the kernel's objects takes, by `/proc/slabinfo`.
@@ -134,8 +185,20 @@ mod tests {
         let before = Memory { programs: 10, kernel: 100 };
         let came = Memory { programs: 15, kernel: 120 }.since(before);
         assert_eq!((came, came.total()), (Memory { programs: 5, kernel: 20 }, 25));
-        // A little less than nothing is nothing.
-        assert_eq!(before.since(Memory { programs: 9, kernel: 101 }), Memory { programs: 1, kernel: 0 });
+        assert_eq!(before.since(Memory { programs: 9, kernel: 101 }), Memory { programs: 1, kernel: -1 });
+    }
+
+    #[test]
+    fn what_has_gone_is_no_figure() {
+        assert_eq!((taken(0).unwrap(), taken(20).unwrap()), (0.0, 20.0));
+        assert!(taken(-20).unwrap_err().to_string().contains("20 bytes less than before"));
+    }
+
+    #[test]
+    fn a_group_has_its_files_once() {
+        let held = |own, files| Held { own, files, page_tables: 1 };
+        assert_eq!(of_a_group(&[held(10, 300), held(20, 500), held(30, 400)]), 560);
+        assert_eq!(of_a_group(&[]), 0);
     }
 
     #[test]
@@ -183,11 +246,11 @@ sock_inode_cache     240    247    832   19    4 : tunables    0    0    0 : sla
         let leader = rustix::process::getpgrp().as_raw_nonzero().get().cast_unsigned();
         let members = members(&[leader]).unwrap();
         assert!(members.contains(&std::process::id()));
-        for (file, name) in [("smaps_rollup", "Pss"), ("status", "VmPTE")] {
-            assert!(of_one(std::process::id(), file, name).unwrap() > 10_000, "{name}");
-            assert_eq!(of_all(&[], file, name).unwrap(), 0);
-            let error = of_all(&[u32::MAX], file, name).unwrap_err().to_string();
-            assert!(error.contains("no process 4294967295"), "{error}");
-        }
+        let Held { own, files, page_tables } = Held::by(std::process::id()).unwrap();
+        assert!([own, files, page_tables].iter().all(|bytes| *bytes > 10_000), "{own} {files} {page_tables}");
+        let error = super::members(&[u32::MAX]).unwrap_err().to_string();
+        assert!(error.contains("no process 4294967295"), "{error}");
+        let error = of_one(std::process::id(), "status", ["VmPTE", "VmOdd"]).unwrap_err().to_string();
+        assert!(error.starts_with("no VmOdd in /proc/"), "{error}");
     }
 }

@@ -1,8 +1,10 @@
 //! Network namespaces to measure in: made with iproute2, entered by threads, gone when they are dropped.
 
 use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -57,9 +59,12 @@ impl Namespace {
 
     /// Whether something in it listens on each of these TCP ports.
     pub fn listens(&self, ports: &[u16]) -> Result<bool> {
-        let table = |name| read(&format!("/proc/thread-self/net/{name}"));
-        let sockets = self.inside(|| Ok(table("tcp")? + &table("tcp6")?))?;
-        Ok(ports.iter().all(|port| sockets.lines().any(|line| is_listener(line, *port))))
+        let table = |name| {
+            let path = format!("/proc/thread-self/net/{name}");
+            File::open(&path).and_then(|file| listening(BufReader::new(file))).context(path)
+        };
+        let open = self.inside(|| Ok([table("tcp")?, table("tcp6")?].concat()))?;
+        Ok(ports.iter().all(|port| open.contains(port)))
     }
 
     /// Whether it has a device of this name.
@@ -94,17 +99,29 @@ fn path_of(name: &str) -> PathBuf {
     Path::new("/run/netns").join(name)
 }
 
-/// Whether this line of `/proc/net/tcp` is a listening socket on `port`.
-fn is_listener(line: &str, port: u16) -> bool {
-    const LISTEN: &str = "0A";
-    let mut fields = words(line).skip(1);
-    let local = fields.next().is_some_and(|address| address.ends_with(&format!(":{port:04X}")));
-    local && fields.nth(1) == Some(LISTEN)
+/// The ports that something listens on, by a table such as `/proc/net/tcp`. It has listeners first, and after them every connection,
+/// which may be very many: these are not asked for.
+fn listening(table: impl BufRead) -> io::Result<Vec<u16>> {
+    let mut ports = Vec::new();
+    for line in table.lines().skip(1) {
+        let Some(port) = listener(&line?) else { break };
+        ports.push(port);
+    }
+    Ok(ports)
 }
 
-/// Runs iproute2's `ip`.
+/// The port, if this line is about a listening socket.
+fn listener(line: &str) -> Option<u16> {
+    const LISTEN: &str = "0A";
+    let mut fields = words(line).skip(1);
+    let (_, port) = fields.next()?.rsplit_once(':')?;
+    (fields.nth(1)? == LISTEN).then(|| u16::from_str_radix(port, 16).ok())?
+}
+
+/// Runs iproute2's `ip`, in a process group of its own: a Ctrl-C is for this process, which has namespaces to remove.
 pub fn ip(arguments: &str) -> Result<()> {
-    let output = Command::new("ip").args(words(arguments)).output().context("ip (iproute2)")?;
+    let output =
+        Command::new("ip").args(words(arguments)).process_group(0).output().context("ip (iproute2)")?;
     if !output.status.success() {
         bail!("ip {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
@@ -119,4 +136,31 @@ pub fn read(path: &str) -> Result<String> {
 /// The words of a line.
 pub fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split_whitespace()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt\n";
+    const HTTP: &str = "   0: 0200020A:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000\n";
+    const BULK: &str = "   1: 00000000000000000000000000000000:1451 00000000:0000 0A 00000000:00000000\n";
+    const OPEN: &str = "   2: 0200020A:1B59 0200010A:1F90 01 00000000:00000000 00:00000000 00000000\n";
+
+    #[test]
+    fn listeners_are_found_up_to_the_first_connection() {
+        let ports = |lines: &[&str]| listening(lines.concat().as_bytes()).unwrap();
+        assert_eq!(ports(&[HEAD, HTTP, BULK, OPEN]), [8080, 5201]);
+        assert!(ports(&[HEAD, OPEN, HTTP]).is_empty(), "what follows a connection is not read");
+        assert!(ports(&[HEAD]).is_empty());
+    }
+
+    #[test]
+    fn the_kernel_lists_a_listener_ahead_of_its_connections() {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let _connections = [(); 3].map(|()| std::net::TcpStream::connect(address).unwrap());
+        let table = File::open("/proc/thread-self/net/tcp").unwrap();
+        assert!(listening(BufReader::new(table)).unwrap().contains(&address.port()));
+    }
 }

@@ -37,7 +37,8 @@ pub struct Load {
     pub warm_up: Duration,
     /// What counts.
     pub length: Duration,
-    /// How long a request may take: beyond, the run has failed.
+    /// How long a connection may take to open, and how long the last answers may come after the stretch. Of requests that wait for a
+    /// free connection there may be as many as come in this time. Beyond, the run has failed.
     pub patience: Duration,
 }
 

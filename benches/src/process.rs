@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -112,18 +112,31 @@ impl Program {
         Ok(())
     }
 
-    /// Waits for its end, and gives what it printed. It may end with an error, as long as it printed something: the
-    /// tools explain their failures in their output.
+    /// Waits for its end, which has to be a success, and gives what it printed.
     pub fn finish(mut self, limit: Duration) -> Result<String> {
-        if !self.interrupt.wait(self.end.as_fd(), limit)? {
-            bail!("{} did not end within {limit:?}: {}", self.name, self.last_words());
+        let status = self.status(limit)?;
+        if !status.success() {
+            bail!("{} failed ({status}): {}", self.name, self.last_words());
         }
-        let status = self.child.wait()?;
+        self.printed()
+    }
+
+    /// The same for a tool that explains a failure in its output: it may fail, as long as it printed something.
+    pub fn finish_even_failed(mut self, limit: Duration) -> Result<String> {
+        let status = self.status(limit)?;
         let printed = self.printed()?;
         if !status.success() && printed.trim().is_empty() {
             bail!("{} failed ({status}): {}", self.name, self.last_words());
         }
         Ok(printed)
+    }
+
+    /// Waits for its end.
+    fn status(&mut self, limit: Duration) -> Result<ExitStatus> {
+        if !self.interrupt.wait(self.end.as_fd(), limit)? {
+            bail!("{} did not end within {limit:?}: {}", self.name, self.last_words());
+        }
+        Ok(self.child.wait()?)
     }
 
     /// What it has printed on stdout so far.
@@ -180,4 +193,31 @@ pub fn readable<const N: usize>(fds: [BorrowedFd<'_>; N], limit: Duration) -> io
     let mut polled = fds.each_ref().map(|fd| PollFd::new(fd, PollFlags::IN));
     rustix::io::retry_on_intr(|| poll(&mut polled, Some(&limit)))?;
     Ok(polled.each_ref().map(|fd| !fd.revents().is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shell that does this, and has ended by itself: what is made of its end.
+    fn finished(script: &str, finish: fn(Program, Duration) -> Result<String>) -> Result<String> {
+        let scratch = tempfile::tempdir()?;
+        let (ours, _nobody) = UnixStream::pair()?;
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]);
+        finish(Program::start("shell", shell, scratch.path(), Arc::new(Interrupt(ours)))?, PATIENCE)
+    }
+
+    #[test]
+    fn only_a_tool_that_explains_itself_may_fail() {
+        const EXPLAINS: &str = "echo because; exit 1";
+        const IS_SILENT: &str = "echo because >&2; exit 1";
+        assert_eq!(finished("echo done", Program::finish).unwrap(), "done\n");
+        assert_eq!(finished(EXPLAINS, Program::finish_even_failed).unwrap(), "because\n");
+        assert!(finished(EXPLAINS, Program::finish).is_err());
+        for finish in [Program::finish, Program::finish_even_failed] {
+            let error = finished(IS_SILENT, finish).unwrap_err().to_string();
+            assert!(error.ends_with("because"), "{error}");
+        }
+    }
 }

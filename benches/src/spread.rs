@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-/// How sure an interval is, at least.
+/// How sure an interval of independent values is, at least.
 const CONFIDENCE: f64 = 0.95;
 
 /// A median, and how far the rest lay from it.
@@ -19,15 +19,16 @@ pub struct Spread {
     pub interval: Option<Interval>,
 }
 
-/// Two of the values, which have the true median between them in 95 of 100 cases and more. They come from the values' order alone
-/// (the number of those below the median is binomial), so that no shape of the noise is assumed.
+/// Two of the values, which have the true median between them in 95 of 100 cases and more, if each value is independent of the others.
+/// They come from the values' order alone (the number of those below the median is binomial), so that no shape of the noise is
+/// assumed. A slow spell that lasts for several rounds makes these alike: then it is fewer cases.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Interval {
     /// The lower end.
     pub low: f64,
     /// The upper end.
     pub high: f64,
-    /// In how many cases, as a share: 0.95 or more, for there is no value in between.
+    /// In how many cases, as a share: 0.95 or more, for there is no value in between. Of values that are independent.
     pub confidence: f64,
 }
 

@@ -62,12 +62,14 @@ half_close_answers() {
 consumers_stay_apart() {
     local url clinging=("${curl[@]}" --local-port "$3")
     url="http://$(door "$1" "$2")"
+    local before
+    before=$(connections_at_target "$2")
     mkfifo "$scratch/got-a" "$scratch/got-b"
     start_at fetch-a "$consumer_a" "${clinging[@]}" --output "$scratch/got-a" "$url/for-a"
     local a=$started
     start_at fetch-b "$consumer_b" "${clinging[@]}" --output "$scratch/got-b" "$url/for-b"
     local b=$started
-    await 5 "two connections with different ports at the target" target_sees_two "$2"
+    await 5 "two more connections with different ports at the target" target_sees_two_more "$2" "$before"
     timeout 20 cmp "$scratch/got-a" "$www/for-a"
     timeout 20 cmp "$scratch/got-b" "$www/for-b"
     wait "$a" || fail "consumer a: $(cat "$scratch/fetch-a.log")"
@@ -75,11 +77,18 @@ consumers_stay_apart() {
     rm "$scratch/got-a" "$scratch/got-b"
 }
 
-# Whether the target has two connections from the node: target_sees_two FAMILY
-target_sees_two() {
-    local peers
-    peers=$(at "$provider" ss --no-header --numeric --tcp state established "sport = :8080 and dst $(bracketed "$(node "$1")")")
-    (($(awk '{print $4}' <<<"$peers" | sort -u | wc -l) == 2))
+# Whether the target has two connections from the node that are not among those of BEFORE (another check's may still be open):
+# target_sees_two_more FAMILY BEFORE
+target_sees_two_more() {
+    local now
+    now=$(connections_at_target "$1")
+    (($(comm -13 <(echo "$2") <(echo "$now") | wc -l) == 2))
+}
+
+# The addresses and ports that the node has connections from to the target's web server: connections_at_target FAMILY
+connections_at_target() {
+    at "$provider" ss --no-header --numeric --tcp state established "sport = :8080 and dst $(bracketed "$(node "$1")")" |
+        awk '{print $4}' | sort -u
 }
 
 # One stream each way: iperf3_moves PATH FAMILY

@@ -194,11 +194,8 @@ impl Gate {
     /// A bulk stream through it, in bits per second.
     pub(crate) fn bulk(&self, length: Duration) -> Result<f64> {
         let (consumer, provider, family) = (&self.consumers[0], &self.provider, self.family);
-        Bulk { consumer, door: family.door(), provider, target: family.target(0) }.run(
-            &self.stage,
-            length,
-            &[],
-        )
+        let bulk = Bulk { consumer, door: family.door(), provider, target: family.target(0) };
+        Ok(bulk.run(&self.stage, length, &[])?.rate)
     }
 
     /// What the target's kernel has counted about connections to it.

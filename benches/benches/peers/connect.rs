@@ -9,7 +9,7 @@ use std::sync::Barrier;
 use std::thread::{self, ScopedJoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use benches::connections::greeter::Greeter;
 use benches::connections::way::Ways;
 use benches::connections::{Closer, clients};
@@ -97,7 +97,9 @@ pub(crate) fn rate(session: &Session, length: Duration, manner: Manner) -> Resul
         stops.iter().try_for_each(Waker::wake).context("stopping the targets")?;
         if_both_are_well(made, all(targets))
     })?;
-    Ok(made.iter().sum::<u64>() as f64 / length.as_secs_f64())
+    let total: u64 = made.iter().sum();
+    ensure!(total > 0, "not one connection came to its end within {length:?}");
+    Ok(total as f64 / length.as_secs_f64())
 }
 
 /// What all threads have to say, once each of them has ended.

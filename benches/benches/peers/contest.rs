@@ -1,4 +1,5 @@
-//! The runs: everyone has a lab of its own, which stands as long as its MTU is measured, and they take turns.
+//! The runs: everyone has a lab of its own, which stands as long as its MTU is measured, and they take turns. A run that wants a new
+//! peer gets one in another lab, beside the one that stands.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +7,21 @@ use anyhow::{Context, Result};
 use benches::report::{Fact, Outcome, Run};
 
 use crate::latency;
-use crate::peer::{Peer, Session, Setting};
+use crate::peer::{Peer, Purpose, Session, Setting};
 use crate::preset::{Plan, Turn, about};
 use crate::work::{Ask, Work};
 
-/// Does all that is planned at this MTU, which is the setting's. What has to be known of it is added to the facts.
-pub(crate) fn at_one_mtu(plan: &Plan, setting: &Setting, facts: &mut Vec<Fact>) -> Result<Vec<Run>> {
+/// What has been measured so far, and what has to be known of it.
+#[derive(Default)]
+pub(crate) struct Record {
+    pub(crate) facts: Vec<Fact>,
+    pub(crate) runs: Vec<Run>,
+    /// How many turns these runs were.
+    pub(crate) turns: usize,
+}
+
+/// Does all that is planned at this MTU, which is the setting's. What is recorded stays so, whatever becomes of the rest.
+pub(crate) fn at_one_mtu(plan: &Plan, setting: &Setting, record: &mut Record) -> Result<()> {
     let mut contestants: Vec<Contestant> = plan.peers().into_iter().map(Contestant::new).collect();
     let mut ask = Ask { length: plan.length, rate: None };
     let mut maxima = Vec::new();
@@ -20,18 +30,23 @@ pub(crate) fn at_one_mtu(plan: &Plan, setting: &Setting, facts: &mut Vec<Fact>) 
         setting.interrupt.check()?;
         match maximum {
             Ok(rate) => maxima.push((peer, rate)),
-            Err(error) => eprintln!("{} at its most requests failed: {error:#}", peer.as_str()),
+            Err(error) => {
+                let is = format!(
+                    "of {} at an MTU of {}: {error:#}; it is not heeded in latency's fixed rate",
+                    peer.as_str(),
+                    setting.mtu
+                );
+                say(&mut record.facts, Fact { what: "failed maximum", is });
+            }
         }
     }
     if let Some((fact, rate)) = fixed_rate(setting.mtu, &maxima) {
-        eprintln!("{}: {}", fact.what, fact.is);
-        facts.push(fact);
+        say(&mut record.facts, fact);
         ask.rate = Some(rate);
     }
 
     let turns = plan.turns();
     let mut clock = Clock::start(turns.iter().map(|turn| plan.time_of(turn.work)).sum());
-    let mut runs = Vec::new();
     for (number, turn) in turns.iter().enumerate() {
         let result = who(&mut contestants, turn.peer)?.run(turn.work, &ask, setting);
         setting.interrupt.check()?;
@@ -44,9 +59,15 @@ pub(crate) fn at_one_mtu(plan: &Plan, setting: &Setting, facts: &mut Vec<Fact>) 
             about(clock.left()),
             progress(*turn, &of_it)
         );
-        runs.extend(of_it);
+        record.runs.extend(of_it);
+        record.turns += 1;
     }
-    Ok(runs)
+    Ok(())
+}
+
+fn say(facts: &mut Vec<Fact>, fact: Fact) {
+    eprintln!("{}: {}", fact.what, fact.is);
+    facts.push(fact);
 }
 
 fn who(contestants: &mut [Contestant], peer: Peer) -> Result<&mut Contestant> {
@@ -68,14 +89,10 @@ impl Contestant {
 
     fn run(&mut self, work: Work, ask: &Ask, setting: &Setting) -> Result<Vec<f64>> {
         if work.wants_new_session() {
-            self.session = None;
+            let session = self.peer.open(setting, Purpose::Single)?;
+            return work.run(&session, ask);
         }
-        let measured = self.measure(setting, |session| work.run(session, ask))?;
-        if work == Work::Idle {
-            // What the crowd leaves behind goes now, and not while the next one's memory is measured.
-            self.session = None;
-        }
-        Ok(measured)
+        self.measure(setting, |session| work.run(session, ask))
     }
 
     fn maximum(&mut self, length: Duration, setting: &Setting) -> Result<f64> {
@@ -85,7 +102,7 @@ impl Contestant {
     fn measure<T>(&mut self, setting: &Setting, work: impl FnOnce(&Session) -> Result<T>) -> Result<T> {
         let session = match self.session.take() {
             Some(session) => session,
-            None => self.peer.open(setting)?,
+            None => self.peer.open(setting, Purpose::Standing)?,
         };
         let measured = work(&session)?;
         self.session = Some(session);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, ensure};
 use benches::connections::PATIENCE;
 use benches::connections::way::{Way, Ways};
-use benches::memory::Memory;
+use benches::memory::taken;
 use rustix::net::sockopt::{Timeout, set_socket_linger, set_socket_timeout};
 use rustix::net::{Shutdown, SocketFlags, SocketType, connect, shutdown};
 use rustix::process::{Resource, getrlimit};
@@ -27,11 +27,6 @@ const THREADS: usize = 8;
 const ASKED: usize = 100;
 /// All of them have to be open within this time.
 const OPENING: Duration = Duration::from_secs(20);
-/// Memory is at rest once nothing has been given back for so long …
-const QUIET: Duration = Duration::from_millis(1500);
-/// … or when this much time has passed.
-const RESTING: Duration = Duration::from_secs(6);
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How many there are: 10,000, or as many as the system lets one process have files for. This one has a file for each end of each, as
 /// a proxy has, and needs some for other things.
@@ -45,29 +40,15 @@ pub(crate) fn connections() -> usize {
 /// Bits per second of a stream beside them, and bytes of memory for each of them. The session has to be new: programs keep memory
 /// that they have needed once, and a second crowd would seem to need none.
 pub(crate) fn run(session: &Session, length: Duration) -> Result<Vec<f64>> {
-    let (connections, pids) = (connections(), session.pids());
-    let before = at_rest(session, &pids)?;
+    let connections = connections();
+    let before = session.memory_at_rest()?;
     let crowd = Crowd::open(session, connections)?;
-    let taken = at_rest(session, &pids)?.since(before);
-    let rate = bulk(session, length, &[])?;
+    let memory = taken(session.memory_at_rest()?.since(before).total())?;
+    let rate = bulk(session, length, &[])?.rate;
     for number in (0..connections).step_by(connections.div_ceil(ASKED)) {
         crowd.speak(number).with_context(|| format!("idle connection {number}, after the stream"))?;
     }
-    Ok(vec![rate, taken.total() as f64 / connections as f64])
-}
-
-/// What the programs and the kernel hold once they give nothing back any more, be it what somebody else had before.
-fn at_rest(session: &Session, pids: &[u32]) -> Result<Memory> {
-    let start = Instant::now();
-    let (mut least, mut since) = (Memory::now(pids)?, start);
-    while since.elapsed() < QUIET && start.elapsed() < RESTING {
-        session.lab.stage.interrupt.pause(LOOK_AGAIN)?;
-        let now = Memory::now(pids)?;
-        if now.total() < least.total() {
-            (least, since) = (now, Instant::now());
-        }
-    }
-    Ok(least)
+    Ok(vec![rate, memory / connections as f64])
 }
 
 /// The connections: what has the same place at either end is one. The clients' ends go first, and at once.

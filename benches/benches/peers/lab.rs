@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -82,11 +83,8 @@ impl CongestionControl {
     pub(crate) fn choose() -> Result<Self> {
         let has_cubic = || Ok::<_, anyhow::Error>(words(&read(Self::AVAILABLE)?).any(|name| name == "cubic"));
         // A kernel that has it as a module offers it only after loading; without modprobe, it is simply not there.
-        if has_cubic()? || (Command::new("modprobe").arg("tcp_cubic").status().is_ok() && has_cubic()?) {
-            Ok(Self::Cubic)
-        } else {
-            Ok(Self::Reno)
-        }
+        let load = || Command::new("modprobe").arg("tcp_cubic").process_group(0).status();
+        if has_cubic()? || (load().is_ok() && has_cubic()?) { Ok(Self::Cubic) } else { Ok(Self::Reno) }
     }
 
     /// As the kernel calls it.
@@ -136,6 +134,8 @@ impl Lab {
             namespace.set("net/ipv4/ip_local_port_range", CLIENT_PORTS)?;
             // Whoever closes first may use a port again while it waits there: clients, and proxies towards their targets.
             namespace.set("net/ipv4/tcp_tw_reuse", "1")?;
+            // Nobody starts from what it learnt in an earlier run: some of those runs were others' work.
+            namespace.set("net/ipv4/tcp_no_metrics_save", "1")?;
             namespace.ip("link set lo up")?;
         }
         // Timestamps of one clock for all clients' addresses: behind a NAT they are one host to a target, which in TIME-WAIT takes no

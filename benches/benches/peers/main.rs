@@ -24,9 +24,11 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 use benches::process::{Interrupt, allow_files};
-use benches::report::Report;
+use benches::report::{Fact, Report};
 use clap::Parser;
 
+use crate::contest::Record;
+use crate::facts::Theft;
 use crate::lab::CongestionControl;
 use crate::peer::{Peer, Setting};
 use crate::preset::{Plan, Preset, Wishes};
@@ -35,8 +37,9 @@ use crate::work::Work;
 /// Compares sidegate with its peers: interleaved runs in network namespaces of their own, as Markdown.
 ///
 /// Without anything said it measures what must be shown: 9 rounds of all figures that there are floors for, in less than 20 minutes.
-/// Exits 0 when every run succeeded, 1 when one failed (its row says why), 2 when nothing was measured. A floor that is missed
-/// is in the table, and no failure. Needs root. Relative paths start at the repository's root.
+/// Exits 0 when every run succeeded, 1 when one failed (its row says why) or a Ctrl-C came before the last one (the report is about
+/// those before), 2 when nothing was measured or a file could not be written. A floor that is missed is in the table, and no
+/// failure. Needs root. Relative paths start at the repository's root.
 #[derive(Parser)]
 #[command(name = "bench-peers")]
 struct Cli {
@@ -110,7 +113,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether every run succeeded.
+/// Whether there was every run, and each succeeded.
 fn benchmark(cli: &Cli) -> Result<bool> {
     env::set_current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
         .context("the repository's root")?;
@@ -132,30 +135,51 @@ fn benchmark(cli: &Cli) -> Result<bool> {
     if let Some(folder) = &cli.profile {
         return profile::all(folder, &plan, &mut setting);
     }
-    let report = measure(&mut plan, &mut setting)?;
+    if let Some(folder) = &cli.out {
+        // What is wrong with it should show before hours are spent.
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    let (report, is_whole) = measure(&mut plan, &mut setting)?;
+    let written = write(cli, &report);
     println!("{report}");
+    written.map(|()| is_whole && report.is_clean())
+}
+
+fn write(cli: &Cli, report: &Report) -> Result<()> {
     if let Some(folder) = &cli.out {
         report.write(folder)?;
     }
     if let Some(file) = &cli.json {
         fs::write(file, report.to_json()?).with_context(|| file.display().to_string())?;
     }
-    Ok(report.is_clean())
+    Ok(())
 }
 
-/// One MTU after the other; whoever is absent is said and left out.
-fn measure(plan: &mut Plan, setting: &mut Setting) -> Result<Report> {
+/// One MTU after the other; whoever is absent is said and left out. Also whether it came to its end: what stops it, stops only the rest.
+fn measure(plan: &mut Plan, setting: &mut Setting) -> Result<(Report, bool)> {
     let missing = |peer: Peer| peer.absent(setting).map(|why| (peer, why));
     let (absent, reasons): (Vec<Peer>, Vec<String>) = plan.peers().into_iter().filter_map(missing).unzip();
     reasons.iter().for_each(|why| eprintln!("absent: {why}"));
     plan.leave_out(&absent)?;
     eprintln!("{plan}");
 
-    let mut facts = facts::before(plan, setting, &reasons)?;
-    let mut runs = Vec::new();
-    for &mtu in &plan.mtus {
+    let mut record = Record { facts: facts::before(plan, setting, &reasons)?, ..Record::default() };
+    let theft = Theft::watch()?;
+    let outcome = plan.mtus.iter().try_for_each(|&mtu| {
         setting.mtu = mtu;
-        runs.extend(contest::at_one_mtu(plan, setting, &mut facts)?);
+        contest::at_one_mtu(plan, setting, &mut record)
+    });
+    let Record { mut facts, runs, turns } = record;
+    let is_whole = outcome.is_ok();
+    if let Err(error) = outcome {
+        if runs.is_empty() {
+            return Err(error);
+        }
+        let all = plan.turns().len() * plan.mtus.len();
+        let is = format!("{error:#} after {turns} of {all} runs");
+        eprintln!("{is}");
+        facts.push(Fact { what: "not to the end", is });
     }
-    Ok(Report::new(facts, &Peer::ALL.map(Peer::as_str), runs))
+    facts.push(theft.fact());
+    Ok((Report::new(facts, &Peer::ALL.map(Peer::as_str), runs), is_whole))
 }

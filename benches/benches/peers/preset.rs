@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use benches::floors::{self, FLOORS, Floor};
+use benches::turns::in_turn;
 
 use crate::peer::Peer;
 use crate::work::Work;
@@ -142,16 +143,14 @@ impl Plan {
         self.pairs.iter().map(|pair| pair.rounds).max().unwrap_or_default()
     }
 
-    /// All runs at one MTU, in their order: round after round each kind of work, and for each every peer in turn. Who begins
-    /// changes every time.
+    /// All runs at one MTU, in their order: round after round each kind of work, and for each every peer, as
+    /// [`in_turn`] has them.
     pub(crate) fn turns(&self) -> Vec<Turn> {
         let works = self.works();
         let turns = (0..self.rounds()).flat_map(|round| {
             works.iter().enumerate().flat_map(move |(place, &work)| {
-                let mut peers = self.peers_that(|pair| pair.work == work && pair.rounds > round);
-                let first = (place + round) % peers.len().max(1);
-                peers.rotate_left(first);
-                peers.into_iter().map(move |peer| Turn { round, work, peer })
+                let peers = self.peers_that(|pair| pair.work == work && pair.rounds > round);
+                in_turn(peers, round, place).into_iter().map(move |peer| Turn { round, work, peer })
             })
         });
         turns.collect()
@@ -165,13 +164,11 @@ impl Plan {
 
     /// About how long a run takes.
     pub(crate) fn time_of(&self, work: Work) -> Duration {
-        let opening = if work.wants_new_session() { OPENING } else { Duration::ZERO };
-        opening
-            + match work {
-                Work::Memory => Duration::ZERO,
-                Work::Idle => self.length + IDLING,
-                _ => self.length + AROUND,
-            }
+        match work {
+            Work::Memory => OPENING + WEIGHING,
+            Work::Idle => OPENING + self.length + IDLING,
+            _ => self.length + AROUND,
+        }
     }
 
     /// About how long everything takes.
@@ -192,8 +189,10 @@ impl Plan {
 const OPENING: Duration = Duration::from_millis(700);
 /// Before and after what is measured in a run: servers start, clients connect, both end.
 const AROUND: Duration = Duration::from_millis(300);
-/// The same for thousands of idle connections.
-const IDLING: Duration = Duration::from_secs(12);
+/// The same for thousands of idle connections, and until memory is at rest before and with them.
+const IDLING: Duration = Duration::from_secs(14);
+/// Until memory is at rest, before a peer is there and with it.
+const WEIGHING: Duration = Duration::from_secs(4);
 
 /// Those named, or else the preset's: each once, in the order of the table.
 fn chosen<T: Copy + PartialEq>(all: &[T], named: &[T], preset: Vec<T>) -> Vec<T> {

@@ -14,7 +14,7 @@ use benches::profile::{FIELDS, Recording};
 use benches::stage::Stage;
 
 use crate::latency;
-use crate::peer::{Peer, Session, Setting};
+use crate::peer::{Peer, Purpose, Session, Setting};
 use crate::preset::Plan;
 use crate::work::{Ask, Work};
 
@@ -70,7 +70,7 @@ fn profile(
     }
     let session = match session {
         Some(session) => session,
-        None => session.insert(peer.open(setting)?),
+        None => session.insert(peer.open(setting, Purpose::Standing)?),
     };
     let (values, printed) = watch(session, work, length).with_context(|| name.clone())?;
     let figures = work.figures().iter().zip(values);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
-use benches::bulk::Bulk;
+use anyhow::{Context, Result};
+use benches::bulk::{Bulk, Transfer};
 use benches::cpu::Busy;
-use benches::memory::Memory;
+use benches::memory::taken;
 use benches::readings::Requests;
 use benches::report::{Figure, Unit};
 use clap::ValueEnum;
@@ -114,7 +114,7 @@ impl Work {
         }
     }
 
-    /// Whether this peer can do it at all: iperf3 understands no header, and not everyone carries UDP.
+    /// Whether it is anything for this peer: iperf3 understands no header, and not everyone carries UDP.
     pub(crate) const fn suits(self, peer: Peer) -> bool {
         match self {
             Self::Bulk1 | Self::Bulk4 | Self::Bulk16 | Self::Reverse | Self::Both | Self::Idle => {
@@ -128,12 +128,14 @@ impl Work {
             | Self::Latency
             | Self::Connect
             | Self::ConnectClientFirst
-            | Self::ConnectThreads
-            | Self::Memory => true,
+            | Self::ConnectThreads => true,
+            // A cable takes none.
+            Self::Memory => !matches!(peer, Peer::Direct),
         }
     }
 
     /// Whether the peer has to be a new one each time: what programs once had, they may keep, and then it does not show.
+    /// The one that does everything else goes on, as everybody's does.
     pub(crate) const fn wants_new_session(self) -> bool {
         matches!(self, Self::Idle | Self::Memory)
     }
@@ -165,6 +167,7 @@ impl Work {
                         figure("latency, p50", Unit::Seconds),
                         figure("latency, p99", Unit::Seconds),
                         figure("latency, p99.9", Unit::Seconds),
+                        figure("latency, generator's p99", Unit::Seconds),
                     ]
                 }
             }
@@ -191,18 +194,23 @@ impl Work {
         let length = ask.length;
         match self {
             Self::Bulk1 => {
-                with_cost(length, GIGABYTE_IN_BITS, || bulk(session, length, &["--parallel", "1"]))
+                let Transfer { rate, busy } = bulk(session, length, &["--parallel", "1"])?;
+                Ok(with_cost(rate, length, busy, GIGABYTE_IN_BITS))
             }
-            Self::Bulk4 => one(bulk(session, length, &["--parallel", "4"])),
-            Self::Bulk16 => one(bulk(session, length, &["--parallel", "16"])),
-            Self::Reverse => one(bulk(session, length, &["--reverse"])),
-            Self::Both => one(bulk(session, length, &["--bidir"])),
+            Self::Bulk4 => bulk_rate(session, length, &["--parallel", "4"]),
+            Self::Bulk16 => bulk_rate(session, length, &["--parallel", "16"]),
+            Self::Reverse => bulk_rate(session, length, &["--reverse"]),
+            Self::Both => bulk_rate(session, length, &["--bidir"]),
             Self::Stream => one(stream::rate(session, length, Receiver::Target)),
             Self::StreamReverse => one(stream::rate(session, length, Receiver::Consumer)),
             Self::Requests1 => requests::run(session, length, 1).map(both),
             Self::Requests64 => requests::run(session, length, 64).map(both),
             Self::Latency => latency::run(session, ask),
-            Self::Connect => with_cost(length, 1e3, || connect::rate(session, length, Manner::TargetFirst)),
+            Self::Connect => {
+                let before = Busy::now()?;
+                let rate = connect::rate(session, length, Manner::TargetFirst)?;
+                Ok(with_cost(rate, length, Busy::now()?.since(before), 1e3))
+            }
             Self::ConnectClientFirst => one(connect::rate(session, length, Manner::ClientFirst)),
             Self::ConnectThreads => one(connect::rate(session, length, Manner::Threads)),
             Self::UdpSmall => {
@@ -213,19 +221,23 @@ impl Work {
             }
             Self::Idle => idle::run(session, length),
             Self::Memory => {
-                let Memory { programs, kernel } = session.idle;
-                Ok(vec![programs as f64, kernel as f64])
+                let came = session.memory_at_rest()?.since(session.before);
+                Ok(vec![taken(came.programs).context("programs")?, taken(came.kernel).context("the kernel")?])
             }
         }
     }
 }
 
-/// Bits per second that arrive in an iperf3 run; `how` goes to its client.
-pub(crate) fn bulk(session: &Session, length: Duration, how: &[&str]) -> Result<f64> {
+/// An iperf3 run; `how` goes to its client.
+pub(crate) fn bulk(session: &Session, length: Duration, how: &[&str]) -> Result<Transfer> {
     let lab = &session.lab;
     let (consumer, provider) = (&lab.consumer, &lab.provider);
     let bulk = Bulk { consumer, door: session.door().into(), provider, target: TARGET.into() };
     bulk.run(&lab.stage, length, how)
+}
+
+fn bulk_rate(session: &Session, length: Duration, how: &[&str]) -> Result<Vec<f64>> {
+    bulk(session, length, how).map(|transfer| vec![transfer.rate])
 }
 
 fn one(figure: Result<f64>) -> Result<Vec<f64>> {
@@ -236,10 +248,7 @@ fn both(Requests { rate, p99 }: Requests) -> Vec<f64> {
     vec![rate, p99]
 }
 
-/// The rate of this work, and for how many seconds all cores together were busy for each `amount`.
-fn with_cost(length: Duration, amount: f64, work: impl FnOnce() -> Result<f64>) -> Result<Vec<f64>> {
-    let before = Busy::now()?;
-    let rate = work()?;
-    let busy = Busy::now()?.since(before);
-    Ok(vec![rate, busy.as_secs_f64() / (rate * length.as_secs_f64() / amount)])
+/// The rate of a run of this length, and for how many seconds of it all cores together were busy for each `amount`.
+fn with_cost(rate: f64, length: Duration, busy: Duration, amount: f64) -> Vec<f64> {
+    vec![rate, busy.as_secs_f64() / (rate * length.as_secs_f64() / amount)]
 }

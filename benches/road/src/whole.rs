@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
+use engine::Worker;
 use wire::{Checksum, Frame, Offload, Segmentation, SegmentationKind, TcpFlags};
 
 use super::Meter;
-use super::packets::{CONSUMER, NOW, Sink, partial, steps_through, tcp, udp, worker};
+use super::packets::{
+    CONSUMER, Heard, NOW, PROVIDER, Sink, ends_of_answer, ends_of_consumer, partial, said, segment,
+    steps_through, tcp, udp, worker,
+};
 
 const FILE: &str = r#"
 [[service]]
@@ -25,10 +29,10 @@ interfaces = [{ address = "10.1.9.50" }]
 "#;
 const HEADERS: usize = 40;
 
-/// A packet of a flow that has just passed; perhaps one that is to become segments of this size.
+/// A packet of an open flow that has just passed; perhaps one that is to become segments of this size.
 pub(super) fn known<M: Meter>(meter: &mut M, payload: usize, segments: Option<u16>) {
     let (mut worker, mut sink) = (worker(FILE), Sink::default());
-    worker.input(CONSUMER, &mut [partial(&mut tcp(1, TcpFlags::SYN, 0))], NOW, &mut sink);
+    shake_hands(&mut worker);
     let fresh = tcp(1, TcpFlags::ACK, payload);
     let mut bytes = fresh.clone();
     let segmentation = segments.map(|size| Segmentation { kind: SegmentationKind::Tcp4, ecn: false, size });
@@ -38,6 +42,21 @@ pub(super) fn known<M: Meter>(meter: &mut M, payload: usize, segments: Option<u1
         worker.input(CONSUMER, &mut [Frame { offload, bytes: &mut bytes }], NOW, &mut sink);
     });
     assert_eq!(sink.refused, 0);
+}
+
+/// Opens a flow both of whose sides begin at 0, as [`tcp`] has it.
+fn shake_hands(worker: &mut Worker) {
+    const BEFORE: u32 = u32::MAX;
+    let mut heard = Heard::default();
+    let mut input = |device, ends, segment| {
+        let (mut bytes, len) = said(ends, segment, 0);
+        worker.input(device, &mut [partial(&mut bytes[..len])], NOW, &mut heard);
+        heard.last(PROVIDER)
+    };
+    let client = ends_of_consumer(1);
+    let syn = input(CONSUMER, client, segment(TcpFlags::SYN, BEFORE, 0));
+    input(PROVIDER, ends_of_answer(&syn), segment(TcpFlags::SYN | TcpFlags::ACK, BEFORE, 0));
+    input(CONSUMER, client, segment(TcpFlags::ACK, 0, 0));
 }
 
 /// Packets of known flows in random order, one by one or in batches.
@@ -80,8 +99,13 @@ pub(super) fn new_flow<M: Meter>(meter: &mut M) {
 
 /// A SYN to a port where nobody listens.
 pub(super) fn refused<M: Meter>(meter: &mut M) {
-    let mut worker = worker(FILE);
+    let (mut worker, mut sink) = (worker(FILE), Sink::default());
     let mut stray = tcp(1, TcpFlags::SYN, 0);
     stray[23] = 99;
-    meter.again(|| worker.input(CONSUMER, &mut [partial(&mut stray)], NOW, &mut Sink::default()));
+    let mut asked = 0;
+    meter.again(|| {
+        asked += 1;
+        worker.input(CONSUMER, &mut [partial(&mut stray)], NOW, &mut sink);
+    });
+    assert_eq!(sink.refused, asked);
 }

@@ -38,7 +38,7 @@ impl Report {
         }
         let left = self.floors.iter().filter(|judged| unknown(judged)).count();
         if left > 0 {
-            writeln!(f, "\nNot asked for, and so not judged: {left} more.")?;
+            writeln!(f, "\nNot measured (not asked for, or absent), and so not judged: {left} more.")?;
         }
         writeln!(f)
     }
@@ -59,7 +59,7 @@ impl Report {
 fn legend() -> String {
     format!(
         "A ratio is the median of the ratios within rounds, and behind it, [in square brackets], where the true median lies with a \
-         confidence of 95 %. Fewer than {} rounds tell no such interval: then (in round brackets) the smallest and the largest are \
+         confidence of 95 % if rounds are independent; slow spells last for several, and so it is less. Fewer than {} rounds tell no such interval: then (in round brackets) the smallest and the largest are \
          shown. A figure with ← is better when it is less; its ratios, too, are the peer's over the other's.",
         Spread::ENOUGH
     )
@@ -82,9 +82,10 @@ impl fmt::Display for Judged {
             let unit = beside.figure.unit;
             write!(f, "; {}: {} {unit}", beside.figure.name, unit.show(beside.median))?;
         }
+        let noise = if self.is_within_the_noise() { ", within the noise" } else { "" };
         match verdict {
-            Verdict::Met(_) => write!(f, " | met |"),
-            Verdict::Missed(_) => write!(f, " | **missed** |"),
+            Verdict::Met(_) => write!(f, " | met{noise} |"),
+            Verdict::Missed(_) => write!(f, " | **missed**{noise} |"),
             Verdict::Failed => write!(f, " | **a run failed** |"),
             Verdict::NotMeasured => write!(f, " | not measured |"),
             Verdict::Elsewhere { command } => write!(f, " | measured by `{command}` |"),
@@ -160,7 +161,7 @@ mod tests {
 
 Judged by fewer than 6 rounds: a first impression.
 
-Not asked for, and so not judged: 16 more.
+Not measured (not asked for, or absent), and so not judged: 16 more.
 
 ## Where and how
 
@@ -189,10 +190,8 @@ Not asked for, and so not judged: 16 more.
         let report = report(runs);
         // The ratios are 1.0, 1.1 … 1.8: the second and the last but one of them are the interval's ends.
         assert!(lines(&report)[1].contains("| 1.40 [1.10 – 1.70] |"), "{report}");
-        assert!(
-            report.to_string().contains("| at least 1.50 | 1.40 [1.10 – 1.70] | **missed** |"),
-            "{report}"
-        );
+        let of_floor = "| at least 1.50 | 1.40 [1.10 – 1.70] | **missed**, within the noise |";
+        assert!(report.to_string().contains(of_floor), "{report}");
     }
 
     #[test]

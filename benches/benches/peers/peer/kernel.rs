@@ -18,6 +18,8 @@ pub(super) fn start(lab: &Lab) -> Result<()> {
     nft.arg("-f").arg(rules);
     let printed = lab.stage.start(&lab.middle, "nft", nft)?.finish(LIMIT)?;
     ensure!(printed.is_empty(), "nft: {printed}");
-    // Tuned as a busy gateway is: at the default of 120 s, a few runs of new connections fill the conntrack table.
+    // Tuned as a busy gateway is: at the default of 120 s, a few runs of new connections fill the conntrack table. How large that is
+    // (`nf_conntrack_max`, 262,144 as it comes) is for the host to say, and no namespace may raise it: so a run of 10 s and more fills
+    // it where 26,000 are made a second, and what finds it full is lost.
     lab.middle.set("net/netfilter/nf_conntrack_tcp_timeout_time_wait", "10")
 }

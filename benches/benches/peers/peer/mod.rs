@@ -81,6 +81,15 @@ pub(crate) struct Setting {
     pub(crate) interrupt: Arc<Interrupt>,
 }
 
+/// What a session is for. A peer may have one of either at the same time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Run after run.
+    Standing,
+    /// A single run, for which memory is at rest before the peer starts.
+    Single,
+}
+
 impl Peer {
     /// All of them, in the order of the table.
     pub(crate) const ALL: [Self; 17] = [
@@ -144,18 +153,20 @@ impl Peer {
     }
 
     /// Builds its lab, starts the HTTP server and the peer, and sees a first request and a first datagram through.
-    pub(crate) fn open(self, setting: &Setting) -> Result<Session> {
-        let (name, kind) = (self.as_str(), self.kind());
+    pub(crate) fn open(self, setting: &Setting, purpose: Purpose) -> Result<Session> {
+        let (name, kind) = (purpose.name(self), self.kind());
         let interrupt = Arc::clone(&setting.interrupt);
-        let lab = Lab::new(name, kind.wiring(), setting.mtu, setting.congestion, interrupt)?;
+        let lab = Lab::new(&name, kind.wiring(), setting.mtu, setting.congestion, interrupt)?;
         let server = session::http_server(&lab, self.sends_headers())?;
-        let before = Memory::now(&[])?;
-        let mut session = Session {
+        let session = Session {
             doors: kind.wiring().doors(),
             clients: kind.clients(),
             header: if self.sends_headers() { PROXY_HEADER_CAPACITY } else { 0 },
-            idle: before,
-            program: kind.start(name, &lab, setting)?,
+            before: match purpose {
+                Purpose::Standing => Memory::now(&[])?,
+                Purpose::Single => Memory::at_rest(&[], &setting.interrupt)?,
+            },
+            program: kind.start(&name, &lab, setting)?,
             _server: server,
             lab,
         };
@@ -165,7 +176,6 @@ impl Peer {
                 .try_a_datagram()
                 .with_context(|| format!("{name} carries requests, but no datagram comes through"))?;
         }
-        session.idle = Memory::now(&session.pids())?.since(before);
         Ok(session)
     }
 
@@ -188,6 +198,17 @@ impl Peer {
             Self::SidegateSpliceHeader => Kind::Sidegate(SPLICE.with_header()),
             Self::SidegateTerminate => Kind::Sidegate(TERMINATE),
             Self::SidegateTerminate1 => Kind::Sidegate(TERMINATE.with_one_worker()),
+        }
+    }
+}
+
+impl Purpose {
+    /// What tells this peer's lab, and sidegate's instance, from all others.
+    fn name(self, peer: Peer) -> String {
+        let name = peer.as_str();
+        match self {
+            Self::Standing => name.to_owned(),
+            Self::Single => format!("{name}-once"),
         }
     }
 }

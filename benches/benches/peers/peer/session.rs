@@ -1,10 +1,10 @@
 //! A peer at work in its lab.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use benches::memory::Memory;
 use benches::process::Program;
 
@@ -14,6 +14,8 @@ use crate::{requests, udp};
 
 /// How long a single step of a first attempt may take.
 const LIMIT: Duration = Duration::from_secs(5);
+/// How long a datagram is waited for before it is sent again: one may be lost.
+const AGAIN: Duration = Duration::from_millis(50);
 
 /// A peer at work: traffic to its doors reaches the servers in the provider's namespace.
 pub(crate) struct Session {
@@ -21,8 +23,8 @@ pub(crate) struct Session {
     pub(super) clients: &'static [Ipv4Addr],
     /// How many bytes targets hear on a connection before the consumer's.
     pub(crate) header: usize,
-    /// What the peer's programs hold, and the kernel for them, before there is work.
-    pub(crate) idle: Memory,
+    /// What was held before there was the peer.
+    pub(crate) before: Memory,
     /// Ended, in this order, before the lab goes.
     pub(super) program: Option<Program>,
     pub(super) _server: Program,
@@ -51,6 +53,11 @@ impl Session {
         self.program.iter().map(Program::pid).collect()
     }
 
+    /// What they and the kernel hold, once they give nothing back any more.
+    pub(crate) fn memory_at_rest(&self) -> Result<Memory> {
+        Memory::at_rest(&self.pids(), &self.lab.stage.interrupt)
+    }
+
     /// One request, from the consumer's side.
     pub(super) fn try_the_door(&self) -> Result<()> {
         let answer = self.lab.consumer.inside(|| {
@@ -66,23 +73,42 @@ impl Session {
         Ok(())
     }
 
-    /// One datagram, from the consumer's side, and its answer.
+    /// A datagram, from the consumer's side, and its answer; as often as it takes until there is one.
     pub(super) fn try_a_datagram(&self) -> Result<()> {
         let bind = |address| {
             let socket = UdpSocket::bind(address)?;
-            socket.set_read_timeout(Some(LIMIT))?;
+            socket.set_read_timeout(Some(AGAIN))?;
             Ok(socket)
         };
         let target = self.lab.provider.inside(|| bind((TARGET, udp::PORT)))?;
         let consumer = self.lab.consumer.inside(|| bind((CLIENTS[0], 0)))?;
-        let mut said = [0; 8];
-        consumer.send_to(b"?", (self.door(), udp::PORT))?;
-        let (length, from) = target.recv_from(&mut said)?;
-        ensure!(said[..length] == *b"?", "the target heard {:?}", &said[..length]);
-        target.send_to(b"!", from)?;
-        let (length, from) = consumer.recv_from(&mut said)?;
-        ensure!(said[..length] == *b"!", "the consumer heard {:?} from {from}", &said[..length]);
-        Ok(())
+        let start = Instant::now();
+        let mut arrived = 0;
+        while start.elapsed() < LIMIT {
+            self.lab.stage.interrupt.check()?;
+            consumer.send_to(b"?", (self.door(), udp::PORT))?;
+            if let Some(from) = heard(&target, b"?")? {
+                arrived += 1;
+                target.send_to(b"!", from)?;
+                if heard(&consumer, b"!")?.is_some() {
+                    return Ok(());
+                }
+            }
+        }
+        bail!("no answer within {LIMIT:?}, although {arrived} of them reached the target")
+    }
+}
+
+/// Who has said this, if anybody says something in time.
+fn heard(socket: &UdpSocket, expected: &[u8]) -> Result<Option<SocketAddr>> {
+    let mut said = [0; 8];
+    match socket.recv_from(&mut said) {
+        Ok((length, from)) => {
+            ensure!(said[..length] == *expected, "{from} said {:?}", &said[..length]);
+            Ok(Some(from))
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::Path;
 use std::process::Command;
-use std::{env, fs, thread};
+use std::{env, fs, io, thread};
 
 use anyhow::{Context, Result, anyhow, bail};
 use road::instructions::counted;
@@ -14,8 +14,10 @@ use road::{Meter, Step, steps};
 const WARM_UP: usize = 1000;
 /// How often it is done while it is counted: what happens only now and then gets its share.
 const TIMES: usize = 1000;
-/// How many seconds a step's process may take; on an idle machine it takes seconds.
+/// How many seconds of a core's time a step's process may take; it takes a tenth of that.
 const PATIENCE: &str = "120";
+/// How many seconds may pass meanwhile, on a machine that has more urgent things to do.
+const LIMIT: &str = "1200";
 
 /// Counts every step, as many at once as there are cores. Their profiles are left in `folder`.
 pub(crate) fn count_all(folder: &Path) -> Result<BTreeMap<String, f64>> {
@@ -50,9 +52,11 @@ fn count_some<'a>(titles: impl Iterator<Item = &'a String>, folder: &Path) -> Re
 /// How many instructions it takes to do a step once.
 fn count(title: &str, folder: &Path) -> Result<f64> {
     let profile = folder.join(title.replace(|c: char| !c.is_alphanumeric(), "-"));
+    // What an earlier run has left there would pass for this one's.
+    fs::remove_file(&profile).or_else(unless_missing).with_context(|| profile.display().to_string())?;
     // A Ctrl-C reaches this process and, since it stays in the foreground, that one too.
     let ended = Command::new("timeout")
-        .args(["--foreground", "--kill-after=5", PATIENCE])
+        .args(["--foreground", "--kill-after=5", LIMIT, "prlimit", &format!("--cpu={PATIENCE}")])
         .args(["valgrind", "--quiet", "--tool=callgrind", "--toggle-collect=*guarded_repetition*"])
         .arg(format!("--callgrind-out-file={}", profile.display()))
         .arg(env::current_exe()?)
@@ -60,13 +64,22 @@ fn count(title: &str, folder: &Path) -> Result<f64> {
         .output()
         .context("timeout (coreutils)")?;
     if !ended.status.success() {
-        bail!("valgrind ({}): {}", ended.status, String::from_utf8_lossy(&ended.stderr).trim());
+        // 124 is `timeout` itself, and a signal the limit of time on a core.
+        bail!(
+            "valgrind ({}; it has {PATIENCE} s of a core, and {LIMIT} s in all): {}",
+            ended.status,
+            String::from_utf8_lossy(&ended.stderr).trim()
+        );
     }
     let total = counted(&fs::read_to_string(&profile).with_context(|| profile.display().to_string())?)?;
     if total == 0 {
         bail!("valgrind has not found what to count: does the program have symbols?");
     }
     Ok(total as f64 / TIMES as f64)
+}
+
+fn unless_missing(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 /// Does a step many times.

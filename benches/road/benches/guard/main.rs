@@ -64,7 +64,10 @@ fn guard(accept: bool) -> Result<Option<String>> {
         return Ok(None);
     }
     let expected = Counts::read(&fs::read_to_string(&file).with_context(name)?).with_context(name)?;
-    let comparison = counted.beside(&expected)?;
+    let Some(comparison) = counted.beside(&expected) else {
+        eprintln!("guard: SKIPPED: the counts that are expected are those of another kind of machine");
+        return Ok(None);
+    };
     println!("{comparison}");
     if let Some(warning) = comparison.warning() {
         eprintln!("guard: {warning}");
