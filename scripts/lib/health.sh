@@ -115,7 +115,7 @@ tcp_check_is_polite() {
     for family in v4 v6; do
         await 5 "a check over $family" check_was 8091 "$family" '^n:S t:S. n:. n:F. (t:. )?t:F. n:.$'
         await 5 "a check over $family of one that speaks first" check_was 7014 "$family" \
-            '^n:S t:S. n:. ([nt]:P?. )*n:F. ([nt]:P?. )*t:FP?. n:.$'
+            '^n:S t:S. n:. ([nt]:P?. )*n:F. ([nt]:P?. )*t:FP?. (n:. )?n:.$'
     done
     ! grep 'Flags \[R' "$scratch/wire.log" || fail "somebody reset a check"
 }

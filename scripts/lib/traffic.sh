@@ -58,7 +58,8 @@ half_close_answers() {
 }
 
 # Both consumers at once, from the same address and port to the same address and port, each fetch a file of their own. Nobody
-# reads what they get until both are seen to be open: consumers_stay_apart PATH FAMILY LOCAL_PORT
+# reads what they get until both are seen to be open. The port is none that the kernel gives to others, whose TIME-WAIT would be in
+# the way: consumers_stay_apart PATH FAMILY LOCAL_PORT
 consumers_stay_apart() {
     local url clinging=("${curl[@]}" --local-port "$3")
     url="http://$(door "$1" "$2")"
@@ -69,6 +70,7 @@ consumers_stay_apart() {
     local a=$started
     start_at fetch-b "$consumer_b" "${clinging[@]}" --output "$scratch/got-b" "$url/for-b"
     local b=$started
+    afterwards cat "$scratch/fetch-a.log" "$scratch/fetch-b.log"
     await 5 "two more connections with different ports at the target" target_sees_two_more "$2" "$before"
     timeout 20 cmp "$scratch/got-a" "$www/for-a"
     timeout 20 cmp "$scratch/got-b" "$www/for-b"
