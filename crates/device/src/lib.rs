@@ -23,6 +23,7 @@ pub mod probe;
 mod program;
 mod proxy;
 mod queue;
+mod ring;
 mod rootless;
 mod route;
 mod steering;
@@ -30,7 +31,7 @@ mod tun;
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 use wire::{Frame, Offload};
@@ -44,6 +45,7 @@ pub use offloads::{Offloads, Undone};
 pub use opener::OffloadOpener;
 pub use plain::PlainOpener;
 pub use proxy::Answer;
+pub use ring::{Leaving, Ring};
 pub use rootless::{Privilege, gain_privilege};
 pub use steering::{Refusal, Steered, Steering};
 
@@ -85,6 +87,12 @@ pub trait Queue: AsFd + Send {
     /// Writes one packet. A frame whose offload does not fit its bytes, or the device, is refused with
     /// [`io::ErrorKind::InvalidInput`].
     fn write(&mut self, frame: &Frame<'_>) -> io::Result<()>;
+
+    /// Where a [`Ring`] may write packets, each with its offload header in front, instead of [`Queue::write`]; none where only the
+    /// queue itself can.
+    fn file(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 
     /// Tells the kernel what it may leave undone from now on. It keeps that per device; it does no harm to tell
     /// every queue.

@@ -83,11 +83,11 @@ pub enum Undone {
 impl Undone {
     const ALL: [Self; 3] = [Self::Checksum, Self::Tcp, Self::Udp];
 
-    /// What `frame` leaves undone, if it does so rightly: a kernel that refuses it does not take this kind, whatever it
-    /// has agreed to. `None` if there is nothing, or the frame itself is at fault.
-    pub fn by(frame: &Frame<'_>) -> Option<Self> {
-        let packet = wire::parse(frame.bytes).ok()?;
-        match frame.offload {
+    /// What a frame of these bytes leaves undone, if it does so rightly: a kernel that refuses it does not take this kind,
+    /// whatever it has agreed to. `None` if there is nothing, or the frame itself is at fault.
+    pub fn by(offload: Offload, bytes: &[u8]) -> Option<Self> {
+        let packet = wire::parse(bytes).ok()?;
+        match offload {
             Offload { checksum: Checksum::Partial, segmentation: None } => Some(Self::Checksum),
             Offload { checksum: Checksum::Partial, segmentation: Some(segmentation) } => {
                 Self::by_super_packet(&packet, segmentation)
@@ -221,24 +221,23 @@ mod tests {
             let proofs = undone.proofs();
             assert_eq!(proofs[0].1[10..12], [0, 0], "the header checksum stays wrong");
             assert_eq!(proofs[1].1[8], 0xff, "the source is a multicast address");
-            for ((offload, mut bytes), header) in proofs.into_iter().zip([20, 40]) {
+            for ((offload, bytes), header) in proofs.into_iter().zip([20, 40]) {
                 assert_eq!(bytes.len(), header + length);
-                assert_eq!(Undone::by(&Frame { offload, bytes: &mut bytes }), Some(undone));
+                assert_eq!(Undone::by(offload, &bytes), Some(undone));
             }
         }
     }
 
     #[test]
     fn a_frame_that_is_at_fault_itself_tells_nothing_about_the_kernel() {
-        let [(offload, mut bytes), _] = Undone::Udp.proofs();
-        let told = |offload, bytes: &mut [u8]| Undone::by(&Frame { offload, bytes });
-        assert_eq!(told(Offload { checksum: Checksum::Complete, ..offload }, &mut bytes), None);
+        let [(offload, bytes), _] = Undone::Udp.proofs();
+        assert_eq!(Undone::by(Offload { checksum: Checksum::Complete, ..offload }, &bytes), None);
         for (kind, size) in [(SegmentationKind::Tcp4, 1000), (SegmentationKind::Udp, 11)] {
             let segmentation = Some(Segmentation { kind, ecn: false, size });
-            assert_eq!(told(Offload { segmentation, ..offload }, &mut bytes), None, "{kind:?} of {size}");
+            assert_eq!(Undone::by(Offload { segmentation, ..offload }, &bytes), None, "{kind:?} of {size}");
         }
-        assert_eq!(told(offload, &mut bytes[..1000]), None, "cut off");
-        assert_eq!(told(Offload::NONE, &mut bytes), None, "nothing is left undone");
+        assert_eq!(Undone::by(offload, &bytes[..1000]), None, "cut off");
+        assert_eq!(Undone::by(Offload::NONE, &bytes), None, "nothing is left undone");
     }
 
     /// A kernel that accepts some offloads, and takes the packets of fewer, or of fewer if they are of IPv6.
@@ -262,7 +261,7 @@ mod tests {
         }
 
         fn write(&mut self, frame: &Frame<'_>) -> io::Result<()> {
-            let undone = Undone::by(frame).ok_or(io::ErrorKind::InvalidData)?;
+            let undone = Undone::by(frame.offload, frame.bytes).ok_or(io::ErrorKind::InvalidData)?;
             let takes = if frame.bytes[0] >> 4 == 6 { self.takes_v6 } else { self.takes };
             if takes.allow(undone) { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }
         }

@@ -47,6 +47,10 @@ impl Queue for TunQueue {
         Ok(())
     }
 
+    fn file(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
+    }
+
     fn set_offloads(&mut self, offloads: Offloads) -> io::Result<()> {
         tun::set_offloads(self.fd.as_fd(), offloads.flags())
     }

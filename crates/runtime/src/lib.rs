@@ -13,6 +13,7 @@ mod fleet;
 mod forwarder;
 mod loops;
 mod observer;
+mod outbox;
 mod outlet;
 mod pin;
 mod reload;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use crossbeam::channel::Receiver;
-use device::{Offloads, Queue, Undone};
+use device::{Offloads, Queue, Ring, Undone};
 use engine::{Message, Worker, WorkerId};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -19,15 +19,14 @@ use wire::{FRAME_CAPACITY, Frame};
 
 use crate::command::Command;
 use crate::counters::DeviceCounters;
+use crate::outbox::Outbox;
 use crate::outlet::{Access, Ties};
 use crate::report::Report;
 
 /// The token that wakes a thread for orders and for frames handed to it. Devices have their own place as token.
 pub(crate) const WAKE: Token = Token(usize::MAX);
-/// Small frames that are carried together.
-const BATCH: usize = 8;
-/// A frame longer than this is carried at once: reading on would push it out of the cache.
-const SMALL: usize = 4096;
+/// Frames that are read, carried and written together.
+pub(crate) const BATCH: usize = 8;
 /// Frames read from one queue before the others have their turn.
 const BUDGET: usize = 256;
 /// Flows looked at before frames have their turn again.
@@ -49,12 +48,13 @@ pub(crate) struct Desk {
     devices: Vec<Access>,
     ready: Vec<bool>,
     buffers: Box<[Box<[u8]>]>,
+    outbox: Outbox,
 }
 
 impl Desk {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(ring: Option<Ring>) -> Self {
         let buffers = (0..BATCH).map(|_| vec![0; FRAME_CAPACITY].into()).collect();
-        Self { devices: Vec::new(), ready: Vec::new(), buffers }
+        Self { devices: Vec::new(), ready: Vec::new(), buffers, outbox: Outbox::new(ring) }
     }
 
     /// The place of a device, which is made if need be.
@@ -132,7 +132,7 @@ impl Loop {
     /// Reads a batch and carries it. Returns how many frames were read; 0 says that the queue is empty.
     #[inline]
     fn carry_batch(&mut self, device: DeviceId) -> usize {
-        let Desk { devices, buffers, .. } = &mut self.desk;
+        let Desk { devices, buffers, outbox, .. } = &mut self.desk;
         let Access { queue, counters } = &mut devices[device.index()];
         let Some(queue) = queue else { return 0 };
         let Batch { mut frames, broken, failure } = read_batch(queue.as_mut(), buffers, counters);
@@ -141,8 +141,9 @@ impl Loop {
             self.ties.counters.frames.add(carried as u64);
             self.ties.counters.batches.add(1);
             let now = self.origin.elapsed();
-            let mut outlet = self.ties.outlet(devices);
+            let mut outlet = self.ties.outlet(devices, outbox);
             self.worker.input(device, &mut frames, now, &mut outlet);
+            outlet.finish(&frames);
         }
         drop(frames);
         if let Some(error) = failure {
@@ -156,9 +157,10 @@ impl Loop {
         for _ in 0..self.ties.rings.look(self.id) {
             let Some(mut handed) = self.ties.rings.take(self.id) else { return };
             let now = self.now();
-            let mut outlet = self.ties.outlet(&mut self.desk.devices);
+            let mut outlet = self.ties.outlet(&mut self.desk.devices, &mut self.desk.outbox);
             let mut frames = [Frame { offload: handed.offload, bytes: &mut handed.bytes }];
             self.worker.input(handed.device, &mut frames, now, &mut outlet);
+            outlet.finish(&frames);
             self.ties.rings.give_back(handed);
         }
     }
@@ -166,8 +168,9 @@ impl Loop {
     fn expire(&mut self) {
         let now = self.now();
         if self.worker.next_deadline() <= now {
-            let mut outlet = self.ties.outlet(&mut self.desk.devices);
+            let mut outlet = self.ties.outlet(&mut self.desk.devices, &mut self.desk.outbox);
             self.worker.expire(now, EXPIRE_BUDGET, &mut outlet);
+            outlet.finish(&[]);
         }
     }
 
@@ -249,8 +252,9 @@ impl Loop {
 
     fn tell_worker(&mut self, message: Message) {
         let now = self.now();
-        let mut outlet = self.ties.outlet(&mut self.desk.devices);
+        let mut outlet = self.ties.outlet(&mut self.desk.devices, &mut self.desk.outbox);
         self.worker.message(message, now, &mut outlet);
+        outlet.finish(&[]);
     }
 }
 
@@ -276,9 +280,6 @@ fn read_batch<'a>(
                 counters.received.add(1);
                 counters.received_bytes.add(len as u64);
                 batch.frames.push(Frame { offload, bytes: &mut buffer[..len] });
-                if len > SMALL {
-                    break;
-                }
             }
             Ok(None) => break,
             Err(error) => {

@@ -9,6 +9,7 @@ use topology::DeviceId;
 use wire::Frame;
 
 use crate::counters::{DeviceCounters, WorkerCounters};
+use crate::outbox::{Outbox, Written};
 use crate::report::{Report, Reporter};
 use crate::rings::Rings;
 
@@ -28,61 +29,93 @@ pub(crate) struct Ties {
 }
 
 impl Ties {
-    /// The way out, through these devices.
+    /// The way out, through these devices; until they leave, frames wait in the outbox.
     #[inline]
-    pub(crate) fn outlet<'a>(&'a self, devices: &'a mut [Access]) -> Outlet<'a> {
-        Outlet { devices, ties: self }
+    pub(crate) fn outlet<'a>(&'a self, devices: &'a mut [Access], outbox: &'a mut Outbox) -> Outlet<'a> {
+        Outlet { devices, outbox, ties: self }
     }
 }
 
-/// The engine's [`Output`] on real devices.
+/// The engine's [`Output`] on real devices. What it was told has left when it is finished.
+#[must_use]
 pub(crate) struct Outlet<'a> {
     devices: &'a mut [Access],
+    outbox: &'a mut Outbox,
     ties: &'a Ties,
 }
 
 impl Outlet<'_> {
+    /// The worker has said all that it has to say about these frames: what waits leaves.
     #[inline]
-    fn write(&mut self, frame: &Frame<'_>, Egress::Device(device): Egress) {
-        // The engine sends nothing to a device that the worker was never given.
-        let Some(Access { queue, counters }) = self.devices.get_mut(device.index()) else { return };
-        let Some(queue) = queue else {
-            counters.send_errors.add(1);
-            return;
-        };
-        match queue.write(frame) {
+    pub(crate) fn finish(self, frames: &[Frame<'_>]) {
+        let Self { devices, outbox, ties } = self;
+        outbox.send(devices, frames, |access, written| ties.account(access, &written));
+    }
+
+    /// Writes a frame that cannot wait; it overtakes none that the worker has built before it.
+    fn write(&mut self, frame: &Frame<'_>, device: DeviceId) {
+        let Self { devices, outbox, ties } = self;
+        let mut account = |access: &Access, written: Written<'_>| ties.account(access, &written);
+        outbox.send_built(devices, &mut account);
+        if let Some(access) = devices.get_mut(device.index()) {
+            access.write(device, frame, &mut account);
+        }
+    }
+}
+
+impl Access {
+    /// Writes a frame at once.
+    #[inline]
+    pub(crate) fn write(
+        &mut self,
+        device: DeviceId,
+        frame: &Frame<'_>,
+        tell: &mut impl FnMut(&Self, Written<'_>),
+    ) {
+        let down = || Err(ErrorKind::NotConnected.into());
+        let result = self.queue.as_mut().map_or_else(down, |queue| queue.write(frame));
+        tell(self, Written { device, offload: frame.offload, bytes: frame.bytes, result });
+    }
+}
+
+impl Ties {
+    /// Counts what has been written. A frame that was not is lost: the path promises no more. It is not written again, not even
+    /// after EAGAIN, because everything else on this thread would wait for it; TCP repeats what matters.
+    #[inline]
+    fn account(&self, access: &Access, written: &Written<'_>) {
+        match &written.result {
             Ok(()) => {
-                counters.sent.add(1);
-                counters.sent_bytes.add(frame.bytes.len() as u64);
+                access.counters.sent.add(1);
+                access.counters.sent_bytes.add(written.bytes.len() as u64);
             }
             Err(error) => {
-                counters.send_errors.add(1);
-                self.not_taken(frame, device, &error);
+                access.counters.send_errors.add(1);
+                self.not_taken(written, error);
             }
         }
     }
 
-    /// A frame is lost, and counted: the path promises no more. It is not written again, not even after EAGAIN, because
-    /// everything else on this thread would wait for it; TCP repeats what matters.
     #[cold]
-    fn not_taken(&self, frame: &Frame<'_>, device: DeviceId, error: &io::Error) {
-        tracing::trace!("a frame of {} bytes was not taken: {error}", frame.bytes.len());
+    fn not_taken(&self, Written { device, offload, bytes, .. }: &Written<'_>, error: &io::Error) {
+        tracing::trace!("a frame of {} bytes was not taken: {error}", bytes.len());
         if error.kind() == ErrorKind::InvalidInput
-            && let Some(undone) = Undone::by(frame)
+            && let Some(undone) = Undone::by(*offload, bytes)
         {
-            self.ties.reporter.mention(Report::Refused(device, undone));
+            self.reporter.mention(Report::Refused(*device, undone));
         }
     }
 }
 
 impl Output for Outlet<'_> {
     #[inline]
-    fn forward(&mut self, frame: &mut Frame<'_>, egress: Egress) {
-        self.write(frame, egress);
+    fn forward(&mut self, slot: usize, _: &mut Frame<'_>, Egress::Device(device): Egress) {
+        self.outbox.forward(device, slot);
     }
 
-    fn emit(&mut self, frame: &mut Frame<'_>, egress: Egress) {
-        self.write(frame, egress);
+    fn emit(&mut self, frame: &mut Frame<'_>, Egress::Device(device): Egress) {
+        if !self.outbox.keep(device, frame) {
+            self.write(frame, device);
+        }
     }
 
     fn hand_over(&mut self, to: WorkerId, device: DeviceId, frame: &Frame<'_>) -> Result<(), HandOverFull> {
@@ -110,3 +143,6 @@ impl Output for Outlet<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ mod labs;
 mod packets;
 mod probes;
 mod proxy;
+mod rings;
 mod steering;
 mod support;
 
@@ -50,5 +51,7 @@ fn main() -> ExitCode {
     let steered = [steering::OF_PROGRAMS, holds::OF_PROGRAMS].concat().into_iter().map(trial);
     let skips_programs = skipped || steering::skips_programs();
     let steered = steered.map(|trial| trial.with_ignored_flag(skips_programs));
-    libtest_mimic::run(&arguments, trials.chain(steered).collect()).exit_code()
+    let skips_rings = skipped || rings::skips_rings();
+    let together = rings::TRIALS.iter().copied().map(trial).map(|trial| trial.with_ignored_flag(skips_rings));
+    libtest_mimic::run(&arguments, trials.chain(steered).chain(together).collect()).exit_code()
 }

@@ -212,7 +212,7 @@ impl Queue for FakeQueue {
     fn write(&mut self, frame: &Frame<'_>) -> io::Result<()> {
         match *self.fault.lock().unwrap() {
             Some(Fault::Write(errno)) => return Err(errno.into()),
-            Some(Fault::Refuse(undone)) if Undone::by(frame) == Some(undone) => {
+            Some(Fault::Refuse(undone)) if Undone::by(frame.offload, frame.bytes) == Some(undone) => {
                 return Err(Errno::INVAL.into());
             }
             _ => {}

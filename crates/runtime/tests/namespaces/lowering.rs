@@ -61,7 +61,7 @@ impl Queue for RefusingQueue {
     fn write(&mut self, frame: &Frame<'_>) -> io::Result<()> {
         let refuses = match self.undone {
             Undone::Checksum => frame.checksum() == Checksum::Partial,
-            undone => Undone::by(frame) == Some(undone),
+            undone => Undone::by(frame.offload, frame.bytes) == Some(undone),
         };
         if refuses {
             self.refused.fetch_add(1, Ordering::Relaxed);
