@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use mio::{Events, Poll};
+use mio::Events;
+
+use crate::watch::Watch;
 
 pub mod clients;
 pub mod greeter;
@@ -19,20 +21,12 @@ pub enum Closer {
     Client,
 }
 
-/// How long a single step of a connection may take. More than one retransmission of a SYN, so that a lost one costs
-/// time and not the run.
-pub const PATIENCE: Duration = Duration::from_secs(4);
-
 /// What the target says.
 const GREETING: &[u8] = b"!";
 
 /// Waits until something happens; that nothing does for as long as `patience` is an error.
-fn await_events(poll: &mut Poll, events: &mut Events, patience: Option<Duration>) -> Result<()> {
-    while let Err(error) = poll.poll(events, patience) {
-        if error.kind() != std::io::ErrorKind::Interrupted {
-            return Err(error.into());
-        }
-    }
+fn await_events(watch: &mut Watch<'_>, events: &mut Events, patience: Option<Duration>) -> Result<()> {
+    watch.wait(events, patience)?;
     match patience {
         Some(patience) if events.is_empty() => bail!("nothing happens for {patience:?}"),
         _ => Ok(()),

@@ -28,6 +28,12 @@ pub fn stolen() -> Result<Duration> {
     time_in(&STOLEN)
 }
 
+/// How many threads were at work or waited for it, on average in the last one, five and fifteen minutes.
+pub fn load() -> Result<String> {
+    let averages = read("/proc/loadavg")?;
+    Ok(words(&averages).take(3).collect::<Vec<_>>().join(", "))
+}
+
 /// Where the line of all processors has what: user, nice, system, idle, iowait, irq, softirq, steal … What is spent with work of this
 /// machine is not idle, not waiting and not stolen. (A guest's time is in its user's.)
 const BUSY: [usize; 5] = [0, 1, 2, 5, 6];

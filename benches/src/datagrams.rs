@@ -14,11 +14,11 @@ use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, connect, sendmmsg};
 
 use crate::connections::way::Ways;
+use crate::patient::{be_brief, patiently};
+use crate::process::Interrupt;
 
 /// How many datagrams go into a system call.
 const BATCH: usize = 64;
-/// How long nothing may go on.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// After how long a first datagram is sent again.
 const AGAIN: Duration = Duration::from_millis(50);
 /// How often a first datagram is sent.
@@ -71,14 +71,14 @@ impl Senders {
             let socket = way.socket(SocketType::DGRAM, SocketFlags::empty())?;
             connect(&socket, &way.door).with_context(|| format!("a flow {way}"))?;
             let socket = UdpSocket::from(socket);
-            socket.set_write_timeout(Some(PATIENCE))?;
+            be_brief(&socket)?;
             Ok(socket)
         });
         senders.collect::<Result<_>>().map(Self)
     }
 
     /// Sends datagrams with so many bytes in them until it is enough.
-    pub fn send(&self, size: usize, enough: &AtomicBool) -> Result<Tally> {
+    pub fn send(&self, size: usize, enough: &AtomicBool, interrupt: &Interrupt) -> Result<Tally> {
         let payload = vec![0; size];
         let payload = [IoSlice::new(&payload)];
         let mut controls: [_; BATCH] = array::from_fn(|_| SendAncillaryBuffer::default());
@@ -88,8 +88,8 @@ impl Senders {
             if enough.load(Ordering::Relaxed) {
                 break;
             }
-            datagrams +=
-                sendmmsg(sender, &mut batch, SendFlags::empty()).context("sending datagrams")? as u64;
+            let sent = patiently(interrupt, || Ok(sendmmsg(sender, &mut batch, SendFlags::empty())?));
+            datagrams += sent.context("sending datagrams")? as u64;
         }
         Ok(Tally { datagrams, bytes: datagrams * size as u64, time: start.elapsed() })
     }
@@ -105,10 +105,11 @@ impl Receiver {
     }
 
     /// Sees a datagram of each flow through, so that a run begins when all of them have made their way.
-    pub fn expect(&self, senders: &Senders) -> Result<()> {
+    pub fn expect(&self, senders: &Senders, interrupt: &Interrupt) -> Result<()> {
         self.0.set_read_timeout(Some(AGAIN))?;
         let mut missing = BTreeSet::from_iter(0..senders.0.len());
         for _ in 0..TRIES {
+            interrupt.check()?;
             for &flow in &missing {
                 senders.0[flow].send(&[flow as u8])?;
             }
@@ -135,22 +136,23 @@ impl Receiver {
         }
     }
 
-    /// Receives datagrams of so many bytes for as long as `length`.
-    pub fn receive(&self, size: usize, length: Duration) -> Result<Tally> {
-        self.0.set_read_timeout(Some(PATIENCE))?;
+    /// Receives datagrams of so many bytes for as long as `length`. First datagrams, which may have been sent again, do not count.
+    pub fn receive(&self, size: usize, length: Duration, interrupt: &Interrupt) -> Result<Tally> {
+        be_brief(&self.0)?;
         let mut buffers: [Vec<u8>; BATCH] = array::from_fn(|_| vec![0; size]);
         let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
         let start = Instant::now();
         let (mut datagrams, mut bytes) = (0, 0);
         while start.elapsed() < length {
-            let mut batch = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
-            let flags = MsgFlags::MSG_WAITFORONE;
-            let arrived = recvmmsg(self.0.as_raw_fd(), &mut headers, batch.iter_mut(), flags, None)
-                .with_context(|| format!("after {datagrams} datagrams, none for {PATIENCE:?}"))?;
-            for datagram in arrived {
-                datagrams += 1;
-                bytes += datagram.bytes as u64;
-            }
+            let arrived = patiently(interrupt, || {
+                let mut batch = buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
+                let flags = MsgFlags::MSG_WAITFORONE;
+                let arrived = recvmmsg(self.0.as_raw_fd(), &mut headers, batch.iter_mut(), flags, None)?;
+                let whole = arrived.map(|datagram| datagram.bytes).filter(|bytes| *bytes == size);
+                Ok(whole.fold((0, 0), |(count, sum), bytes| (count + 1, sum + bytes as u64)))
+            });
+            let (more, of_bytes) = arrived.with_context(|| format!("after {datagrams} datagrams"))?;
+            (datagrams, bytes) = (datagrams + more, bytes + of_bytes);
         }
         ensure!(datagrams > 0, "not one datagram arrived within {length:?}");
         Ok(Tally { datagrams, bytes, time: start.elapsed() })
@@ -163,6 +165,8 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::in_time::{LONGEST, in_time};
+    use crate::threads::join;
 
     const CLIENTS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
     const SIZE: usize = 36;
@@ -173,38 +177,67 @@ mod tests {
         (Senders::new(ways, flows).unwrap(), Receiver::new(socket))
     }
 
-    #[test]
-    fn what_is_sent_arrives() {
-        let (senders, receiver) = ends(3);
-        receiver.expect(&senders).unwrap();
+    /// What comes of sending datagrams of so many bytes where those of [`SIZE`] are received.
+    fn run(ends: &(Senders, Receiver), size: usize, length: Duration, interrupt: &Interrupt) -> Result<Run> {
         let enough = AtomicBool::new(false);
-        let run = thread::scope(|scope| {
-            let sending = scope.spawn(|| senders.send(SIZE, &enough));
-            let arrived = receiver.receive(SIZE, Duration::from_millis(20));
+        thread::scope(|scope| {
+            let sending = scope.spawn(|| ends.0.send(size, &enough, interrupt));
+            let arrived = ends.1.receive(SIZE, length, interrupt);
             enough.store(true, Ordering::Relaxed);
-            Run { sent: sending.join().unwrap().unwrap(), arrived: arrived.unwrap() }
-        });
-        let Run { sent, arrived } = run;
-        assert!(arrived.datagrams > 0 && arrived.datagrams <= sent.datagrams, "{run:?}");
-        assert!([sent, arrived].iter().all(|tally| tally.bytes == tally.datagrams * SIZE as u64), "{run:?}");
+            Ok(Run { sent: join(sending)?, arrived: arrived? })
+        })
     }
 
     #[test]
-    fn nothing_is_no_figure() {
-        let error = ends(1).1.receive(SIZE, Duration::ZERO).unwrap_err();
-        assert!(error.to_string().contains("not one datagram"), "{error}");
+    fn what_is_sent_arrives() {
+        let interrupt = Interrupt::of_nobody().unwrap();
+        in_time(|length| {
+            let ends = ends(3);
+            ends.1.expect(&ends.0, &interrupt)?;
+            let Run { sent, arrived } = run(&ends, SIZE, length, &interrupt)?;
+            assert!(arrived.datagrams <= sent.datagrams, "{arrived:?} of {sent:?}");
+            let is_whole = |tally: &Tally| tally.bytes == tally.datagrams * SIZE as u64;
+            assert!([sent, arrived].iter().all(is_whole), "{arrived:?} of {sent:?}");
+            anyhow::Ok(())
+        });
+    }
+
+    #[test]
+    fn what_is_not_of_the_run_is_no_figure() {
+        let interrupt = Interrupt::of_nobody().unwrap();
+        for (size, length) in [(SIZE, Duration::ZERO), (1, Duration::from_millis(20))] {
+            let error = run(&ends(1), size, length, &interrupt).unwrap_err();
+            assert!(error.to_string().contains("not one datagram"), "{error}");
+        }
     }
 
     #[test]
     fn every_flow_is_waited_for() {
+        let interrupt = Interrupt::of_nobody().unwrap();
         let (mut senders, receiver) = ends(2);
         let elsewhere = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         senders.0[1].connect(elsewhere.local_addr().unwrap()).unwrap();
         drop(elsewhere);
         // Its second datagram learns from the kernel that the first has reached nobody.
-        assert!(receiver.expect(&senders).is_err());
+        assert!(receiver.expect(&senders, &interrupt).is_err());
         senders.0.pop();
-        receiver.expect(&senders).unwrap();
+        receiver.expect(&senders, &interrupt).unwrap();
+    }
+
+    #[test]
+    fn the_wish_to_stop_ends_it_at_both_ends() {
+        let interrupt = Interrupt::of_nobody().unwrap();
+        let ends = ends(1);
+        let start = Instant::now();
+        thread::scope(|scope| {
+            let running = scope.spawn(|| run(&ends, SIZE, 6 * LONGEST, &interrupt));
+            interrupt.come();
+            assert!(format!("{:#}", join(running).unwrap_err()).contains("interrupted"));
+        });
+        let enough = AtomicBool::new(false);
+        assert!(ends.0.send(SIZE, &enough, &interrupt).is_err());
+        assert!(ends.1.expect(&ends.0, &interrupt).is_err());
+        assert!(start.elapsed() < LONGEST);
     }
 
     #[test]

@@ -3,12 +3,16 @@
 
 pub mod bulk;
 pub mod connections;
+pub mod conntrack;
 pub mod cpu;
 pub mod datagrams;
 pub mod floors;
+#[cfg(test)]
+mod in_time;
 pub mod memory;
 pub mod namespace;
 pub mod open_loop;
+pub mod patient;
 pub mod process;
 pub mod profile;
 pub mod readings;
@@ -16,5 +20,8 @@ pub mod report;
 pub mod sidegate_file;
 pub mod spread;
 pub mod stage;
+pub mod stream;
 pub mod svg;
+pub mod threads;
 pub mod turns;
+pub mod watch;

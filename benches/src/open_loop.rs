@@ -9,7 +9,6 @@ mod connection;
 mod generator;
 mod schedule;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -17,6 +16,8 @@ use hdrhistogram::Histogram;
 
 use self::generator::Generator;
 use self::schedule::Schedule;
+use crate::connections::way::Way;
+use crate::process::Interrupt;
 
 /// Of the rate that was asked for, so much has to be achieved.
 const ACHIEVED: f64 = 0.99;
@@ -27,8 +28,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// What is to be done.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// Whom to ask.
-    pub door: SocketAddr,
+    /// Whom to ask, and from where.
+    pub way: Way,
     /// On how many keep-alive connections. A request goes out on the one that has been free for longest; if none is free, it waits.
     pub connections: usize,
     /// Requests each second.
@@ -37,8 +38,8 @@ pub struct Load {
     pub warm_up: Duration,
     /// What counts.
     pub length: Duration,
-    /// How long a connection may take to open, and how long the last answers may come after the stretch. Of requests that wait for a
-    /// free connection there may be as many as come in this time. Beyond, the run has failed.
+    /// How long the last answers may come after the stretch. Of requests that wait for a free connection there may be as many as come
+    /// in this time. Beyond, the run has failed.
     pub patience: Duration,
 }
 
@@ -54,9 +55,9 @@ pub struct Latencies {
 impl Load {
     /// Does it, from the namespace that the calling thread is in. It is an error if the rate is not achieved: then there is no
     /// latency at that rate.
-    pub fn run(&self) -> Result<Latencies> {
+    pub fn run(&self, interrupt: &Interrupt) -> Result<Latencies> {
         let schedule = Schedule::new(self.rate, self.warm_up + self.length);
-        let (latencies, took) = Generator::connect(self)?.go_on(schedule)?;
+        let (latencies, took) = Generator::connect(self, interrupt)?.go_on(schedule)?;
         let counted = latencies.answered.len() as f64;
         ensure!(counted > 0.0, "at {} requests/s none came within {:?}", self.rate, self.length);
         let asked = counted / self.length.as_secs_f64();

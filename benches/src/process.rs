@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -24,32 +25,52 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The wish of whoever started the benchmark that it stop. Once it has come it stays.
-pub struct Interrupt(UnixStream);
+pub struct Interrupt {
+    has_come: Arc<AtomicBool>,
+    /// Becomes readable when it comes.
+    heard: UnixStream,
+    said: UnixStream,
+}
 
 impl Interrupt {
     /// Turns SIGINT, SIGTERM and SIGHUP into something to wait for.
     pub fn install() -> Result<Arc<Self>> {
-        let (ours, signals) = UnixStream::pair()?;
+        let interrupt = Self::of_nobody()?;
         for signal in [SIGINT, SIGTERM, SIGHUP] {
-            signal_hook::low_level::pipe::register(signal, signals.try_clone()?)?;
+            // In this order: who is woken finds that it has come.
+            signal_hook::flag::register(signal, Arc::clone(&interrupt.has_come))?;
+            signal_hook::low_level::pipe::register(signal, interrupt.said.try_clone()?)?;
         }
-        Ok(Arc::new(Self(ours)))
+        Ok(Arc::new(interrupt))
     }
 
-    /// Fails once the wish has come.
+    /// One that no signal brings.
+    pub(crate) fn of_nobody() -> Result<Self> {
+        let (heard, said) = UnixStream::pair()?;
+        Ok(Self { has_come: Arc::default(), heard, said })
+    }
+
+    /// Fails once the wish has come. It costs next to nothing, so that whoever makes traffic can ask all the time.
     pub fn check(&self) -> Result<()> {
-        self.pause(Duration::ZERO)
+        if self.has_come.load(Ordering::Relaxed) { bail!("interrupted") } else { Ok(()) }
     }
 
     /// Lets time pass; fails once the wish has come.
     pub fn pause(&self, length: Duration) -> Result<()> {
-        if readable([self.0.as_fd()], length)?[0] { bail!("interrupted") } else { Ok(()) }
+        if readable([self.as_fd()], length)?[0] { bail!("interrupted") } else { Ok(()) }
     }
 
     /// Waits for `fd` to become readable: false when `limit` passes first, an error when interrupted.
     pub fn wait(&self, fd: BorrowedFd<'_>, limit: Duration) -> Result<bool> {
-        let [interrupted, ready] = readable([self.0.as_fd(), fd], limit)?;
+        let [interrupted, ready] = readable([self.as_fd(), fd], limit)?;
         if interrupted { bail!("interrupted") } else { Ok(ready) }
+    }
+}
+
+/// What becomes readable when the wish comes.
+impl AsFd for Interrupt {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.heard.as_fd()
     }
 }
 
@@ -196,16 +217,44 @@ pub fn readable<const N: usize>(fds: [BorrowedFd<'_>; N], limit: Duration) -> io
 }
 
 #[cfg(test)]
+impl Interrupt {
+    /// The wish comes.
+    pub(crate) fn come(&self) {
+        self.has_come.store(true, Ordering::Relaxed);
+        io::Write::write_all(&mut &self.said, b"!").unwrap();
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wish_ends_all_waiting_and_stays() {
+        let interrupt = Interrupt::of_nobody().unwrap();
+        let (ready, other) = UnixStream::pair().unwrap();
+        io::Write::write_all(&mut &other, b"?").unwrap();
+        interrupt.check().unwrap();
+        interrupt.pause(Duration::ZERO).unwrap();
+        assert!(interrupt.wait(ready.as_fd(), PATIENCE).unwrap());
+        interrupt.come();
+        for _ in 0..2 {
+            for outcome in [
+                interrupt.check(),
+                interrupt.pause(PATIENCE),
+                interrupt.wait(ready.as_fd(), PATIENCE).map(drop),
+            ] {
+                assert_eq!(outcome.unwrap_err().to_string(), "interrupted");
+            }
+        }
+    }
 
     /// A shell that does this, and has ended by itself: what is made of its end.
     fn finished(script: &str, finish: fn(Program, Duration) -> Result<String>) -> Result<String> {
         let scratch = tempfile::tempdir()?;
-        let (ours, _nobody) = UnixStream::pair()?;
         let mut shell = Command::new("sh");
         shell.args(["-c", script]);
-        finish(Program::start("shell", shell, scratch.path(), Arc::new(Interrupt(ours)))?, PATIENCE)
+        finish(Program::start("shell", shell, scratch.path(), Arc::new(Interrupt::of_nobody()?))?, PATIENCE)
     }
 
     #[test]

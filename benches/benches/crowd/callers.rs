@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use benches::namespace::Namespace;
 use benches::process::Interrupt;
+use benches::watch::Watch;
 use hdrhistogram::Histogram;
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Token};
 
 use crate::figures::times;
 use crate::gate::OPEN_PORT;
@@ -29,8 +30,8 @@ const EVENTS: usize = 256;
 const WORD: &[u8] = b"?";
 
 /// One consumer's clients.
-pub(crate) struct Callers {
-    poll: Poll,
+pub(crate) struct Callers<'a> {
+    watch: Watch<'a>,
     door: SocketAddr,
     regulars: Vec<Regular>,
     newcomers: HashMap<Token, Newcomer>,
@@ -73,47 +74,43 @@ struct Newcomer {
     has_spoken: bool,
 }
 
-impl Callers {
+impl<'a> Callers<'a> {
     /// Connects those that stay, in the consumer's namespace.
-    pub(crate) fn connect(consumer: &Namespace, door: IpAddr, regulars: usize) -> Result<Self> {
+    pub(crate) fn connect(
+        consumer: &Namespace,
+        door: IpAddr,
+        regulars: usize,
+        interrupt: &'a Interrupt,
+    ) -> Result<Self> {
         let door = SocketAddr::new(door, OPEN_PORT);
-        let poll = Poll::new()?;
+        let watch = Watch::new(interrupt)?;
         let connect = |place| {
             let stream = std::net::TcpStream::connect_timeout(&door, Duration::from_secs(5))?;
             stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(stream);
-            poll.registry().register(&mut stream, Token(place), Interest::READABLE)?;
+            watch.registry().register(&mut stream, Token(place), Interest::READABLE)?;
             let longest = Duration::ZERO;
             Ok(Regular { stream, asked: None, heard: Instant::now(), longest, alive: true })
         };
         let regulars = consumer.inside(|| (0..regulars).map(connect).collect::<Result<Vec<_>>>())?;
         let next = regulars.len();
-        Ok(Self { poll, door, regulars, newcomers: HashMap::new(), next, tally: Tally::new()? })
+        Ok(Self { watch, door, regulars, newcomers: HashMap::new(), next, tally: Tally::new()? })
     }
 
     /// Goes on for as long as `length`; in the last [`IN_TIME`] of it nobody new comes.
-    pub(crate) fn go_on(
-        &mut self,
-        consumer: &Namespace,
-        length: Duration,
-        interrupt: &Interrupt,
-    ) -> Result<Tally> {
+    pub(crate) fn go_on(&mut self, consumer: &Namespace, length: Duration) -> Result<Tally> {
         consumer.enter()?;
         let start = Instant::now();
         self.begin(start)?;
         let mut events = Events::with_capacity(EVENTS);
         while start.elapsed() < length {
-            interrupt.check()?;
             self.speak();
             let due =
                 length.saturating_sub(IN_TIME).min(start.elapsed()).as_millis() / COME_EVERY.as_millis();
             while u128::from(self.tally.came) < due {
                 self.come()?;
             }
-            match self.poll.poll(&mut events, Some(COME_EVERY)) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                polled => polled?,
-            }
+            self.watch.wait(&mut events, Some(COME_EVERY))?;
             for event in &events {
                 match self.regulars.get_mut(event.token().0) {
                     Some(regular) => regular.listen(),
@@ -159,7 +156,7 @@ impl Callers {
         let mut stream = TcpStream::connect(self.door).context("a newcomer")?;
         let token = Token(self.next);
         self.next += 1;
-        self.poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        self.watch.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         self.newcomers.insert(token, Newcomer { stream, start, has_spoken: false });
         Ok(())
     }
@@ -222,18 +219,15 @@ impl Newcomer {
 }
 
 /// The server: says back what it hears, until its listener is shut down.
-pub(crate) fn echo(mut listener: TcpListener) -> Result<()> {
-    const LISTENER: Token = Token(usize::MAX);
-    let mut poll = Poll::new()?;
-    poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+pub(crate) fn echo(mut listener: TcpListener, interrupt: &Interrupt) -> Result<()> {
+    const LISTENER: Token = Token(usize::MAX - 1);
+    let mut watch = Watch::new(interrupt)?;
+    watch.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let mut streams: HashMap<Token, TcpStream> = HashMap::new();
     let mut tokens = (0..).map(Token);
     let mut events = Events::with_capacity(EVENTS);
     loop {
-        match poll.poll(&mut events, None) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            polled => polled?,
-        }
+        watch.wait(&mut events, None)?;
         for event in &events {
             if event.token() != LISTENER {
                 if streams.get_mut(&event.token()).is_some_and(|stream| say_back(stream).is_none()) {
@@ -245,7 +239,7 @@ pub(crate) fn echo(mut listener: TcpListener) -> Result<()> {
                 match listener.accept() {
                     Ok((mut stream, _)) => {
                         let token = tokens.next().context("there is always a next number")?;
-                        poll.registry().register(&mut stream, token, Interest::READABLE)?;
+                        watch.registry().register(&mut stream, token, Interest::READABLE)?;
                         streams.insert(token, stream);
                     }
                     Err(error) if error.kind() == ErrorKind::WouldBlock => break,

@@ -6,12 +6,14 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use benches::namespace::Namespace;
 use benches::process::Interrupt;
+use benches::threads::join_all;
+use benches::watch::Watch;
 use hdrhistogram::Histogram;
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Token};
 use rustix::net::{Shutdown, listen, shutdown};
 use topology::Path;
 
@@ -114,11 +116,9 @@ fn connect(gate: &Gate, family: Family, size: Size, interrupt: &Interrupt) -> Re
             .iter()
             .map(|consumer| scope.spawn(move || keep_connecting(consumer, family.door(), each, interrupt)))
             .collect();
-        let joined = clients.into_iter().map(|client| client.join());
-        let tallies: Vec<Result<Tally>> =
-            joined.map(|tally| tally.unwrap_or_else(|_| Err(anyhow!("a client panicked")))).collect();
+        let tallies = join_all(clients);
         shutdown(&listener, Shutdown::Both).context("stopping the server")?;
-        tallies.into_iter().try_fold(Tally::new()?, |sum, tally| sum.add(&tally?))
+        tallies?.iter().try_fold(Tally::new()?, Tally::add)
     })
 }
 
@@ -140,7 +140,7 @@ fn greet_everyone(listener: &TcpListener) {
 fn keep_connecting(consumer: &Namespace, door: IpAddr, size: Size, interrupt: &Interrupt) -> Result<Tally> {
     consumer.enter()?;
     let mut client = Client {
-        poll: Poll::new()?,
+        watch: Watch::new(interrupt)?,
         door: SocketAddr::new(door, OPEN_PORT),
         to_start: size.connects,
         attempts: Vec::new(),
@@ -150,11 +150,7 @@ fn keep_connecting(consumer: &Namespace, door: IpAddr, size: Size, interrupt: &I
     (0..size.at_once).for_each(|place| client.start(place));
     let mut events = Events::with_capacity(size.at_once);
     while client.attempts.iter().any(Option::is_some) {
-        interrupt.check()?;
-        match client.poll.poll(&mut events, Some(PATIENCE)) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            polled => polled?,
-        }
+        client.watch.wait(&mut events, Some(PATIENCE))?;
         if events.is_empty() {
             client.attempts.iter().flatten().for_each(|_| client.tally.fail("no answer"));
             break;
@@ -167,8 +163,8 @@ fn keep_connecting(consumer: &Namespace, door: IpAddr, size: Size, interrupt: &I
 }
 
 /// Many connections in progress, and one thread.
-struct Client {
-    poll: Poll,
+struct Client<'a> {
+    watch: Watch<'a>,
     door: SocketAddr,
     to_start: usize,
     attempts: Vec<Option<Attempt>>,
@@ -183,13 +179,13 @@ struct Attempt {
     said: Vec<u8>,
 }
 
-impl Client {
+impl Client<'_> {
     /// Begins the next connection in this place, if one is left to be made.
     fn start(&mut self, place: usize) {
         self.attempts[place] = None;
         while self.to_start > 0 && self.attempts[place].is_none() {
             self.to_start -= 1;
-            match Attempt::start(&self.poll, self.door, Token(place)) {
+            match Attempt::start(&self.watch, self.door, Token(place)) {
                 Ok(attempt) => self.attempts[place] = Some(attempt),
                 Err(error) => self.tally.fail(&error.to_string()),
             }
@@ -216,10 +212,10 @@ impl Client {
 }
 
 impl Attempt {
-    fn start(poll: &Poll, door: SocketAddr, token: Token) -> io::Result<Self> {
+    fn start(watch: &Watch<'_>, door: SocketAddr, token: Token) -> io::Result<Self> {
         let start = Instant::now();
         let mut stream = TcpStream::connect(door)?;
-        poll.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
+        watch.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
         Ok(Self { stream, start, connected: None, said: Vec::with_capacity(2 * GREETING.len()) })
     }
 

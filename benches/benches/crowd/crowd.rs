@@ -8,9 +8,10 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use benches::namespace::Namespace;
 use benches::process::{Interrupt, readable};
+use benches::threads::join;
 use wire::{Packet, Segment, TcpFlags};
 
 use crate::gate::{CROWD_PORT, Family, Gate};
@@ -100,7 +101,7 @@ impl Crowd {
                 Round::new(self, asking, question)?.ask(interrupt)
             });
             drop(stop);
-            targets.join().unwrap_or_else(|_| Err(anyhow!("the responder panicked")))?;
+            join(targets)?;
             asked
         })
     }

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use benches::namespace::Namespace;
 use benches::process::Interrupt;
+use benches::threads::{join, join_all};
 use mio::net::TcpListener;
 use rustix::net::{Shutdown, listen, shutdown};
 use topology::Path;
@@ -57,10 +58,10 @@ pub(crate) fn row(setting: &Setting, path: Path, size: Size) -> Result<Figures> 
     })?;
     let servers = TcpListener::from_std(listener.try_clone()?);
     thread::scope(|scope| {
-        let server = scope.spawn(move || echo(servers));
+        let server = scope.spawn(move || echo(servers, &setting.interrupt));
         let measured = measure(&gate, path, size, &setting.interrupt, &mut figures);
         shutdown(&listener, Shutdown::Both)?;
-        server.join().unwrap_or_else(|_| Err(anyhow!("the server panicked")))?;
+        join(server)?;
         measured
     })?;
     Ok(figures)
@@ -69,9 +70,9 @@ pub(crate) fn row(setting: &Setting, path: Path, size: Size) -> Result<Figures> 
 fn measure(gate: &Gate, path: Path, size: Size, interrupt: &Interrupt, figures: &mut Figures) -> Result<()> {
     let family = gate.family;
     let door = family.door();
-    let connect = |consumer| Callers::connect(consumer, door, REGULARS);
+    let connect = |consumer| Callers::connect(consumer, door, REGULARS, interrupt);
     let mut callers = gate.consumers.iter().map(connect).collect::<Result<Vec<_>>>()?;
-    for tally in go_on(gate, &mut callers, CALM, interrupt)? {
+    for tally in go_on(gate, &mut callers, CALM)? {
         figures.note("before the flood: newcomers", newcomers(&tally));
     }
 
@@ -79,9 +80,8 @@ fn measure(gate: &Gate, path: Path, size: Size, interrupt: &Interrupt, figures: 
     let syns = gate.syns()?;
     let (flood, tallies) = thread::scope(|scope| {
         let flood = scope.spawn(|| flood(&gate.consumers[FLOODED], family, size, interrupt));
-        let tallies = go_on(gate, &mut callers, size.length, interrupt);
-        let flood = flood.join().unwrap_or_else(|_| Err(anyhow!("the flood panicked")));
-        Ok::<_, anyhow::Error>((flood?, tallies?))
+        let tallies = go_on(gate, &mut callers, size.length);
+        anyhow::Ok((join(flood)?, tallies?))
     })?;
     let (after, kernel_after, overruns_after) = (counters(&gate.status()?), gate.kernel()?, gate.overruns()?);
 
@@ -135,20 +135,14 @@ fn newcomers(tally: &Tally) -> String {
 }
 
 /// Everyone goes on for a while.
-fn go_on(
-    gate: &Gate,
-    callers: &mut [Callers],
-    length: Duration,
-    interrupt: &Interrupt,
-) -> Result<Vec<Tally>> {
+fn go_on(gate: &Gate, callers: &mut [Callers<'_>], length: Duration) -> Result<Vec<Tally>> {
     thread::scope(|scope| {
         let threads: Vec<_> = callers
             .iter_mut()
             .zip(&gate.consumers)
-            .map(|(callers, consumer)| scope.spawn(move || callers.go_on(consumer, length, interrupt)))
+            .map(|(callers, consumer)| scope.spawn(move || callers.go_on(consumer, length)))
             .collect();
-        let joined = threads.into_iter().map(|thread| thread.join());
-        joined.map(|tally| tally.unwrap_or_else(|_| Err(anyhow!("a client panicked")))).collect()
+        join_all(threads)
     })
 }
 

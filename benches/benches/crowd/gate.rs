@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
-use std::process::{self, Command};
+use std::process;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -154,7 +153,7 @@ impl Gate {
         furnish_provider(&provider, &plan, &stage)?;
         let instance = format!("crowd-{}-{name}", process::id());
         let config = file(&plan, setting.workers, &instance, &consumers, &provider);
-        let sidegate = start(&setting.sidegate, &stage, &config)?;
+        let sidegate = stage.start_sidegate(&setting.sidegate, &config)?;
         Ok(Self { _sidegate: sidegate, instance, family, consumers, provider, stage })
     }
 
@@ -213,9 +212,7 @@ impl Gate {
 
     /// SYNs that have come to the one target.
     pub(crate) fn syns(&self) -> Result<u64> {
-        let mut nft = Command::new("nft");
-        nft.args(["list", "counter", "inet", "crowd", "syns"]);
-        let printed = self.stage.start(&self.provider, "nft", nft)?.finish(Duration::from_secs(5))?;
+        let printed = self.stage.nft(&self.provider, &["list", "counter", "inet", "crowd", "syns"])?;
         let after = words(&printed).skip_while(|word| *word != "packets").nth(1);
         after.and_then(|number| number.parse().ok()).with_context(|| format!("nft printed {printed}"))
     }
@@ -272,9 +269,7 @@ fn furnish_provider(provider: &Namespace, plan: &Plan, stage: &Stage) -> Result<
 }}
 "
     );
-    let mut nft = Command::new("nft");
-    nft.arg("-f").arg(stage.write("crowd.nft", &rules)?);
-    stage.start(provider, "nft", nft)?.finish(Duration::from_secs(5)).map(drop)
+    stage.give_rules(provider, &rules)
 }
 
 /// An IPv6 address would otherwise be looked for on the link before it is used.
@@ -339,14 +334,6 @@ interfaces = [{{ address = "{door}" }}]
         );
     }
     file
-}
-
-fn start(binary: &Path, stage: &Stage, config: &str) -> Result<Program> {
-    let mut command = Command::new(binary);
-    command.args(["run", "--config"]).arg(stage.write("sidegate.toml", config)?);
-    let mut sidegate = stage.start_on_the_host("sidegate", command)?;
-    sidegate.until(|sidegate| Ok(sidegate.printed()?.lines().any(|line| line == "ready")))?;
-    Ok(sidegate)
 }
 
 /// Frames that a namespace's devices could not take, all together: there are only `lo`, which takes all, and sidegate's.

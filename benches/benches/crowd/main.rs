@@ -21,7 +21,8 @@ use std::time::Duration;
 use std::{env, thread};
 
 use anyhow::{Context, Result, bail};
-use benches::namespace::{read, words};
+use benches::cpu::load;
+use benches::namespace::read;
 use benches::process::Interrupt;
 use clap::{Parser, ValueEnum};
 
@@ -135,11 +136,11 @@ fn show(cli: &Cli) -> Result<bool> {
     }
     let interrupt = Interrupt::install()?;
     let setting = Setting { sidegate: cli.sidegate.clone(), workers: cli.workers, interrupt };
-    let load = load()?;
+    let before = load()?;
     let rows = measure(cli, &setting)?;
     println!("- machine: {} cores", thread::available_parallelism()?);
     println!("- kernel: {}", read("/proc/sys/kernel/osrelease")?.trim());
-    println!("- load average before and after: {load}, {}", self::load()?);
+    println!("- load average before: {before}; after: {}", load()?);
     println!("\n| row | what | is | goal | |\n|---|---|--:|--:|---|");
     rows.iter().for_each(|row| print!("{row}"));
     Ok(rows.iter().all(Figures::are_met))
@@ -165,10 +166,4 @@ fn measure(cli: &Cli, setting: &Setting) -> Result<Vec<Figures>> {
         }
     }
     Ok(rows)
-}
-
-/// How busy the machine has been in the last minute.
-fn load() -> Result<String> {
-    let average = read("/proc/loadavg")?;
-    Ok(words(&average).next().unwrap_or("unknown").to_owned())
 }

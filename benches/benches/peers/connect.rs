@@ -6,13 +6,15 @@
 //! everyone): so ports last, however long a run takes.
 
 use std::sync::Barrier;
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use benches::connections::greeter::Greeter;
 use benches::connections::way::Ways;
 use benches::connections::{Closer, clients};
+use benches::process::Interrupt;
+use benches::threads::{both_ends, join_all};
 use mio::Waker;
 
 use crate::lab::TARGETS;
@@ -56,10 +58,12 @@ impl Manner {
         }
     }
 
-    fn keep_connecting(self, ways: Ways<'_>, length: Duration) -> Result<u64> {
+    fn keep_connecting(self, ways: Ways<'_>, length: Duration, interrupt: &Interrupt) -> Result<u64> {
         match self {
-            Self::TargetFirst | Self::ClientFirst => clients::many_at_once(ways, self.closer(), length),
-            Self::Threads => clients::one_at_a_time(ways, length),
+            Self::TargetFirst | Self::ClientFirst => {
+                clients::many_at_once(ways, self.closer(), length, interrupt)
+            }
+            Self::Threads => clients::one_at_a_time(ways, length, interrupt),
         }
     }
 }
@@ -67,12 +71,14 @@ impl Manner {
 /// Connects for as long as `length`, and gives connections per second.
 pub(crate) fn rate(session: &Session, length: Duration, manner: Manner) -> Result<f64> {
     let (consumer, provider) = (&session.lab.consumer, &session.lab.provider);
-    let listen = |target| Greeter::listen((target, manner.port()).into(), manner.closer(), session.header);
+    let interrupt = session.interrupt();
+    let listen =
+        |target| Greeter::listen((target, manner.port()).into(), manner.closer(), session.header, interrupt);
     let greeters = provider.inside(|| TARGETS.into_iter().map(listen).collect::<Result<Vec<_>>>())?;
     let ways = |number| Ways::new(session.clients(), session.doors(), manner.port(), number);
     let start = &Barrier::new(manner.threads());
 
-    let made = thread::scope(|scope| {
+    let (made, _) = thread::scope(|scope| {
         let (stops, targets): (Vec<Waker>, Vec<_>) = greeters
             .into_iter()
             .map(|(greeter, stop)| {
@@ -89,33 +95,15 @@ pub(crate) fn rate(session: &Session, length: Duration, manner: Manner) -> Resul
                 let entered = consumer.enter();
                 start.wait();
                 entered?;
-                manner.keep_connecting(ways, length)
+                manner.keep_connecting(ways, length, interrupt)
             })
         });
-        let made = all(clients.collect());
+        let made = join_all(clients.collect());
         // One that cannot be told would be waited for in vain; but this is a write to an eventfd of our own.
         stops.iter().try_for_each(Waker::wake).context("stopping the targets")?;
-        if_both_are_well(made, all(targets))
+        both_ends(made, join_all(targets))
     })?;
     let total: u64 = made.iter().sum();
     ensure!(total > 0, "not one connection came to its end within {length:?}");
     Ok(total as f64 / length.as_secs_f64())
-}
-
-/// What all threads have to say, once each of them has ended.
-fn all<T>(threads: Vec<ScopedJoinHandle<'_, Result<T>>>) -> Result<Vec<T>> {
-    let outcomes: Vec<Result<T>> = threads
-        .into_iter()
-        .map(|thread| thread.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked"))))
-        .collect();
-    outcomes.into_iter().collect()
-}
-
-/// What the clients have made. What goes wrong shows at both ends, and either may know the cause.
-fn if_both_are_well<T, U>(clients: Result<T>, targets: Result<U>) -> Result<T> {
-    match (clients, targets) {
-        (clients, Ok(_)) => clients,
-        (Ok(_), Err(target)) => Err(target.context("a target")),
-        (Err(client), Err(target)) => Err(anyhow!("{client:#}; a target: {target:#}")),
-    }
 }

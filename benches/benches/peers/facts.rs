@@ -6,8 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use benches::cpu::{Busy, stolen};
-use benches::namespace::{read, words};
+use benches::cpu::{Busy, load, stolen};
+use benches::namespace::read;
 use benches::report::Fact;
 
 use crate::idle;
@@ -110,12 +110,6 @@ fn busy(cores: usize, setting: &Setting) -> Result<f64> {
 /// Which part of the cores' time this is.
 fn share(time: Duration, cores: usize, elapsed: Duration) -> f64 {
     time.as_secs_f64() / (cores as f64 * elapsed.as_secs_f64())
-}
-
-/// Of the last one, five and fifteen minutes.
-fn load() -> Result<String> {
-    let averages = read("/proc/loadavg")?;
-    Ok(words(&averages).take(3).collect::<Vec<_>>().join(", "))
 }
 
 /// Kernel NAT's limit.

@@ -1,17 +1,19 @@
 //! Very many connections that are silent: what each takes in memory, and what is left for a bulk stream beside them. Both ends of all
 //! of them are in this process. What sockets take in the kernel is the same for every peer, and in everyone's figure.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use benches::connections::PATIENCE;
 use benches::connections::way::{Way, Ways};
 use benches::memory::taken;
-use rustix::net::sockopt::{Timeout, set_socket_linger, set_socket_timeout};
-use rustix::net::{Shutdown, SocketFlags, SocketType, connect, shutdown};
+use benches::patient::Patient;
+use benches::process::Interrupt;
+use benches::threads::join;
+use rustix::net::sockopt::set_socket_linger;
+use rustix::net::{Shutdown, shutdown};
 use rustix::process::{Resource, getrlimit};
 
 use crate::lab::TARGET;
@@ -52,21 +54,21 @@ pub(crate) fn run(session: &Session, length: Duration) -> Result<Vec<f64>> {
 }
 
 /// The connections: what has the same place at either end is one. The clients' ends go first, and at once.
-struct Crowd {
-    clients: Vec<TcpStream>,
-    targets: Vec<TcpStream>,
+struct Crowd<'a> {
+    clients: Vec<Patient<'a>>,
+    targets: Vec<Patient<'a>>,
 }
 
-impl Crowd {
+impl<'a> Crowd<'a> {
     /// All of them, each of which has carried something either way; or none, and how many there could have been.
-    fn open(session: &Session, connections: usize) -> Result<Self> {
+    fn open(session: &'a Session, connections: usize) -> Result<Self> {
         let provider = &session.lab.provider;
         let listen =
             || TcpListener::bind((TARGET, PORT)).with_context(|| format!("listening on {TARGET}:{PORT}"));
         let listener = provider.inside(listen)?;
         let deadline = Instant::now() + OPENING;
         thread::scope(|scope| {
-            let target = scope.spawn(|| provider.enter().map(|()| greet_everyone(&listener)));
+            let target = scope.spawn(|| Ok(greet_everyone(&listener, session.interrupt())));
             let clients: Vec<_> = (0..THREADS)
                 .map(|first| {
                     let numbers = (first..connections).step_by(THREADS);
@@ -75,7 +77,7 @@ impl Crowd {
                 .collect();
             let clients: Vec<_> = clients.into_iter().map(|client| client.join()).collect();
             shutdown(&listener, Shutdown::Both).context("stopping the target")?;
-            let targets = target.join().unwrap_or_else(|_| Err(anyhow!("the target panicked")))?;
+            let targets = join(target)?;
             let (clients, outcomes): (Vec<_>, Vec<_>) = clients
                 .into_iter()
                 .map(|client| client.unwrap_or_else(|_| (Vec::new(), Err(anyhow!("a client panicked")))))
@@ -102,7 +104,7 @@ impl Crowd {
 }
 
 /// One end of each, by the numbers: each is there once.
-fn in_order(mut ends: Vec<(u32, TcpStream)>, connections: usize) -> Result<Vec<TcpStream>> {
+fn in_order<T>(mut ends: Vec<(u32, T)>, connections: usize) -> Result<Vec<T>> {
     ends.sort_by_key(|(number, _)| *number);
     let are_all = ends.iter().map(|(number, _)| *number as usize).eq(0..connections);
     ensure!(are_all, "of {connections} connections, one end has {}", ends.len());
@@ -110,23 +112,21 @@ fn in_order(mut ends: Vec<(u32, TcpStream)>, connections: usize) -> Result<Vec<T
 }
 
 /// The target: says back what number each connection has, until the listener is shut down.
-fn greet_everyone(listener: &TcpListener) -> Vec<(u32, TcpStream)> {
+fn greet_everyone<'a>(listener: &TcpListener, interrupt: &'a Interrupt) -> Vec<(u32, Patient<'a>)> {
     let mut greeted = Vec::new();
     while let Ok((stream, _)) = listener.accept() {
         // A client that went away notices by itself, and reports it.
-        if let Ok(number) = greet(&stream) {
-            greeted.push((number, stream));
-        }
+        greeted.extend(greet(stream, interrupt));
     }
     greeted
 }
 
-fn greet(mut stream: &TcpStream) -> Result<u32> {
-    stream.set_read_timeout(Some(PATIENCE))?;
+fn greet(stream: TcpStream, interrupt: &Interrupt) -> io::Result<(u32, Patient<'_>)> {
+    let stream = Patient::new(stream, interrupt)?;
     let mut number = [0; size_of::<u32>()];
-    stream.read_exact(&mut number)?;
-    stream.write_all(&number)?;
-    Ok(u32::from_be_bytes(number))
+    (&stream).read_exact(&mut number)?;
+    (&stream).write_all(&number)?;
+    Ok((u32::from_be_bytes(number), stream))
 }
 
 /// What one of the threads has to open; or as many as there could be, and why there are no more.
@@ -134,33 +134,28 @@ fn connect_some(
     session: &Session,
     numbers: impl Iterator<Item = usize>,
     deadline: Instant,
-) -> (Vec<(u32, TcpStream)>, Result<()>) {
+) -> (Vec<(u32, Patient<'_>)>, Result<()>) {
     let (clients, doors) = (session.clients(), &session.doors()[..1]);
     let mut streams = Vec::new();
     let outcome = session.lab.consumer.enter().and_then(|()| {
         for number in numbers {
-            session.lab.stage.interrupt.check()?;
             ensure!(Instant::now() < deadline, "no more of them within {OPENING:?}");
             let way = Ways::new(clients, doors, PORT, number).turn();
             let number = u32::try_from(number)?;
-            streams.push((number, connect_one(way, number).with_context(|| way.to_string())?));
+            streams.push((number, connect_one(way, number, session.interrupt())?));
         }
         Ok(())
     });
     (streams, outcome)
 }
 
-fn connect_one(way: Way, number: u32) -> Result<TcpStream> {
-    let socket = way.socket(SocketType::STREAM, SocketFlags::empty())?;
-    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
-    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+fn connect_one(way: Way, number: u32, interrupt: &Interrupt) -> Result<Patient<'_>> {
+    let stream = way.connect(interrupt)?;
     // Closing it is a RST: nothing of the crowd is left for whoever is measured next.
-    set_socket_linger(&socket, Some(Duration::ZERO))?;
-    connect(&socket, &way.door).context("connecting")?;
-    let mut stream = TcpStream::from(socket);
+    set_socket_linger(&stream, Some(Duration::ZERO))?;
     let mut heard = [0; size_of::<u32>()];
-    stream.write_all(&number.to_be_bytes())?;
-    stream.read_exact(&mut heard).context("the first answer")?;
+    (&stream).write_all(&number.to_be_bytes())?;
+    (&stream).read_exact(&mut heard).with_context(|| format!("the first answer {way}"))?;
     ensure!(heard == number.to_be_bytes(), "connection {number} carried {heard:?}");
     Ok(stream)
 }

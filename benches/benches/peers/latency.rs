@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use benches::connections::PATIENCE;
 use benches::open_loop::Load;
 pub(crate) use benches::open_loop::slowest_half;
+use benches::patient::PATIENCE;
 
 use crate::peer::Session;
 use crate::requests;
@@ -25,14 +25,14 @@ pub(crate) fn maximum(session: &Session, length: Duration) -> Result<f64> {
 /// once they are due, which is in the others.
 pub(crate) fn run(session: &Session, ask: &Ask) -> Result<Vec<f64>> {
     let load = Load {
-        door: (session.door(), requests::PORT).into(),
+        way: session.way(requests::PORT),
         connections: CONNECTIONS,
         rate: ask.rate.context("nobody has said at which rate")?,
         warm_up: WARM_UP,
         length: ask.length,
         patience: PATIENCE,
     };
-    let latencies = session.lab.consumer.inside(|| load.run())?;
+    let latencies = session.lab.consumer.inside(|| load.run(session.interrupt()))?;
     let [half, most, nearly_all] = [0.5, 0.99, 0.999].map(|share| latencies.within(share));
     Ok([half, most, nearly_all, latencies.late(0.99)].map(|time| time.as_secs_f64()).to_vec())
 }

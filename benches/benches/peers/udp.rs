@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use benches::connections::way::Ways;
 use benches::datagrams::{Receiver, Run, Senders};
+use benches::threads::join;
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
 use crate::lab::TARGET;
@@ -32,18 +33,18 @@ pub(crate) fn run(session: &Session, length: Duration, packet: u16) -> Result<Ru
     let doors = [session.door()];
     let ways = Ways::new(session.clients(), &doors, PORT, 0);
     let senders = consumer.inside(|| Senders::new(ways, FLOWS))?;
-    receiver.expect(&senders)?;
+    let interrupt = session.interrupt();
+    receiver.expect(&senders, interrupt)?;
 
     let enough = AtomicBool::new(false);
     thread::scope(|scope| {
         let sending = scope.spawn(|| {
             consumer.enter()?;
-            senders.send(size, &enough)
+            senders.send(size, &enough, interrupt)
         });
-        let arrived = provider.inside(|| receiver.receive(size, length));
+        let arrived = provider.inside(|| receiver.receive(size, length, interrupt));
         enough.store(true, Ordering::Relaxed);
-        let sent = sending.join().unwrap_or_else(|_| Err(anyhow!("the sender panicked")))?;
-        Ok(Run { sent, arrived: arrived? })
+        Ok(Run { sent: join(sending)?, arrived: arrived? })
     })
 }
 

@@ -32,9 +32,9 @@ pub(crate) enum Work {
     Bulk16,
     /// One TCP stream from the target to the consumer.
     Reverse,
-    /// One each way at the same time: their sum.
+    /// One each way at the same time, by a client and a server of our own: their sum.
     Both,
-    /// As `bulk1`, by a client and a server of our own, which targets that get a header can have too.
+    /// As `bulk1`, by the same, which targets that get a header can have too.
     Stream,
     /// As `reverse`, by the same.
     StreamReverse,
@@ -117,11 +117,10 @@ impl Work {
     /// Whether it is anything for this peer: iperf3 understands no header, and not everyone carries UDP.
     pub(crate) const fn suits(self, peer: Peer) -> bool {
         match self {
-            Self::Bulk1 | Self::Bulk4 | Self::Bulk16 | Self::Reverse | Self::Both | Self::Idle => {
-                !peer.sends_headers()
-            }
+            Self::Bulk1 | Self::Bulk4 | Self::Bulk16 | Self::Reverse | Self::Idle => !peer.sends_headers(),
             Self::UdpSmall | Self::UdpBulk => peer.carries_udp(),
-            Self::Stream
+            Self::Both
+            | Self::Stream
             | Self::StreamReverse
             | Self::Requests1
             | Self::Requests64
@@ -191,6 +190,10 @@ impl Work {
 
     /// Does it once; gives a value for each of [`Work::figures`].
     pub(crate) fn run(self, session: &Session, ask: &Ask) -> Result<Vec<f64>> {
+        session.with_room(|| self.measure(session, ask))
+    }
+
+    fn measure(self, session: &Session, ask: &Ask) -> Result<Vec<f64>> {
         let length = ask.length;
         match self {
             Self::Bulk1 => {
@@ -200,7 +203,7 @@ impl Work {
             Self::Bulk4 => bulk_rate(session, length, &["--parallel", "4"]),
             Self::Bulk16 => bulk_rate(session, length, &["--parallel", "16"]),
             Self::Reverse => bulk_rate(session, length, &["--reverse"]),
-            Self::Both => bulk_rate(session, length, &["--bidir"]),
+            Self::Both => one(stream::rate(session, length, Receiver::Both)),
             Self::Stream => one(stream::rate(session, length, Receiver::Target)),
             Self::StreamReverse => one(stream::rate(session, length, Receiver::Consumer)),
             Self::Requests1 => requests::run(session, length, 1).map(both),

@@ -5,6 +5,7 @@
 
 mod choice;
 pub mod instructions;
+mod lifetime;
 mod packets;
 mod pieces;
 mod shifted;
@@ -15,6 +16,8 @@ mod whole;
 use wire::Checksum;
 
 pub use choice::{scrambled, targets};
+
+use lifetime::Closer;
 
 /// Who finds out what a step takes. It is asked once for each.
 pub trait Meter {
@@ -70,6 +73,8 @@ pub fn steps<M: Meter>() -> Vec<Step<M>> {
         whole("shifted flow, to the consumer", 1, shifted::to_consumer),
         whole("new flow: SYN and RST, and its expiry", 2, whole::new_flow),
         whole("refused: no listener", 1, whole::refused),
+        lived("the target closes first", |meter| lifetime::connection(meter, Closer::Target)),
+        lived("the consumer closes first", |meter| lifetime::connection(meter, Closer::Consumer)),
         terminated("10 of 10 open flows active", |meter| terminate::exchange(meter, 10, 10)),
         terminated("10 of 10000 open flows active", |meter| terminate::exchange(meter, 10_000, 10)),
         terminated("10000 of 10000 open flows active", |meter| terminate::exchange(meter, 10_000, 10_000)),
@@ -92,6 +97,11 @@ const fn choosing<M>(name: &'static str, run: fn(&mut M)) -> Step<M> {
 
 const fn whole<M>(name: &'static str, packets: u64, run: fn(&mut M)) -> Step<M> {
     Step { group: "whole", name, packets, run }
+}
+
+/// A connection through our own TCP, from its SYN to its end.
+const fn lived<M>(name: &'static str, run: fn(&mut M)) -> Step<M> {
+    Step { group: "connection", name, packets: lifetime::PACKETS, run }
 }
 
 /// A segment and its acknowledgement, through our own TCP.

@@ -36,7 +36,7 @@ pub(super) struct Sink {
 }
 
 impl Output for Sink {
-    fn forward(&mut self, frame: &mut Frame<'_>, _: Egress) {
+    fn forward(&mut self, _: usize, frame: &mut Frame<'_>, _: Egress) {
         black_box(frame);
     }
     fn emit(&mut self, frame: &mut Frame<'_>, _: Egress) {
@@ -64,7 +64,7 @@ impl Heard {
 }
 
 impl Output for Heard {
-    fn forward(&mut self, frame: &mut Frame<'_>, egress: Egress) {
+    fn forward(&mut self, _: usize, frame: &mut Frame<'_>, egress: Egress) {
         self.emit(frame, egress);
     }
     fn emit(&mut self, frame: &mut Frame<'_>, Egress::Device(device): Egress) {

@@ -15,7 +15,7 @@ use super::packets::{
 };
 
 /// A table of its size: the sweep for idle flows costs each exchange the same among few and among many.
-const FILE: &str = r#"
+pub(super) const FILE: &str = r#"
 [flows]
 capacity = 16384
 [[service]]

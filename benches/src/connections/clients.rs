@@ -7,29 +7,36 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use mio::net::TcpStream;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Token};
 use rustix::io::Errno;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{SocketFlags, SocketType, connect};
 
 use super::way::{Way, Ways};
-use super::{Closer, GREETING, PATIENCE, await_events};
+use super::{Closer, GREETING, await_events};
+use crate::patient::PATIENCE;
+use crate::process::Interrupt;
+use crate::watch::Watch;
 
 /// Connections in progress, of one client.
 const IN_PROGRESS: usize = 64;
 
 /// Keeps [`IN_PROGRESS`] connections going for as long as `length`; returns how many were made. Those in progress by then are
 /// brought to their end as well: as nobody is ever cut off, there is no excuse for a connection that breaks.
-pub fn many_at_once(mut ways: Ways<'_>, closer: Closer, length: Duration) -> Result<u64> {
-    let mut poll = Poll::new()?;
+pub fn many_at_once(
+    mut ways: Ways<'_>,
+    closer: Closer,
+    length: Duration,
+    interrupt: &Interrupt,
+) -> Result<u64> {
+    let mut watch = Watch::new(interrupt)?;
     let mut events = Events::with_capacity(IN_PROGRESS);
     let deadline = Instant::now() + length;
     let mut attempts = (0..IN_PROGRESS)
-        .map(|place| Attempt::start(&poll, Token(place), ways.turn()).map(Some))
+        .map(|place| Attempt::start(&watch, Token(place), ways.turn()).map(Some))
         .collect::<Result<Vec<_>>>()?;
     let (mut made, mut open) = (0, attempts.len());
     while open > 0 {
-        await_events(&mut poll, &mut events, Some(PATIENCE))
+        await_events(&mut watch, &mut events, Some(PATIENCE))
             .with_context(|| format!("{open} connections in progress"))?;
         let in_time = Instant::now() < deadline;
         for event in &events {
@@ -43,7 +50,7 @@ pub fn many_at_once(mut ways: Ways<'_>, closer: Closer, length: Duration) -> Res
             }
             if in_time {
                 made += 1;
-                *place = Some(Attempt::start(&poll, event.token(), ways.turn())?);
+                *place = Some(Attempt::start(&watch, event.token(), ways.turn())?);
             } else {
                 open -= 1;
                 *place = None;
@@ -54,24 +61,20 @@ pub fn many_at_once(mut ways: Ways<'_>, closer: Closer, length: Duration) -> Res
 }
 
 /// One connection after the other for as long as `length`; returns how many were made. The target closes first.
-pub fn one_at_a_time(mut ways: Ways<'_>, length: Duration) -> Result<u64> {
+pub fn one_at_a_time(mut ways: Ways<'_>, length: Duration, interrupt: &Interrupt) -> Result<u64> {
     let deadline = Instant::now() + length;
     let mut made = 0;
     while Instant::now() < deadline {
         let way = ways.turn();
-        connect_once(way).with_context(|| format!("connection {}, {way}", made + 1))?;
+        connect_once(way, interrupt).with_context(|| format!("connection {}, {way}", made + 1))?;
         made += 1;
     }
     Ok(made)
 }
 
-fn connect_once(way: Way) -> Result<()> {
-    let socket = way.socket(SocketType::STREAM, SocketFlags::empty())?;
-    set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))?;
-    set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
-    connect(&socket, &way.door)?;
+fn connect_once(way: Way, interrupt: &Interrupt) -> Result<()> {
     let mut said = Vec::with_capacity(2 * GREETING.len());
-    net::TcpStream::from(socket).read_to_end(&mut said)?;
+    (&way.connect(interrupt)?).read_to_end(&mut said)?;
     check(&said)
 }
 
@@ -87,14 +90,14 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn start(poll: &Poll, token: Token, way: Way) -> Result<Self> {
+    fn start(watch: &Watch<'_>, token: Token, way: Way) -> Result<Self> {
         let socket = way.socket(SocketType::STREAM, SocketFlags::NONBLOCK)?;
         match connect(&socket, &way.door) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error).with_context(|| format!("connecting {way}")),
         }
         let mut stream = TcpStream::from_std(net::TcpStream::from(socket));
-        poll.registry().register(&mut stream, token, Interest::READABLE)?;
+        watch.registry().register(&mut stream, token, Interest::READABLE)?;
         Ok(Self { way, stream, said: Vec::with_capacity(2 * GREETING.len()) })
     }
 
@@ -126,66 +129,80 @@ mod tests {
 
     use super::super::greeter::Greeter;
     use super::*;
+    use crate::in_time::{LONGEST, in_time};
+    use crate::threads::{both_ends, join};
 
     const CLIENTS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
     const DOOR: [Ipv4Addr; 1] = [Ipv4Addr::LOCALHOST];
-    const LENGTH: Duration = Duration::from_millis(20);
-    /// By then there is a connection on any machine.
-    const LIMIT: Duration = Duration::from_secs(20);
 
     /// How many connections a greeter and such a client make.
-    fn made(closer: Closer, client: impl FnOnce(Ways<'_>) -> Result<u64>) -> Result<u64> {
-        let (greeter, stop) = Greeter::listen((DOOR[0], 0).into(), closer, 0)?;
+    fn made(
+        closer: Closer,
+        interrupt: &Interrupt,
+        client: impl FnOnce(Ways<'_>) -> Result<u64>,
+    ) -> Result<u64> {
+        let (greeter, stop) = Greeter::listen((DOOR[0], 0).into(), closer, 0, interrupt)?;
         let port = greeter.address()?.port();
         thread::scope(|scope| {
             let greeting = scope.spawn(|| greeter.greet_everyone());
             let made = client(Ways::new(&CLIENTS, &DOOR, port, 0));
             stop.wake()?;
-            greeting.join().unwrap().and(made)
+            both_ends(made, join(greeting)).map(|(made, ())| made)
         })
-    }
-
-    /// The same for as long as it takes a machine that is busy with other things to make one.
-    fn made_in_time(closer: Closer, client: impl Fn(Ways<'_>, Duration) -> Result<u64>) -> u64 {
-        let mut length = LENGTH;
-        loop {
-            let made = made(closer, |ways| client(ways, length)).unwrap();
-            if made > 0 || length > LIMIT {
-                return made;
-            }
-            length *= 2;
-        }
     }
 
     #[test]
     fn connections_are_made_whoever_closes_first() {
+        let interrupt = &Interrupt::of_nobody().unwrap();
+        let some = |made: u64| if made > 0 { Ok(()) } else { Err("none is made") };
         for closer in [Closer::Target, Closer::Client] {
-            let made = made_in_time(closer, |ways, length| many_at_once(ways, closer, length));
-            assert!(made > 0, "{closer:?}");
+            in_time(|length| {
+                some(made(closer, interrupt, |ways| many_at_once(ways, closer, length, interrupt)).unwrap())
+            });
         }
-        assert!(made_in_time(Closer::Target, one_at_a_time) > 0);
+        in_time(|length| {
+            some(made(Closer::Target, interrupt, |ways| one_at_a_time(ways, length, interrupt)).unwrap())
+        });
     }
 
     #[test]
     fn those_in_progress_at_the_end_are_not_counted() {
-        assert_eq!(
-            made(Closer::Client, |ways| many_at_once(ways, Closer::Client, Duration::ZERO)).unwrap(),
-            0
-        );
+        let interrupt = &Interrupt::of_nobody().unwrap();
+        let nothing_more = |ways: Ways<'_>| many_at_once(ways, Closer::Client, Duration::ZERO, interrupt);
+        assert_eq!(made(Closer::Client, interrupt, nothing_more).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_wish_to_stop_ends_it_at_both_ends() {
+        let interrupt = &Interrupt::of_nobody().unwrap();
+        let start = Instant::now();
+        let error = made(Closer::Target, interrupt, |ways| {
+            thread::scope(|scope| {
+                let many = scope.spawn(|| many_at_once(ways, Closer::Target, 6 * LONGEST, interrupt));
+                let one = scope.spawn(|| one_at_a_time(ways, 6 * LONGEST, interrupt));
+                interrupt.come();
+                let (many, one) = (join(many).unwrap_err(), join(one).unwrap_err());
+                bail!("{many:#}, {one:#}")
+            })
+        });
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("interrupted"), "{error}");
+        assert!(start.elapsed() < LONGEST);
     }
 
     #[test]
     fn a_wrong_greeting_and_no_target_are_errors() {
+        let interrupt = &Interrupt::of_nobody().unwrap();
         let listener = TcpListener::bind((DOOR[0], 0)).unwrap();
         let ways = Ways::new(&CLIENTS, &DOOR, listener.local_addr().unwrap().port(), 0);
         thread::scope(|scope| {
             scope.spawn(|| listener.accept().unwrap().0.write_all(b"?").unwrap());
-            let wrong = connect_once(ways.clone().turn()).unwrap_err();
+            let wrong = connect_once(ways.clone().turn(), interrupt).unwrap_err();
             assert_eq!(wrong.to_string(), "the target's greeting came as [63]");
         });
         drop(listener);
         for closer in [Closer::Target, Closer::Client] {
-            let refused = many_at_once(ways, closer, LENGTH).unwrap_err();
+            let refused = many_at_once(ways, closer, LONGEST, interrupt).unwrap_err();
             assert!(format!("{refused:#}").contains("refused"), "{refused:#}");
         }
     }

@@ -7,20 +7,23 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
 use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Token, Waker};
 
-use super::{Closer, GREETING, PATIENCE, await_events};
+use super::{Closer, GREETING, await_events};
+use crate::patient::PATIENCE;
+use crate::process::Interrupt;
+use crate::watch::Watch;
 
 /// How many events are looked at in one go.
 const EVENTS: usize = 256;
 /// That there is somebody to greet.
-const ARRIVAL: Token = Token(usize::MAX);
+const ARRIVAL: Token = Token(usize::MAX - 1);
 /// That nobody else will come.
-const STOP: Token = Token(usize::MAX - 1);
+const STOP: Token = Token(usize::MAX - 2);
 
 /// A target of new connections.
-pub struct Greeter {
-    poll: Poll,
+pub struct Greeter<'a> {
+    watch: Watch<'a>,
     listener: TcpListener,
     closer: Closer,
     header: usize,
@@ -29,16 +32,21 @@ pub struct Greeter {
     arrivals: usize,
 }
 
-impl Greeter {
+impl<'a> Greeter<'a> {
     /// Listens in the calling thread's namespace, where connections begin with a header of so many bytes; wake the other one
     /// when nobody else will come.
-    pub fn listen(address: SocketAddr, closer: Closer, header: usize) -> Result<(Self, Waker)> {
-        let poll = Poll::new()?;
+    pub fn listen(
+        address: SocketAddr,
+        closer: Closer,
+        header: usize,
+        interrupt: &'a Interrupt,
+    ) -> Result<(Self, Waker)> {
+        let watch = Watch::new(interrupt)?;
         let mut listener = TcpListener::bind(address).with_context(|| format!("listening on {address}"))?;
-        poll.registry().register(&mut listener, ARRIVAL, Interest::READABLE)?;
-        let stop = Waker::new(poll.registry(), STOP)?;
+        watch.registry().register(&mut listener, ARRIVAL, Interest::READABLE)?;
+        let stop = Waker::new(watch.registry(), STOP)?;
         let guests = HashMap::new();
-        Ok((Self { poll, listener, closer, header, guests, arrivals: 0 }, stop))
+        Ok((Self { watch, listener, closer, header, guests, arrivals: 0 }, stop))
     }
 
     /// Where it listens.
@@ -51,7 +59,7 @@ impl Greeter {
         let mut events = Events::with_capacity(EVENTS);
         let mut stopped = false;
         while !(stopped && self.guests.is_empty()) {
-            await_events(&mut self.poll, &mut events, stopped.then_some(PATIENCE))
+            await_events(&mut self.watch, &mut events, stopped.then_some(PATIENCE))
                 .with_context(|| format!("{} clients in progress", self.guests.len()))?;
             for event in &events {
                 match event.token() {
@@ -74,7 +82,11 @@ impl Greeter {
             };
             let mut guest = Guest { stream, awaited: Awaited::Header(self.header) };
             if !guest.is_done(self.closer)? {
-                self.poll.registry().register(&mut guest.stream, Token(self.arrivals), Interest::READABLE)?;
+                self.watch.registry().register(
+                    &mut guest.stream,
+                    Token(self.arrivals),
+                    Interest::READABLE,
+                )?;
                 self.guests.insert(self.arrivals, guest);
                 self.arrivals += 1;
             }
@@ -153,7 +165,8 @@ mod tests {
 
     /// What comes of a greeter whose one client does this.
     fn greeted(closer: Closer, header: usize, client: impl FnOnce(net::TcpStream, &Waker)) -> Result<()> {
-        let (greeter, stop) = Greeter::listen((Ipv4Addr::LOCALHOST, 0).into(), closer, header)?;
+        let interrupt = Interrupt::of_nobody()?;
+        let (greeter, stop) = Greeter::listen((Ipv4Addr::LOCALHOST, 0).into(), closer, header, &interrupt)?;
         let door = greeter.address()?;
         thread::scope(|scope| {
             let greeting = scope.spawn(|| greeter.greet_everyone());

@@ -5,10 +5,13 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, socket_with};
+
+use crate::patient::Patient;
+use crate::process::Interrupt;
 
 /// From whom, and to which door.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -26,6 +29,12 @@ impl Way {
         setsockopt(&socket, IpBindAddressNoPort, &true)?;
         bind(&socket, &SocketAddrV4::new(self.client, 0))?;
         Ok(socket)
+    }
+
+    /// A connection all along it.
+    pub fn connect(self, interrupt: &Interrupt) -> Result<Patient<'_>> {
+        let socket = self.socket(SocketType::STREAM, SocketFlags::empty())?;
+        Patient::connect(socket, self.door.into(), interrupt).with_context(|| format!("connecting {self}"))
     }
 }
 

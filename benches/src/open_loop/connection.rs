@@ -1,14 +1,14 @@
 //! A keep-alive connection with at most one request on it, and what the benchmarks' HTTP server answers.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::generator::Request;
+use crate::connections::way::Way;
+use crate::process::Interrupt;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n";
 const HEAD: &[u8] = b"HTTP/1.1 200 ";
@@ -26,13 +26,12 @@ pub(super) struct Connection {
 impl Connection {
     /// A free one.
     pub(super) fn connect(
-        door: SocketAddr,
-        patience: Duration,
+        way: Way,
         registry: &Registry,
         token: Token,
+        interrupt: &Interrupt,
     ) -> Result<Self> {
-        let stream = std::net::TcpStream::connect_timeout(&door, patience)
-            .with_context(|| format!("connecting to {door}"))?;
+        let stream = way.connect(interrupt)?.into_inner();
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
         let mut stream = TcpStream::from_std(stream);

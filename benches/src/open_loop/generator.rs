@@ -1,19 +1,20 @@
 //! The generator: takes up each request when it is due, and notes how long it took.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use mio::{Events, Poll, Token};
+use mio::{Events, Token};
 
 use super::alarm::Alarm;
 use super::connection::Connection;
 use super::schedule::Schedule;
 use super::{Latencies, Load};
+use crate::process::Interrupt;
+use crate::watch::Watch;
 
 /// The alarm's place among the connections'.
-const ALARM: Token = Token(usize::MAX);
+const ALARM: Token = Token(usize::MAX - 1);
 
 /// A request.
 #[derive(Clone, Copy)]
@@ -25,7 +26,7 @@ pub(super) struct Request {
 /// One run.
 pub(super) struct Generator<'a> {
     load: &'a Load,
-    poll: Poll,
+    watch: Watch<'a>,
     alarm: Alarm,
     connections: Vec<Connection>,
     /// Connections without a request, the one that has been so for longest first.
@@ -40,19 +41,19 @@ pub(super) struct Generator<'a> {
 
 impl<'a> Generator<'a> {
     /// With all its connections.
-    pub(super) fn connect(load: &'a Load) -> Result<Self> {
-        let poll = Poll::new()?;
-        let connect = |place| Connection::connect(load.door, load.patience, poll.registry(), Token(place));
+    pub(super) fn connect(load: &'a Load, interrupt: &'a Interrupt) -> Result<Self> {
+        let watch = Watch::new(interrupt)?;
+        let connect = |place| Connection::connect(load.way, watch.registry(), Token(place), interrupt);
         Ok(Self {
             load,
-            alarm: Alarm::new(poll.registry(), ALARM)?,
+            alarm: Alarm::new(watch.registry(), ALARM)?,
             connections: (0..load.connections).map(connect).collect::<Result<_>>()?,
             free: (0..load.connections).collect(),
             waiting: VecDeque::new(),
             start: Instant::now(),
             latencies: Latencies::new()?,
             answered: Duration::ZERO,
-            poll,
+            watch,
         })
     }
 
@@ -77,7 +78,7 @@ impl<'a> Generator<'a> {
             }
             let waiting = self.waiting.len();
             ensure!(now < limit, "{} requests were not answered within {patience:?}", busy + waiting);
-            self.poll.poll(&mut events, Some(limit - now)).or_else(unless_interrupted)?;
+            self.watch.wait(&mut events, Some(limit - now))?;
             for event in events.iter().filter(|event| event.token() != ALARM) {
                 self.hear(event.token().0)?;
             }
@@ -128,8 +129,4 @@ impl<'a> Generator<'a> {
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn unless_interrupted(error: io::Error) -> io::Result<()> {
-    if error.kind() == ErrorKind::Interrupted { Ok(()) } else { Err(error) }
 }

@@ -31,13 +31,13 @@ pub enum Egress {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct HandOverFull;
 
-/// What a worker says while it works. Called within [`crate::Worker`]'s methods; every call is done with the frame
-/// when it returns, so one buffer serves for all.
+/// What a worker says while it works. Called within [`crate::Worker`]'s methods.
 pub trait Output {
-    /// The frame that came in, rewritten in place, goes out.
-    fn forward(&mut self, frame: &mut Frame<'_>, egress: Egress);
+    /// The frame at `slot` of the batch, rewritten in place, goes out. It stays as it is now: whoever has the batch may send it as
+    /// late as when [`crate::Worker::input`] has returned.
+    fn forward(&mut self, slot: usize, frame: &mut Frame<'_>, egress: Egress);
 
-    /// A frame that the worker has built goes out.
+    /// A frame that the worker has built goes out. Its bytes are gone when this returns: one buffer serves for all.
     fn emit(&mut self, frame: &mut Frame<'_>, egress: Egress);
 
     /// The frame, untouched, belongs to another worker, which gets it as input from the same device. The receiver gives

@@ -156,7 +156,8 @@ impl<O: Output> Journey<'_, O> {
                 Some(answered)
             }
         };
-        numbering.shift(Direction::Forward).apply(frame, packet);
+        let shift = site.shared.shift_or_ask(packet, found, numbering.shift(Direction::Forward));
+        shift.apply(frame, packet);
         let shown = Shown::of(frame, packet);
         match brought {
             Some(answered) => {
@@ -197,7 +198,7 @@ impl<O: Output> Journey<'_, O> {
     ) -> Result<Sign, Reason> {
         let headed = self.own.escorts.headed(place, found.flow);
         if packet.flags.syn() && !headed.is_some_and(|(header, _)| header.expects(packet, found.phase())) {
-            return Err(Reason::OneWay);
+            return Err(self.unexpected_syn(packet, found));
         }
         let sign = self.observe(found, packet);
         let ceiling = self.plan.view.mss_ceiling(packet.source);

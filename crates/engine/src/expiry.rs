@@ -52,7 +52,7 @@ fn tell_end<O: Output>(plan: &Plan, attached: &Attached, ended: &Ended, to: Dire
 }
 
 /// Resets the end of a flow that is behind `key` and expects this sequence number.
-fn reset<O: Output>(plan: &Plan, attached: &Attached, key: &Key, sequence: u32, out: &mut O) {
+pub(crate) fn reset<O: Output>(plan: &Plan, attached: &Attached, key: &Key, sequence: u32, out: &mut O) {
     let flags = TcpFlags::new(TcpFlags::RST);
     say(plan, attached, key, &Segment { flags, sequence, ..Segment::default() }, out);
 }

@@ -193,7 +193,7 @@ impl<O: Output> Journey<'_, O> {
 
     fn send_on(&mut self, frame: &mut Frame<'_>, fragment: &Fragment, way: &Way) {
         self.rewrite_fragment(frame, fragment, way);
-        self.out.forward(frame, way.egress);
+        self.out.forward(self.slot, frame, way.egress);
     }
 
     /// Sends on what has waited for the first fragment.

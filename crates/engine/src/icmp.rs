@@ -80,6 +80,11 @@ impl<O: Output> Journey<'_, O> {
         trail.follow(&found);
         match found.path {
             FlowPath::Nat => self.translate(frame, error, *quote, &found, None).map(Some),
+            FlowPath::Shifted | FlowPath::Escorted { .. }
+                if self.shared.is_question(found.flow, quote.sequence) =>
+            {
+                Err(Reason::IcmpNoFlow)
+            }
             FlowPath::Shifted => {
                 let back = undone(&self.turn.numbering(&found).shift(found.direction.other()));
                 self.translate(frame, error, *quote, &found, Some(&back)).map(Some)
@@ -126,9 +131,7 @@ impl<O: Output> Journey<'_, O> {
     /// An error about a segment of our own TCP. All but packet-too-big are soft: its timers know better.
     fn take_note(&mut self, error: IcmpError, quote: &Quote, relay: u32, found: &Found) -> Reason {
         let IcmpError::TooBig(mtu) = error else { return Reason::IcmpTerminated };
-        let taken =
-            self.own.terminator.lower_mtu(relay, found, mtu as usize, quote.sequence, self.now, self.out);
-        self.conclude(found, taken)
+        self.own.terminator.lower_mtu(relay, found, mtu as usize, quote.sequence, self.out)
     }
 
     /// Answers a ping to one of our addresses, if that is wanted.

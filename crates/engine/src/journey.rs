@@ -24,13 +24,12 @@ use wire::{
 use crate::admit::{Admission, Tuple, check_source};
 use crate::contract::{Egress, Output, WorkerId};
 use crate::meeting::{Met, would_expire};
-use crate::overhear::{overhear, overhear_packet};
+use crate::overhear::overhear_packet;
 use crate::plan::Plan;
 use crate::probe::Ground;
 use crate::shared::Shared;
-use crate::terminate::Taken;
 use crate::verdict::{Reason, Verdict};
-use crate::worker::{Own, retire};
+use crate::worker::{Own, conclude};
 
 /// Frames that are brought near together.
 pub(crate) const BATCH: usize = 8;
@@ -42,6 +41,8 @@ pub(crate) struct Journey<'a, O> {
     pub(crate) turn: Turn<'a>,
     pub(crate) own: &'a mut Own,
     pub(crate) device: DeviceId,
+    /// The place in the batch of the frame that is carried.
+    pub(crate) slot: usize,
     pub(crate) now: Duration,
     pub(crate) out: &'a mut O,
 }
@@ -107,6 +108,10 @@ impl<O: Output> Journey<'_, O> {
             return Err(self.over_mtu(frame, packet.source, packet.destination));
         }
         let key = key_of(&packet, place);
+        // Who ends a connection and opens it anew finds it ended; and a RST takes nothing along that came before it.
+        if packet.flags.syn() || packet.flags.rst() {
+            self.move_on();
+        }
         let found = match self.meet(&packet, &key) {
             Met::Flow(found) => found,
             // A damaged packet opens nothing and is not answered. (One of a known flow is the receiver's to notice.)
@@ -135,11 +140,15 @@ impl<O: Output> Journey<'_, O> {
             FlowPath::Nat => self.rewrite(frame, packet, found, None).map(Some),
             FlowPath::Shifted => {
                 let numbering = self.turn.numbering(found);
-                // Who has acknowledged a header does not say again what comes before it.
-                if numbering.header > 0 && found.direction == Direction::Reply && packet.flags.syn() {
-                    return Err(Reason::OneWay);
+                let mut shift = numbering.shift(found.direction);
+                if packet.flags.syn() && numbering.header > 0 {
+                    // Who has acknowledged a header does not say again what comes before it.
+                    if found.direction == Direction::Reply {
+                        return Err(self.unexpected_syn(packet, found));
+                    }
+                    shift = self.shared.shift_or_ask(packet, found, shift);
                 }
-                self.rewrite(frame, packet, found, Some(&numbering.shift(found.direction))).map(Some)
+                self.rewrite(frame, packet, found, Some(&shift)).map(Some)
             }
             FlowPath::Escorted { worker, escort } if worker == self.own.id.0 => {
                 self.escorted(frame, packet, found, escort).map(Some)
@@ -147,8 +156,11 @@ impl<O: Output> Journey<'_, O> {
             FlowPath::Terminated { worker, relay } if worker == self.own.id.0 => {
                 self.turn.count(found, packet.len, self.now);
                 let taken = self.own.terminator.input(relay, found, frame, self.now, self.out);
-                let reason = self.conclude(found, taken);
-                Ok(Some(self.as_seen_from_its_listener(packet, found, reason)))
+                if let Some(options) = &taken.syn_options {
+                    let target = self.shared.flows.lanes().lane(found.lane).target;
+                    self.shared.acquaintances.learn(target, options);
+                }
+                Ok(Some(self.as_seen_from_its_listener(packet, found, taken.reason)))
             }
             FlowPath::Probe { worker, probe } if worker == self.own.id.0 => {
                 self.turn.count(found, packet.len, self.now);
@@ -160,20 +172,18 @@ impl<O: Output> Journey<'_, O> {
         }
     }
 
-    /// What became of a packet that a terminated flow's own TCP has taken. If that was the flow's end, its keys go.
+    /// Moves on the terminated flows that packets have come for.
     #[inline]
-    pub(crate) fn conclude(&mut self, found: &Found, taken: Taken) -> Reason {
-        let target = || self.shared.flows.lanes().lane(found.lane).target;
-        if let Some(options) = &taken.syn_options {
-            self.shared.acquaintances.learn(target(), options);
+    pub(crate) fn move_on(&mut self) {
+        if self.own.terminator.is_stirred() {
+            self.settle_terminated();
         }
-        if taken.answered {
-            overhear(self.shared, self.plan, target(), false);
-        }
-        if let Some(over) = taken.over {
-            retire(self.shared, self.plan, &self.turn, &over, self.now, self.out);
-        }
-        taken.reason
+    }
+
+    #[inline(never)] // nat's packets have none
+    fn settle_terminated(&mut self) {
+        let Self { shared, plan, turn, own, now, out, .. } = self;
+        own.terminator.settle(*now, *out, &mut |news, out| conclude(shared, plan, turn, news, *now, out));
     }
 
     /// A packet that answers a health check's.
@@ -255,7 +265,7 @@ impl<O: Output> Journey<'_, O> {
             wire::clamp_mss(frame, packet, self.plan.view.mss_ceiling(packet.source));
         }
         rewrite.apply(frame, packet);
-        self.out.forward(frame, *egress);
+        self.out.forward(self.slot, frame, *egress);
         match sign {
             Sign::Plausible => Reason::Forwarded,
             Sign::Stray => Reason::StrayForwarded,

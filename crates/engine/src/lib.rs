@@ -16,6 +16,9 @@ mod doors;
 mod escort;
 mod expiry;
 mod explain;
+#[cfg(test)]
+mod fixture;
+mod forgotten;
 mod fragments;
 mod homes;
 mod icmp;

@@ -36,6 +36,8 @@ pub struct Shared {
     pub(crate) preference: RandomState,
     /// Keys who follows a datagram that comes in fragments.
     pub(crate) datagram_keys: RandomState,
+    /// Keys what a target is asked that may have forgotten a flow.
+    pub(crate) questions: RandomState,
     pub(crate) idents: Idents,
     /// What the buffers of all terminated connections take.
     pub(crate) terminate_memory: Memory,
@@ -61,6 +63,7 @@ impl Shared {
             choice: RandomState::with_seeds(b, c, d, a),
             preference: RandomState::with_seeds(c, d, a, b),
             datagram_keys: RandomState::with_seeds(d, a, b, c),
+            questions: RandomState::with_seeds(c, b, a, d),
             idents: Idents::new(RandomState::with_seeds(b, a, d, c)),
             terminate_memory,
         };

@@ -12,12 +12,13 @@ mod relay;
 
 use std::time::Duration;
 
-use flow::{Cause, Fate, FlowId, Found, Key, Lanes};
+use flow::{Cause, Fate, FlowId, Found, Key, LaneId, Lanes};
 use stack::{Parting, Settings, Stack};
 use topology::{DeviceId, EndpointId};
 use wire::{Frame, SynOptions};
 
 use crate::contract::Output;
+use crate::journey::BATCH;
 use crate::plan::Plan;
 use crate::shared::Shared;
 use crate::verdict::Reason;
@@ -43,6 +44,9 @@ pub(crate) struct Terminator {
     vacant: Vec<u32>,
     openings: Openings,
     wheel: Wheel,
+    /// Relays that packets of the batch in hand have come for. Each is moved on once, when all of the batch is in: what comes
+    /// together leaves together, and is acknowledged together.
+    stirred: Vec<u32>,
     pub(crate) partings: Partings,
 }
 
@@ -51,25 +55,22 @@ pub(crate) struct Taken {
     pub(crate) reason: Reason,
     /// What the target's SYN-ACK has said, if this was it.
     pub(crate) syn_options: Option<SynOptions>,
-    /// The target has answered, and the connection stands.
-    pub(crate) answered: bool,
-    /// The flow is over and has been cleared away here: its keys can go.
-    pub(crate) over: Option<Over>,
 }
 
-/// A terminated flow that is over.
+/// What has become of a terminated flow that was moved on.
+pub(crate) enum News {
+    /// The target of a flow of this lane has answered, and the connection stands.
+    Answered(LaneId),
+    /// It is over.
+    Over(Over),
+}
+
+/// A terminated flow that is over and has been cleared away here: its keys can go.
 pub(crate) struct Over {
     pub(crate) flow: FlowId,
     pub(crate) cause: Cause,
     /// Whether its target has refused it.
     pub(crate) is_refused: bool,
-}
-
-impl Taken {
-    /// No more than this.
-    fn nothing(reason: Reason) -> Self {
-        Self { reason, syn_options: None, answered: false, over: None }
-    }
 }
 
 impl Terminator {
@@ -85,6 +86,7 @@ impl Terminator {
             openings: Openings::new(topology, shared.workers(), stack.places() / 2),
             stack,
             wheel: Wheel::new(),
+            stirred: Vec::with_capacity(BATCH),
             partings: Partings::new(seed),
         }
     }
@@ -144,8 +146,7 @@ impl Terminator {
         opening: Opening<'_>,
         now: Duration,
     ) -> Result<(), Reason> {
-        let relay = Relay::open(&mut self.stack, opening, now).ok_or(Reason::TerminateFull)?;
-        let relay = Some(Box::new(relay));
+        let relay = Some(Relay::open(&mut self.stack, opening, now).ok_or(Reason::TerminateFull)?);
         match self.vacant.pop() {
             Some(_) => self.relays[place as usize] = relay,
             None => {
@@ -159,7 +160,7 @@ impl Terminator {
         Ok(())
     }
 
-    /// Takes in a packet of the relay at `place`.
+    /// Takes in a packet of the relay at `place`. What it causes happens at the next [`Terminator::settle`].
     pub(crate) fn input<O: Output>(
         &mut self,
         place: u32,
@@ -169,53 +170,66 @@ impl Terminator {
         out: &mut O,
     ) -> Taken {
         if !self.is_at(place, found.flow) {
-            return Taken::nothing(Reason::NoFlow);
+            return Taken { reason: Reason::NoFlow, syn_options: None };
         }
-        let (mut reason, mut syn_options) = (Reason::Terminated, None);
-        let was_opening = self.is_opening(place);
-        let over = self.attend(place, now, out, |relay, stack, gate| {
-            reason = relay.input(stack, found.direction, frame, now, gate);
-            syn_options = relay.take_syn_options();
+        let taken = self.stir(place, out, |relay, stack, gate| {
+            let reason = relay.input(stack, found.direction, frame, now, gate);
+            Taken { reason, syn_options: relay.take_syn_options() }
         });
-        let answered = was_opening && over.is_none() && !self.is_opening(place);
-        Taken { reason, syn_options, answered, over }
+        taken.unwrap_or(Taken { reason: Reason::Terminated, syn_options: None })
     }
 
     /// Takes note that the path to the peer of one half of the relay at `place` carries no more than `mtu`, as an error about
-    /// a segment with this `sequence` number says, if that half has such a segment under way: what is too large leaves again.
+    /// a segment with this `sequence` number says, if that half has such a segment under way: what is too large leaves again, at
+    /// the next [`Terminator::settle`].
     pub(crate) fn lower_mtu<O: Output>(
         &mut self,
         place: u32,
         found: &Found,
         mtu: usize,
         sequence: u32,
-        now: Duration,
         out: &mut O,
-    ) -> Taken {
-        let mut taken = Taken::nothing(Reason::IcmpNoFlow);
+    ) -> Reason {
         if !self.is_at(place, found.flow) {
-            return taken;
+            return Reason::IcmpNoFlow;
         }
-        taken.over = self.attend(place, now, out, |relay, _, _| {
-            if relay.lower_mtu(found.direction, mtu, sequence) {
-                taken.reason = Reason::IcmpTerminated;
-            }
-        });
-        taken
+        let lowered = self.stir(place, out, |relay, _, _| relay.lower_mtu(found.direction, mtu, sequence));
+        if lowered == Some(true) { Reason::IcmpTerminated } else { Reason::IcmpNoFlow }
     }
 
-    /// Attends to relays whose time has come, so many at once; tells `over` about those that end.
+    /// Whether relays wait for [`Terminator::settle`].
+    #[inline]
+    pub(crate) fn is_stirred(&self) -> bool {
+        !self.stirred.is_empty()
+    }
+
+    /// Moves on the relays that packets have come for. Tells `tell` what has become of them.
+    pub(crate) fn settle<O: Output>(
+        &mut self,
+        now: Duration,
+        out: &mut O,
+        tell: &mut impl FnMut(News, &mut O),
+    ) {
+        for nth in 0..self.stirred.len() {
+            if let Some(news) = self.attend(self.stirred[nth], now, out) {
+                tell(news, out);
+            }
+        }
+        self.stirred.clear();
+    }
+
+    /// Attends to relays whose time has come, so many at once. Tells `tell` what has become of them.
     pub(crate) fn expire<O: Output>(
         &mut self,
         now: Duration,
         out: &mut O,
-        over: &mut impl FnMut(Over, &mut O),
+        tell: &mut impl FnMut(News, &mut O),
     ) {
         self.wheel.advance(now);
         for _ in 0..AT_ONCE {
             let Some(place) = self.wheel.take_due() else { return };
-            if let Some(ended) = self.attend(place, now, out, |_, _, _| {}) {
-                over(ended, out);
+            if let Some(news) = self.attend(place, now, out) {
+                tell(news, out);
             }
         }
     }
@@ -261,10 +275,6 @@ impl Terminator {
         self.relays.get(place as usize).and_then(Option::as_ref).is_some_and(|relay| relay.flow == flow)
     }
 
-    fn is_opening(&self, place: u32) -> bool {
-        self.relays.get(place as usize).and_then(Option::as_ref).is_some_and(|relay| relay.is_opening())
-    }
-
     /// The place that the next relay gets.
     fn place(&self) -> Result<u32, Reason> {
         let new = || Some(self.relays.len()).filter(|len| *len < self.capacity()).map(|len| len as u32);
@@ -272,37 +282,48 @@ impl Terminator {
         if self.stack.has_room() { Ok(place) } else { Err(Reason::TerminateMemory) }
     }
 
-    /// Lets a relay do `work` and moves it on, behind the fence. Tells if that was its end.
-    fn attend<O: Output>(
+    /// Lets a relay do `work`, behind the fence; it is moved on when the batch is in. `None` if that has panicked: then moving on
+    /// is its end.
+    fn stir<O: Output, T>(
         &mut self,
         place: u32,
-        now: Duration,
         out: &mut O,
-        work: impl FnOnce(&mut Relay, &mut Stack, &mut Gate<'_, O>),
-    ) -> Option<Over> {
+        work: impl FnOnce(&mut Relay, &mut Stack, &mut Gate<'_, O>) -> T,
+    ) -> Option<T> {
+        let stack = &mut self.stack;
+        let relay = self.relays.get_mut(place as usize)?.as_mut()?;
+        let done = fenced(out, |gate| work(relay, stack, gate));
+        if done.is_none() {
+            relay.abort(Cause::Panicked);
+        }
+        if !self.stirred.contains(&place) {
+            self.stirred.push(place);
+        }
+        done
+    }
+
+    /// Moves a relay on, behind the fence.
+    fn attend<O: Output>(&mut self, place: u32, now: Duration, out: &mut O) -> Option<News> {
         let stack = &mut self.stack;
         let relay = self.relays.get_mut(place as usize)?.as_mut()?;
         let was_opening = relay.is_opening();
-        let outlook = fenced(out, |gate| {
-            work(relay, stack, gate);
-            relay.attend(stack, now, gate)
-        });
-        match outlook {
+        match fenced(out, |gate| relay.attend(stack, now, gate)) {
             Some(Outlook::Until(deadline)) => {
-                if was_opening && !relay.is_opening() {
-                    self.openings.settle(place);
-                }
                 self.wheel.set(place, deadline, now);
-                None
+                let has_answered = was_opening && !relay.is_opening();
+                has_answered.then(|| {
+                    self.openings.settle(place);
+                    News::Answered(relay.lane)
+                })
             }
-            Some(Outlook::Over) => self.remove(place, now),
+            Some(Outlook::Over) => self.remove(place, now).map(News::Over),
             None => {
                 // What is left of it may still be able to tell its peers. If not, they will find out.
                 fenced(out, |gate| {
                     relay.abort(Cause::Panicked);
                     relay.attend(stack, now, gate)
                 });
-                self.remove(place, now)
+                self.remove(place, now).map(News::Over)
             }
         }
     }

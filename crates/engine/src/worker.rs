@@ -15,12 +15,12 @@ use crate::escort::{self, Escorts, Site};
 use crate::expiry::tell_both_ends;
 use crate::fragments::Datagrams;
 use crate::journey::{BATCH, Journey};
-use crate::overhear::overhear_end;
+use crate::overhear::{overhear, overhear_end};
 use crate::plan::Plan;
 use crate::probe::{Ground, Prober};
 use crate::shared::Shared;
 use crate::sweep::Sweep;
-use crate::terminate::{CAPACITY, Over, Terminator};
+use crate::terminate::{CAPACITY, News, Over, Terminator};
 
 /// One thread's part of the engine.
 pub struct Worker {
@@ -73,6 +73,11 @@ impl Worker {
         Self { shared, plan, taken_up: 0, sentences: 0, own, sweep: Sweep::default() }
     }
 
+    /// Escorts no more flows than this at once, though there is room for more: a simulation would never fill that.
+    pub fn limit_escorts(&mut self, most: usize) {
+        self.own.escorts.limit(most);
+    }
+
     /// Carries a batch of frames that came from `device`. Each one ends in one verdict.
     #[inline]
     pub fn input<O: Output>(
@@ -85,16 +90,18 @@ impl Worker {
         self.keep_up(now);
         let turn = self.shared.flows.turn(self.own.id.index());
         let (shared, plan, own) = (&self.shared, &self.plan, &mut self.own);
-        let mut journey = Journey { shared, plan, turn, own, device, now, out };
-        for (nth, batch) in frames.chunks_mut(BATCH).enumerate() {
+        let mut journey = Journey { shared, plan, turn, own, device, slot: 0, now, out };
+        for batch in frames.chunks_mut(BATCH) {
             if batch.len() > 1 {
                 journey.prefetch(batch);
             }
-            for (place, frame) in batch.iter_mut().enumerate() {
+            for frame in batch {
                 if let Some(verdict) = journey.carry(frame) {
-                    journey.out.verdict(nth * BATCH + place, verdict);
+                    journey.out.verdict(journey.slot, verdict);
                 }
+                journey.slot += 1;
             }
+            journey.move_on();
         }
     }
 
@@ -106,7 +113,7 @@ impl Worker {
         let turn = shared.flows.turn(self.own.id.index());
         let Own { id, attached, escorts, terminator, datagrams, prober, .. } = &mut self.own;
         escort::expire(escorts, &mut Site { shared, plan, turn: &turn, attached, now, out });
-        terminator.expire(now, out, &mut |over, out| retire(shared, plan, &turn, &over, now, out));
+        terminator.expire(now, out, &mut |news, out| conclude(shared, plan, &turn, news, now, out));
         let partings = &mut terminator.partings;
         prober.expire(&mut Ground { shared, plan, turn: &turn, attached, partings }, now, out);
         datagrams.expire(now, out);
@@ -205,6 +212,21 @@ const QUIET: Duration = Duration::from_secs(1);
 pub(crate) fn close<O: Output>(ended: Option<Ended>, out: &mut O) {
     if let Some(ended) = ended {
         out.event(closed_event(&ended));
+    }
+}
+
+/// Takes note of what has become of a terminated flow.
+pub(crate) fn conclude<O: Output>(
+    shared: &Shared,
+    plan: &Plan,
+    turn: &Turn<'_>,
+    news: News,
+    now: Duration,
+    out: &mut O,
+) {
+    match news {
+        News::Answered(lane) => overhear(shared, plan, shared.flows.lanes().lane(lane).target, false),
+        News::Over(over) => retire(shared, plan, turn, &over, now, out),
     }
 }
 

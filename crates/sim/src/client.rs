@@ -37,6 +37,8 @@ pub struct Client {
     /// When its rest is over, once it has begun.
     rests: Option<Duration>,
     has_given_up: bool,
+    /// When it began, once it has.
+    begun: Option<Duration>,
     rng: Rng,
 }
 
@@ -56,7 +58,8 @@ impl Client {
             Start::After(..) => None,
         };
         let session = Session::Waiting(begins);
-        Self { plan, session, greeted: 0, read: 0, written: 0, rests: None, has_given_up: false, rng }
+        let (rests, begun) = (None, None);
+        Self { plan, session, greeted: 0, read: 0, written: 0, rests, has_given_up: false, begun, rng }
     }
 
     /// The connection that it follows is over.
@@ -70,7 +73,12 @@ impl Client {
 
     /// Whether it has begun.
     pub fn has_begun(&self) -> bool {
-        !matches!(self.session, Session::Waiting(_))
+        self.begun.is_some()
+    }
+
+    /// Whether it had begun then.
+    pub fn had_begun(&self, then: Duration) -> bool {
+        self.begun.is_some_and(|begun| begun <= then)
     }
 
     /// How it ended; `None` while it goes on.
@@ -192,6 +200,7 @@ impl Client {
     }
 
     fn begin(&mut self, now: Duration) {
+        self.begun = Some(now);
         let (plan, rng) = (&self.plan, self.rng.fork());
         self.session = if plan.behaviour.protocol() == Protocol::Udp {
             let mtu = plan.client.mtu(plan.route);

@@ -14,7 +14,7 @@ use crate::icmp::{self, MOST_QUOTED, Message, Trouble};
 use crate::invariants::{Invariant, Violation};
 use crate::ledger::{Ledger, Tuple};
 use crate::packet::{OwnedFrame, Route, Talk, checksums_are_right, route_of};
-use crate::plan::{Plan, Start};
+use crate::plan::{Behaviour, Plan, Start};
 use crate::provider::Provider;
 use crate::rng::Rng;
 use crate::scenario::Scenario;
@@ -114,10 +114,10 @@ impl Hosts {
         self.clients.iter().all(|client| client.ended().is_some())
     }
 
-    /// Whose tuple this is now.
-    pub fn at(&self, tuple: &Tuple) -> Option<usize> {
+    /// Whose tuple this was then.
+    pub fn at(&self, tuple: &Tuple, then: Duration) -> Option<usize> {
         let own = Route { source: tuple.client, destination: tuple.interface };
-        self.client(tuple.device, own, tuple.protocol)
+        self.client(tuple.device, own, tuple.protocol, then)
     }
 
     /// Those who are connected, or about to be, where no way leads any more.
@@ -141,7 +141,13 @@ impl Hosts {
             let received = self.provider.received(*id);
             let is_whole = !behaviour.is_whole() || received == *upload;
             let ended = client.ended();
-            if ended == Some(Ended::Otherwise(End::Reset)) && received == 0 && crowded_out > 0 {
+            // Who waits for nobody may be crowded out by others who do, each time that he tries.
+            let is_crowded_out = match ended {
+                Some(Ended::Otherwise(End::Reset)) => received == 0,
+                Some(Ended::Otherwise(End::GaveUp)) => *behaviour == Behaviour::Silent,
+                _ => false,
+            };
+            if is_crowded_out && crowded_out > 0 {
                 crowded_out -= 1;
                 continue;
             }
@@ -171,12 +177,12 @@ impl Hosts {
         frames.into_iter().map(|frame| (home, frame)).collect()
     }
 
-    /// The newest client on this route, as seen from it.
-    fn client(&self, device: DeviceId, own: Route, protocol: Protocol) -> Option<usize> {
+    /// The newest client on this route, as seen from it, of those that had begun then.
+    fn client(&self, device: DeviceId, own: Route, protocol: Protocol, then: Duration) -> Option<usize> {
         (0..self.clients.len()).rev().find(|index| {
             let client = &self.clients[*index];
             let is_own = client.plan.route == own && client.plan.behaviour.protocol() == protocol;
-            client.has_begun() && self.homes[*index] == device && is_own
+            client.had_begun(then) && self.homes[*index] == device && is_own
         })
     }
 
@@ -189,7 +195,7 @@ impl Hosts {
     ) -> Result<Outgoing, Violation> {
         let Route { source, destination } = route_of(packet);
         let own = Route { source: destination, destination: source };
-        let Some(index) = self.client(device, own, packet.protocol) else { return Ok(Vec::new()) };
+        let Some(index) = self.client(device, own, packet.protocol, now) else { return Ok(Vec::new()) };
         let is_closed = packet.protocol == Protocol::Udp && self.clients[index].ended().is_some();
         if is_closed {
             let quote = &bytes[..bytes.len().min(MOST_QUOTED)];
@@ -211,7 +217,7 @@ impl Hosts {
             let sent = self.provider.hear(trouble, &quote, now);
             return sent.into_iter().map(|frame| (device, frame)).collect();
         }
-        let Some(index) = self.client(device, route, protocol) else { return Vec::new() };
+        let Some(index) = self.client(device, route, protocol, now) else { return Vec::new() };
         let sent = self.clients[index].hear(trouble, quote.sequence, now);
         self.sent_by(index, sent, now)
     }

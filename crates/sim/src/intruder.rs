@@ -8,12 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use engine::Reason;
 use topology::{DeviceId, Path, Topology};
-use wire::TcpFlags;
+use wire::{TcpFlags, parse};
 
 use crate::header::set_ttl;
 use crate::hosts::Outgoing;
 use crate::ledger::Ledger;
-use crate::packet::{OwnedFrame, Route, Shape, TcpHeader, tcp, udp};
+use crate::packet::{OwnedFrame, Route, Shape, TcpHeader, route_of, tcp, udp};
 use crate::rng::Rng;
 use crate::shop::{self, SHOPS};
 use crate::stream::{ConnectionId, Way, piece};
@@ -35,6 +35,21 @@ pub fn intrude(topology: &Topology, ledger: &Ledger, rng: &mut Rng) -> Outgoing 
         _ => forgery::forge(topology, ledger, rng),
     };
     one.into_iter().collect()
+}
+
+/// Somebody else in the client's network speaks in its name, right behind its SYN: he knows the tuple, and none of the numbers.
+pub fn get_ahead(syn: &OwnedFrame, rng: &mut Rng) -> Option<OwnedFrame> {
+    let packet = parse(&syn.bytes).ok().filter(|packet| packet.flags.opens())?;
+    let route = route_of(&packet);
+    shop::path_at(route.destination.port()).filter(|_| rng.per_mille(300))?;
+    let header = TcpHeader {
+        sequence: packet.sequence.wrapping_add(rng.between(1 << 30, 3 << 30) as u32),
+        acknowledgement: rng.draw() as u32,
+        flags: TcpFlags::ACK,
+        window: 1000,
+        ..TcpHeader::default()
+    };
+    Some(tcp(route, &header, &[7; 64], Shape::Plain))
 }
 
 /// From a target's host, but another port, to a port of a node that is in use.
@@ -96,6 +111,7 @@ const FLOODED: &[Reason] = &[
     Reason::TerminateMemory,
     Reason::TableFull,
     Reason::PortsExhausted,
+    Reason::EscortsFull,
     Reason::Raced,
 ];
 

@@ -79,8 +79,8 @@ impl Judge {
         self.steering.review(now)
     }
 
-    /// Whose connections the forwarder has ended, as it was to, since this was asked last.
-    pub fn take_cut_off(&mut self) -> Vec<Tuple> {
+    /// Whose connections the forwarder has ended, as it was to, since this was asked last; and when they had begun.
+    pub fn take_cut_off(&mut self) -> Vec<(Tuple, Duration)> {
         self.steering.take_cut_off()
     }
 

@@ -19,11 +19,11 @@
 //! | [`device`] | fails writes, refuses what leaves work undone, stops, is gone for a while |
 //! | [`hosts`] | put [`fragment`]s together as a kernel does, tell of closed ports, heed [`icmp`] errors |
 //! | their [`tcp`] | announces any MSS and any window; reads slowly, takes windows back, forgets what it has acknowledged selectively; and complains when the other side breaks what was agreed upon |
-//! | [`intruder`] | sends what nobody asked for: each kind is to end in its own way |
+//! | [`intruder`] | sends what nobody asked for: each kind is to end in its own way; and speaks in clients' names |
 //! | each kind of [`shop`] | is told who its clients are, or not, at first or with their first bytes, and reads that by a reader of its own ([`proxy`]); speaks first, or waits; and some are deaf, or rude |
 //! | the provider's [`clinic`] | is asked by health checks how its targets are, which have every [`ailment`] now and then |
 //! | the operator | changes his file: targets, weights, attributes, listeners and endpoints come and go |
-//! | [`scarcity`] | leaves few flows or ports to be had, or little memory for terminated connections |
+//! | [`scarcity`] | leaves few flows or ports to be had, few places for escorts, or little memory for terminated connections |
 //!
 //! After each step the [`judge`] asks the [`invariants`]. They rest on three things that owe nothing to the forwarder:
 //! streams whose every word says whose it is ([`stream`]), a [`ledger`] of what the hosts have sent, and readers and writers

@@ -102,29 +102,36 @@ impl Ring {
 /// Listens to one call of a worker.
 pub struct Recorder<'a> {
     rings: &'a mut [Ring],
-    /// Where each frame of the batch lies: a forwarded frame is known by its buffer.
-    buffers: Vec<*const u8>,
     damaged: bool,
     /// Of an intruder's frame, which is alone in its batch: how it may end.
     ends: Option<&'static [Reason]>,
-    /// What was said so far.
-    pub said: Said,
+    said: Said,
 }
 
 impl<'a> Recorder<'a> {
-    /// Ready to listen while `frames` are worked on, of which the first is as it came in; `rings` lead to the workers.
-    pub fn new(rings: &'a mut [Ring], frames: &[Frame<'_>], first: Option<&OwnedFrame>) -> Self {
-        let buffers = frames.iter().map(|frame| frame.bytes.as_ptr()).collect();
+    /// Ready to listen while frames are worked on, of which the `first` is this; `rings` lead to the workers.
+    pub fn new(rings: &'a mut [Ring], first: Option<&OwnedFrame>) -> Self {
         let damaged = first.is_some_and(|frame| frame.damaged);
         let ends = first.and_then(|frame| frame.ends);
-        Self { rings, buffers, damaged, ends, said: Said::default() }
+        Self { rings, damaged, ends, said: Said::default() }
+    }
+
+    /// What was said, now that the worker is done with `frames`. Those that it forwarded leave only now, as they do from a batch
+    /// that is written as a whole: whatever it did to them after it said so shows.
+    pub fn finish(mut self, frames: &[Frame<'_>]) -> Said {
+        for departure in &mut self.said.departures {
+            if let Some(slot) = departure.slot {
+                departure.frame = OwnedFrame::copy(&frames[slot], self.damaged);
+            }
+        }
+        self.said
     }
 }
 
 impl Output for Recorder<'_> {
-    fn forward(&mut self, frame: &mut Frame<'_>, Egress::Device(device): Egress) {
-        let slot = self.buffers.iter().position(|buffer| *buffer == frame.bytes.as_ptr());
-        self.said.departures.push(Departure { device, frame: OwnedFrame::copy(frame, self.damaged), slot });
+    fn forward(&mut self, slot: usize, _: &mut Frame<'_>, Egress::Device(device): Egress) {
+        let yet_to_come = OwnedFrame::plain(Vec::new());
+        self.said.departures.push(Departure { device, frame: yet_to_come, slot: Some(slot) });
     }
 
     fn emit(&mut self, frame: &mut Frame<'_>, Egress::Device(device): Egress) {

@@ -1,5 +1,6 @@
 //! Where there is too little of something from the start, so that newcomers have to wait until others are forgotten.
 
+use engine::Worker;
 use topology::Topology;
 
 /// What there is too little of.
@@ -13,16 +14,24 @@ pub enum Scarcity {
     Ports(usize),
     /// The buffers of all terminated connections may take so many bytes.
     Memory(usize),
+    /// Each worker may escort so many flows at once, whose numbers are not settled.
+    Escorts(usize),
 }
 
 impl Scarcity {
     /// Takes away what there is not to be: fewer than a file allows, because nobody could use up that many here.
     pub fn apply(self, topology: &mut Topology) {
         match self {
-            Self::None => {}
+            Self::None | Self::Escorts(_) => {}
             Self::Flows(capacity) => topology.flows.capacity = capacity,
             Self::Ports(ports) => topology.flows.ports = ports,
             Self::Memory(bytes) => topology.terminate.memory = bytes,
+        }
+    }
+    /// Takes away what a worker is not to have.
+    pub fn limit(self, worker: &mut Worker) {
+        if let Self::Escorts(most) = self {
+            worker.limit_escorts(most);
         }
     }
 }

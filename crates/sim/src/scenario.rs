@@ -118,6 +118,8 @@ pub struct Scenario {
     pub shops: [Shop; SHOPS],
     /// From when on their targets speak otherwise than before, if ever.
     pub turns: Option<Duration>,
+    /// Whose chance decides when somebody speaks in a client's name, if anybody does.
+    pub forger: Option<Rng>,
 }
 
 impl Scenario {
@@ -146,16 +148,19 @@ impl Scenario {
             scarcity,
             unrest: Unrest::default(),
             turns: rng.per_mille(100).then(|| rng.span(Duration::from_secs(10))),
+            forger: None,
             shops,
             consumers,
             plans,
         };
         // By numbers of its own: what else the seed decides does not depend on it.
         let mut own = rng.clone().fork();
+        let mut forger = own.clone().fork();
+        let scenario = Self { forger: forger.per_mille(200).then_some(forger), ..scenario };
         match scarcity {
             Scarcity::None if own.per_mille(500) => scenario.with_unrest(declared, &mut own),
             Scarcity::None | Scarcity::Memory(_) => scenario,
-            Scarcity::Flows(_) | Scarcity::Ports(_) => scenario.without_losses(),
+            Scarcity::Flows(_) | Scarcity::Ports(_) | Scarcity::Escorts(_) => scenario.without_losses(),
         }
     }
 
@@ -240,6 +245,9 @@ fn draw_scarcity(plans: &[Plan], rng: &mut Rng) -> Scarcity {
         0 => Scarcity::Flows(udp + rng.between(2, 4) as usize),
         1 => Scarcity::Ports(udp + rng.between(1, 3) as usize),
         2 => Scarcity::Memory((rng.between(1, 4) as usize) << 16),
-        _ => Scarcity::None,
+        _ => {
+            let mut own = rng.clone().fork();
+            if own.per_mille(60) { Scarcity::Escorts(own.between(1, 4) as usize) } else { Scarcity::None }
+        }
     }
 }

@@ -16,6 +16,7 @@ use wire::Frame;
 use crate::packet::OwnedFrame;
 use crate::recorder::{Batch, Recorder, Ring};
 use crate::rng::Rng;
+use crate::scenario::Scenario;
 
 const LARGEST_BATCH: u64 = 8;
 /// Flows that one turn looks at.
@@ -43,14 +44,16 @@ struct Desk {
 
 impl Workers {
     /// Workers that have every device, and what each said when it was told so.
-    pub fn start(shared: &Arc<Shared>, ring: usize, stall: Duration, mut rng: Rng) -> Self {
+    pub fn start(shared: &Arc<Shared>, scenario: &Scenario, mut rng: Rng) -> Self {
+        let Scenario { ring, stall, scarcity, .. } = *scenario;
         let count = shared.workers();
         let mut rings: Vec<Ring> = (0..count).map(|_| Ring::new(ring)).collect();
         let mut workers: Vec<Worker> =
             (0..count as u8).map(|id| Worker::new(Arc::clone(shared), WorkerId(id), rng.seeds())).collect();
         for worker in &mut workers {
+            scarcity.limit(worker);
             for device in 0..shared.topology().namespaces.len() as u16 {
-                let mut recorder = Recorder::new(&mut rings, &[], None);
+                let mut recorder = Recorder::new(&mut rings, None);
                 worker.message(Message::Attach(DeviceId(device)), Duration::ZERO, &mut recorder);
             }
         }
@@ -67,9 +70,9 @@ impl Workers {
         }
         let mut batches = Vec::new();
         for worker in 0..self.workers.len() {
-            let mut recorder = Recorder::new(&mut self.rings, &[], None);
+            let mut recorder = Recorder::new(&mut self.rings, None);
             self.workers[worker].message(message, now, &mut recorder);
-            batches.push(Batch { said: recorder.said, ..Batch::default() });
+            batches.push(Batch { said: recorder.finish(&[]), ..Batch::default() });
             self.sleep(worker, now);
         }
         batches
@@ -137,15 +140,15 @@ impl Workers {
     fn input(&mut self, worker: usize, device: DeviceId, frames: Vec<OwnedFrame>, now: Duration) -> Batch {
         let mut working = frames.clone();
         let mut views: Vec<Frame<'_>> = working.iter_mut().map(OwnedFrame::borrow).collect();
-        let mut recorder = Recorder::new(&mut self.rings, &views, frames.first());
+        let mut recorder = Recorder::new(&mut self.rings, frames.first());
         self.workers[worker].input(device, &mut views, now, &mut recorder);
-        Batch { device: Some(device), frames, said: recorder.said }
+        Batch { device: Some(device), said: recorder.finish(&views), frames }
     }
 
     fn expire(&mut self, worker: usize, now: Duration) -> Batch {
-        let mut recorder = Recorder::new(&mut self.rings, &[], None);
+        let mut recorder = Recorder::new(&mut self.rings, None);
         self.workers[worker].expire(now, BUDGET, &mut recorder);
-        Batch { said: recorder.said, ..Batch::default() }
+        Batch { said: recorder.finish(&[]), ..Batch::default() }
     }
 
     /// The turn ends: wakes whoever got frames, and notes when this one wants to be woken.

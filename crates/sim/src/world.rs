@@ -11,7 +11,7 @@ use topology::{DeviceId, Topology};
 
 use crate::device::{Device, Fault, NotTaken, Outage};
 use crate::hosts::{Hosts, Outgoing};
-use crate::intruder::intrude;
+use crate::intruder::{get_ahead, intrude};
 use crate::invariants::{self, Invariant, Violation};
 use crate::judge::{Judge, Tally};
 use crate::ledger::Tuple;
@@ -50,6 +50,8 @@ pub struct World {
     judge: Judge,
     control: Control,
     saboteur: Option<Saboteur>,
+    /// Whose chance decides when somebody speaks in a client's name, if anybody does.
+    forger: Option<Rng>,
     offloads: Offloads,
     trace: Trace,
     story: Story,
@@ -117,7 +119,7 @@ impl World {
         let mut world = Self {
             now: Duration::ZERO,
             steps: 0,
-            workers: Workers::start(&shared, scenario.ring, scenario.stall, rng.fork()),
+            workers: Workers::start(&shared, &scenario, rng.fork()),
             agenda: agenda(&scenario),
             doors,
             provider,
@@ -125,6 +127,7 @@ impl World {
             judge: Judge::new(&shared, &scenario, owners),
             control: Control::new(&scenario),
             saboteur: sabotage.map(|sabotage| Saboteur::new(sabotage, &shared)),
+            forger: scenario.forger.clone(),
             offloads: Offloads::Agreed,
             shared,
             trace: Trace::default(),
@@ -244,10 +247,13 @@ impl World {
             if let Some(saboteur) = &self.saboteur {
                 saboteur.misread(&mut frame);
             }
-            if !frame.damaged {
-                self.judge.ledger.sent(device, &frame);
+            let ahead = self.forger.as_mut().and_then(|forger| get_ahead(&frame, forger));
+            for frame in [Some(frame), ahead].into_iter().flatten() {
+                if !frame.damaged {
+                    self.judge.ledger.sent(device, &frame);
+                }
+                self.carry_in(device, &frame);
             }
-            self.carry_in(device, &frame);
         }
     }
 
@@ -282,7 +288,9 @@ impl World {
         let judged = self.judge.hear(&batch, self.now);
         self.heed(&batch);
         let cut_off = self.judge.take_cut_off();
-        self.excuse(|hosts, _| cut_off.iter().filter_map(|client| hosts.at(client)).collect());
+        self.excuse(|hosts, _| {
+            cut_off.iter().filter_map(|(client, since)| hosts.at(client, *since)).collect()
+        });
         let left: Result<(), Violation> =
             batch.said.departures.iter().try_for_each(|departure| self.leave(departure));
         self.story.add(self.now, batch);

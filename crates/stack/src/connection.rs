@@ -82,6 +82,15 @@ pub enum InputError {
     Unacceptable,
 }
 
+/// When a connection may have something to do.
+#[derive(Clone, Copy)]
+enum Alarm {
+    /// Now: something has happened since it was polled.
+    Rung,
+    /// Then, or when something happens.
+    Set(Option<Duration>),
+}
+
 /// One TCP connection. See the crate's documentation for how to drive it.
 pub struct Connection {
     berth: Berth,
@@ -102,8 +111,11 @@ pub struct Connection {
     has_dialled_again: bool,
     /// What its path carries, if that is less than the stack's settings say.
     path_mtu: Option<usize>,
-    /// When it was first seen in TIME-WAIT with bytes to read.
-    stopped: Option<Duration>,
+    /// When TIME-WAIT began.
+    time_wait: Option<Duration>,
+    /// Until when the acknowledgement of the peer's FIN waits for our own, or for bytes.
+    fin_held: Option<Duration>,
+    alarm: Alarm,
 }
 
 impl Connection {
@@ -140,6 +152,7 @@ impl Connection {
         emit: &mut impl FnMut(&mut Frame<'_>),
     ) -> Result<(), InputError> {
         let packet = self.own(frame)?;
+        self.stir();
         clock::set_timestamp(now, self.beginning.timestamp);
         if let Some(said) = self.turn_away(&packet, now, emit) {
             return said;
@@ -152,6 +165,7 @@ impl Connection {
         }
         self.note_syn(before, &packet, frame.bytes);
         self.hear(stack, &packet, frame.bytes, is_current, now);
+        self.notice_end(stack, before, now);
         if packet.flags.rst() {
             self.notice_reset(before);
         }
@@ -162,8 +176,11 @@ impl Connection {
 
     /// Lets the answer to the SYN of an accepted connection go.
     pub fn ready(&mut self) {
-        self.held = false;
-        self.socket_mut().pause_synack(false);
+        if self.held {
+            self.held = false;
+            self.socket_mut().pause_synack(false);
+            self.stir();
+        }
     }
 
     /// How far it has come.
@@ -194,8 +211,11 @@ impl Connection {
 
     /// Says that we send no more: FIN follows what was sent. While opening, it waits for the handshake.
     pub fn close(&mut self) {
-        self.closing = true;
-        self.close_if_open();
+        if !self.closing {
+            self.closing = true;
+            self.close_if_open();
+            self.stir();
+        }
     }
 
     /// What to keep of it when it is dropped, once it has been polled: how it would answer in TIME-WAIT, if it is there.
@@ -214,6 +234,7 @@ impl Connection {
         if !self.state().is_over() {
             self.failure = Some(Failure::Aborted);
             self.socket_mut().abort();
+            self.stir();
         }
     }
 }
@@ -244,7 +265,9 @@ impl Connection {
             syn_options: None,
             has_dialled_again: false,
             path_mtu: None,
-            stopped: None,
+            time_wait: None,
+            fin_held: None,
+            alarm: Alarm::Rung,
         })
     }
 
@@ -260,6 +283,11 @@ impl Connection {
 
     fn socket_mut(&mut self) -> &mut Socket<'static> {
         self.berth.socket_mut()
+    }
+
+    /// Takes note that there may be something to do.
+    fn stir(&mut self) {
+        self.alarm = Alarm::Rung;
     }
 
     /// The packet in `frame`, if it is the peer's and undamaged. smoltcp would answer anybody else's with a RST.
@@ -326,12 +354,8 @@ impl Connection {
 
     /// The time at which to send. It stands still in TIME-WAIT as long as there are bytes to read, because smoltcp throws
     /// them away when TIME-WAIT ends.
-    fn egress_time(&mut self, now: Duration) -> Duration {
-        if self.socket().state() == Tcp::TimeWait && self.socket().can_recv() {
-            *self.stopped.get_or_insert(now)
-        } else {
-            now
-        }
+    fn egress_time(&self, now: Duration) -> Duration {
+        self.time_wait.filter(|_| self.socket().can_recv()).unwrap_or(now)
     }
 }
 

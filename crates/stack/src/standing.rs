@@ -18,6 +18,8 @@ pub(crate) struct Standing {
 struct Said {
     /// Where what was sent ends. A retransmit does not take back what was sent after it.
     sent: u32,
+    /// What was acknowledged last.
+    acknowledged: u32,
     /// The end of the widest window that was told: the peer may have sent everything before it.
     edge: u32,
     /// The peer's timestamp, as last echoed.
@@ -39,9 +41,11 @@ impl Standing {
         let window = u32::from(u16::from_be_bytes([bytes[at], bytes[at + 1]])) << shift;
         let edge = packet.acknowledgement.wrapping_add(window);
         let end = packet.sequence.wrapping_add(packet.sequence_len());
-        let before = self.said.unwrap_or(Said { sent: end, edge, echo: None });
+        let acknowledged = packet.acknowledgement;
+        let before = self.said.unwrap_or(Said { sent: end, acknowledged, edge, echo: None });
         self.said = Some(Said {
             sent: later(before.sent, end),
+            acknowledged,
             edge: later(before.edge, edge),
             echo: find_option(bytes, packet, TcpOption::Timestamps).map(|at| word(&bytes[at.start + 4..])),
         });
@@ -57,6 +61,11 @@ impl Standing {
     /// Where what was sent ends; `None` until both sides' numbers are known.
     pub(crate) fn sent(&self) -> Option<u32> {
         self.said.map(|said| said.sent)
+    }
+
+    /// What was acknowledged last.
+    pub(crate) fn acknowledged(&self) -> Option<u32> {
+        self.said.map(|said| said.acknowledged)
     }
 
     /// The end of the widest window that was told.
@@ -83,6 +92,7 @@ impl Standing {
         let span = (edge.wrapping_sub(next) as i32).max(0) as u32;
         let field = u16::try_from(span >> self.scale).unwrap_or(u16::MAX);
         said.edge = later(said.edge, next.wrapping_add(u32::from(field) << self.scale));
+        said.acknowledged = next;
         let timestamps = said.echo.map(|echo| [timestamp, echo]);
         Some(Segment {
             flags: TcpFlags::new(TcpFlags::ACK),
@@ -155,6 +165,7 @@ mod tests {
         assert_eq!((standing.sent(), standing.edge()), (Some(5), Some(80_100)));
         let answer = standing.acknowledge(1000, 0, 77).unwrap();
         assert_eq!((answer.sequence, answer.acknowledgement), (5, 1000));
+        assert_eq!(standing.acknowledged(), Some(1000));
         assert_eq!(answer.window, 9887, "79,100 bytes, rounded down");
         assert_eq!(answer.options.timestamps, Some([77, 9]));
         assert_eq!(standing.edge(), Some(80_100));

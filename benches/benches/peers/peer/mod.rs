@@ -16,11 +16,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use benches::memory::Memory;
-use benches::process::{Interrupt, Program};
+use benches::process::Interrupt;
 use clap::ValueEnum;
 use wire::PROXY_HEADER_CAPACITY;
 
 use self::proxies::Proxy;
+use self::session::Carrier;
 use self::sidegate::{NAT, SPLICE, Sidegate, TERMINATE};
 use self::userspace::Userspace;
 use crate::lab::{CLIENTS, CongestionControl, Lab, Wiring};
@@ -166,7 +167,7 @@ impl Peer {
                 Purpose::Standing => Memory::now(&[])?,
                 Purpose::Single => Memory::at_rest(&[], &setting.interrupt)?,
             },
-            program: kind.start(&name, &lab, setting)?,
+            carrier: kind.start(&name, &lab, setting)?,
             _server: server,
             lab,
         };
@@ -254,14 +255,15 @@ impl Kind {
     }
 
     /// Starts what carries the traffic; a cable and the kernel need no program.
-    fn start(self, name: &str, lab: &Lab, setting: &Setting) -> Result<Option<Program>> {
-        match self {
-            Self::Cable => Ok(None),
-            Self::Kernel => kernel::start(lab).map(|()| None),
-            Self::Proxy(proxy) => proxy.start(lab).map(Some),
-            Self::Userspace(userspace) => userspace.start(lab).map(Some),
-            Self::Sidegate(sidegate) => sidegate.start(name, lab, &setting.sidegate).map(Some),
-        }
+    fn start(self, name: &str, lab: &Lab, setting: &Setting) -> Result<Carrier> {
+        let program = match self {
+            Self::Cable => return Ok(Carrier::Cable),
+            Self::Kernel => return kernel::start(lab).map(|()| Carrier::Kernel),
+            Self::Proxy(proxy) => proxy.start(lab),
+            Self::Userspace(userspace) => userspace.start(lab),
+            Self::Sidegate(sidegate) => sidegate.start(name, lab, &setting.sidegate),
+        };
+        program.map(Carrier::Program)
     }
 }
 

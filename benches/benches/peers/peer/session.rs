@@ -5,8 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use benches::connections::way::{Way, Ways};
+use benches::conntrack;
 use benches::memory::Memory;
-use benches::process::Program;
+use benches::process::{Interrupt, Program};
 
 use super::proxies::nginx;
 use crate::lab::{CLIENTS, Lab, TARGET};
@@ -26,10 +28,18 @@ pub(crate) struct Session {
     /// What was held before there was the peer.
     pub(crate) before: Memory,
     /// Ended, in this order, before the lab goes.
-    pub(super) program: Option<Program>,
+    pub(super) carrier: Carrier,
     pub(super) _server: Program,
     /// Where it all happens.
     pub(crate) lab: Lab,
+}
+
+/// What carries the traffic.
+pub(super) enum Carrier {
+    Cable,
+    /// That of the namespace in the middle.
+    Kernel,
+    Program(Program),
 }
 
 impl Session {
@@ -43,6 +53,16 @@ impl Session {
         self.doors
     }
 
+    /// The way that whoever does not choose takes to this port of the door.
+    pub(crate) fn way(&self, port: u16) -> Way {
+        Ways::new(self.clients, self.doors, port, 0).turn()
+    }
+
+    /// The wish to stop.
+    pub(crate) fn interrupt(&self) -> &Interrupt {
+        &self.lab.stage.interrupt
+    }
+
     /// The addresses that the consumer may connect from.
     pub(crate) const fn clients(&self) -> &'static [Ipv4Addr] {
         self.clients
@@ -50,12 +70,23 @@ impl Session {
 
     /// The peer's own programs: each leads a process group, in which its workers are.
     pub(crate) fn pids(&self) -> Vec<u32> {
-        self.program.iter().map(Program::pid).collect()
+        match &self.carrier {
+            Carrier::Cable | Carrier::Kernel => Vec::new(),
+            Carrier::Program(program) => vec![program.pid()],
+        }
+    }
+
+    /// Does something through the peer. It has failed if the peer is the kernel, and had no room for a connection.
+    pub(crate) fn with_room<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        match &self.carrier {
+            Carrier::Kernel => conntrack::with_room(&self.lab.middle, work),
+            Carrier::Cable | Carrier::Program(_) => work(),
+        }
     }
 
     /// What they and the kernel hold, once they give nothing back any more.
     pub(crate) fn memory_at_rest(&self) -> Result<Memory> {
-        Memory::at_rest(&self.pids(), &self.lab.stage.interrupt)
+        Memory::at_rest(&self.pids(), self.interrupt())
     }
 
     /// One request, from the consumer's side.
@@ -85,7 +116,7 @@ impl Session {
         let start = Instant::now();
         let mut arrived = 0;
         while start.elapsed() < LIMIT {
-            self.lab.stage.interrupt.check()?;
+            self.interrupt().check()?;
             consumer.send_to(b"?", (self.door(), udp::PORT))?;
             if let Some(from) = heard(&target, b"?")? {
                 arrived += 1;

@@ -1,7 +1,6 @@
 //! sidegate as a peer: between the two networks, which have no other way to each other.
 
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Result;
 use benches::process::Program;
@@ -56,11 +55,6 @@ impl Sidegate {
             path: self.road,
             header: self.header,
         };
-        let config = lab.stage.write("sidegate.toml", &file.text())?;
-        let mut command = Command::new(binary);
-        command.args(["run", "--config"]).arg(config);
-        let mut sidegate = lab.stage.start_on_the_host("sidegate", command)?;
-        sidegate.until(|sidegate| Ok(sidegate.printed()?.lines().any(|line| line == "ready")))?;
-        Ok(sidegate)
+        lab.stage.start_sidegate(binary, &file.text())
     }
 }

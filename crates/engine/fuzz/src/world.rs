@@ -185,7 +185,7 @@ impl Said {
 }
 
 impl Output for Said {
-    fn forward(&mut self, frame: &mut Frame<'_>, egress: Egress) {
+    fn forward(&mut self, _: usize, frame: &mut Frame<'_>, egress: Egress) {
         self.send(frame, egress, false);
     }
 

@@ -12,11 +12,13 @@ use super::{Escort, Header, Stage};
 use crate::lists::Lists;
 use crate::wheel::Wheel;
 
-/// As many as one endpoint may have: half of what a flow's path can name.
-const HALF: usize = 1 << 15;
+/// As many as a flow's path can name.
+const MOST: usize = 1 << 16;
 
 /// The flows that a worker escorts.
 pub(crate) struct Escorts {
+    /// How many there may be at once.
+    most: usize,
     /// There are as many as there have ever been escorts at once.
     places: Vec<Option<Escort>>,
     vacant: Vec<u16>,
@@ -32,7 +34,13 @@ pub(crate) struct Escorts {
 impl Escorts {
     pub(crate) fn new() -> Self {
         let (yielding, wheel) = (Lists::new(0), Wheel::new());
-        Self { places: Vec::new(), vacant: Vec::new(), yielding, counts: Vec::new(), wheel, hand: 0 }
+        let (places, vacant, counts) = (Vec::new(), Vec::new(), Vec::new());
+        Self { most: MOST, places, vacant, yielding, counts, wheel, hand: 0 }
+    }
+
+    /// There may be no more than this at once.
+    pub(crate) fn limit(&mut self, most: usize) {
+        self.most = most.min(MOST);
     }
 
     /// The place that the next escort of this endpoint's gets, if there is one.
@@ -40,12 +48,13 @@ impl Escorts {
         if self.has_half(endpoint) {
             return None;
         }
-        self.vacant.last().copied().or_else(|| u16::try_from(self.places.len()).ok())
+        let next = self.places.len();
+        self.vacant.last().copied().or_else(|| u16::try_from(next).ok().filter(|_| next < self.most))
     }
 
     /// Whether an endpoint has as many places as it may have.
     fn has_half(&self, endpoint: EndpointId) -> bool {
-        self.counts.get(endpoint.index()).is_some_and(|count| *count >= HALF)
+        self.counts.get(endpoint.index()).is_some_and(|count| *count >= self.most.div_ceil(2))
     }
 
     /// Keeps an escort at `place`, the current [`Escorts::vacancy`]. It makes room for others until it is settled.

@@ -267,7 +267,7 @@ mod tests {
     struct Deaf;
 
     impl Output for Deaf {
-        fn forward(&mut self, _: &mut Frame<'_>, _: Egress) {}
+        fn forward(&mut self, _: usize, _: &mut Frame<'_>, _: Egress) {}
         fn emit(&mut self, _: &mut Frame<'_>, _: Egress) {}
         fn hand_over(&mut self, _: WorkerId, _: DeviceId, _: &Frame<'_>) -> Result<(), HandOverFull> {
             Ok(())

@@ -42,7 +42,7 @@ struct Said {
 }
 
 impl Output for Said {
-    fn forward(&mut self, _: &mut Frame<'_>, _: Egress) {}
+    fn forward(&mut self, _: usize, _: &mut Frame<'_>, _: Egress) {}
 
     fn emit(&mut self, frame: &mut Frame<'_>, _: Egress) {
         let flags = wire::parse(frame.bytes).unwrap().flags;

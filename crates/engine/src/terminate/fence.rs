@@ -66,7 +66,7 @@ pub(crate) mod tests {
     struct Taking(usize);
 
     impl Output for Taking {
-        fn forward(&mut self, _: &mut Frame<'_>, _: Egress) {}
+        fn forward(&mut self, _: usize, _: &mut Frame<'_>, _: Egress) {}
         fn emit(&mut self, _: &mut Frame<'_>, _: Egress) {
             self.0 = self.0.checked_sub(1).expect("no more frames");
         }

@@ -69,7 +69,7 @@ pub(crate) enum Outlook {
 
 impl Relay {
     /// Ready for the consumer's SYN, and about to dial the target; `None` if the stack has no place for both connections.
-    pub(crate) fn open(stack: &mut Stack, opening: Opening<'_>, now: Duration) -> Option<Self> {
+    pub(crate) fn open(stack: &mut Stack, opening: Opening<'_>, now: Duration) -> Option<Box<Self>> {
         let Opening { flow, lane, original, reply, view, header, idle_timeout, expiry } = opening;
         let (interface, node) = (view.locate(original.place)?, view.locate(reply.place)?);
         let local = (interface.address.ip(), original.local_port).into();
@@ -78,7 +78,8 @@ impl Relay {
         let from = (node.address.ip(), reply.local_port).into();
         let to = (reply.remote.ip(), reply.remote_port).into();
         let target = Connection::dial(stack, from, to, now)?;
-        Some(Self {
+        // It is large: made where it stays, it is not moved again.
+        Some(Box::new(Self {
             flow,
             lane,
             consumer: Half {
@@ -96,7 +97,7 @@ impl Relay {
             is_opening: true,
             aborted: None,
             is_resting: false,
-        })
+        }))
     }
 
     /// Takes in a packet that comes in this direction.

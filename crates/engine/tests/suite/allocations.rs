@@ -52,7 +52,7 @@ pub(crate) struct Tally {
 }
 
 impl Output for Tally {
-    fn forward(&mut self, _: &mut Frame<'_>, _: Egress) {}
+    fn forward(&mut self, _: usize, _: &mut Frame<'_>, _: Egress) {}
     fn emit(&mut self, _: &mut Frame<'_>, _: Egress) {
         self.emitted += 1;
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // building a packet for a test cannot fail
 
 mod beside;
+mod forgotten;
 mod full;
 mod hidden;
 mod lost;

@@ -63,7 +63,7 @@ pub(crate) struct Said {
 }
 
 impl Output for Said {
-    fn forward(&mut self, frame: &mut Frame<'_>, egress: Egress) {
+    fn forward(&mut self, _: usize, frame: &mut Frame<'_>, egress: Egress) {
         self.emit(frame, egress);
     }
 

@@ -14,6 +14,7 @@ mod bounds;
 mod ends;
 mod greeting;
 mod header;
+mod together;
 
 const FIN: u8 = 1;
 

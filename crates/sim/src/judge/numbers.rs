@@ -83,9 +83,7 @@ impl Numbers {
                 let is_quoted = sides.is_some_and(|sides| sides.is_quoted(device, frame, ledger));
                 self.tally.quoted += usize::from(is_quoted);
             }
-            // Damage that no checksum of TCP's notices makes a packet no worse than others.
-            let is_sound = |packet: &Packet| !frame.damaged || checksum_is_valid(&frame.bytes, packet);
-            let packet = parse(&frame.bytes).ok().filter(is_sound);
+            let packet = parse(&frame.bytes).ok().filter(|packet| is_sound(frame, packet));
             let packet = packet.filter(|packet| packet.protocol == Protocol::Tcp);
             let Some((packet, sides)) = packet.zip(self.flows.get_mut(&flow)) else { continue };
             match ledger.client_of(device, &Talk::from(&packet)) {
@@ -107,7 +105,14 @@ impl Numbers {
         let is_answer = packet.flags.syn() && packet.flags.ack();
         match ledger.sight_of(departure.device, &Talk::from(&packet)) {
             seen if departure.slot.is_some() => {
-                self.sights.extend(seen.zip(batch.flow_of(departure)));
+                let flow = batch.flow_of(departure);
+                self.sights.extend(seen.zip(flow));
+                let sides = flow.filter(|_| seen.is_some()).and_then(|flow| self.flows.get_mut(&flow));
+                if let Some(sides) =
+                    sides.filter(|_| packet.flags.fin() && is_sound(&departure.frame, &packet))
+                {
+                    sides.part();
+                }
             }
             Some(seen) if packet.flags.opens() => {
                 let mut flows = self.flows.iter();
@@ -158,10 +163,6 @@ impl Numbers {
         if packet.flags.opens() {
             return syn_is_bare(&is).map(|()| true);
         }
-        if packet.flags.fin() && seen.is_some() && !sides.is_announced {
-            // Whoever says nothing but goodbye is never announced.
-            sides.header = 0;
-        }
         let how = if seen.is_some() { sides.forward(&was, &is) } else { sides.reply(&was, &is) };
         numbers_are_translated(&was, &is, &how)?;
         Ok(true)
@@ -205,6 +206,13 @@ impl Sides {
         let seen = quoted.filter(|quoted| ledger.sight_of(device, &quoted.talk).is_some());
         let offset = seen.and_then(|quoted| self.offset_of(quoted.sequence));
         self.is_announced && offset.is_some_and(|offset| offset < self.header)
+    }
+
+    /// Its consumer closes. Whoever says nothing but goodbye is never announced.
+    fn part(&mut self) {
+        if !self.is_announced {
+            self.header = 0;
+        }
     }
 
     fn differ(&self) -> bool {
@@ -300,4 +308,9 @@ impl Sides {
             stamps: Some((self.ahead.unwrap_or(0), 0)),
         }
     }
+}
+
+/// Damage that no checksum of TCP's notices makes a packet no worse than others.
+fn is_sound(frame: &OwnedFrame, packet: &Packet) -> bool {
+    !frame.damaged || checksum_is_valid(&frame.bytes, packet)
 }

@@ -21,10 +21,18 @@ pub(super) struct Seats {
     flows: HashMap<FlowId, Taken>,
 }
 
+/// Whose a flow is, how it is carried, and since when: somebody else may have its tuple later.
+#[derive(Clone, Copy)]
+pub(super) struct Whose {
+    pub(super) client: Tuple,
+    pub(super) path: FlowPath,
+    pub(super) since: Duration,
+}
+
 /// A flow.
 struct Taken {
     seat: Seat,
-    client: (Tuple, FlowPath),
+    whose: Whose,
     /// Why it is to end, and since when.
     sentence: Option<(Cause, Duration)>,
     /// When it was pardoned last, and what for.
@@ -32,22 +40,22 @@ struct Taken {
 }
 
 impl Seats {
-    pub(super) fn open(&mut self, flow: FlowId, seat: Seat, client: (Tuple, FlowPath)) {
-        self.flows.insert(flow, Taken { seat, client, sentence: None, pardoned: None });
+    pub(super) fn open(&mut self, flow: FlowId, seat: Seat, whose: Whose) {
+        self.flows.insert(flow, Taken { seat, whose, sentence: None, pardoned: None });
     }
 
-    /// A flow has closed. Returns whose it was and how it was carried, if he could not help it.
+    /// A flow has closed. Returns whose it was, if he could not help it.
     pub(super) fn close(
         &mut self,
         flow: FlowId,
         cause: Cause,
         may_mismatch: bool,
         now: Duration,
-    ) -> Result<Option<(Tuple, FlowPath)>, Violation> {
+    ) -> Result<Option<Whose>, Violation> {
         let Some(taken) = self.flows.remove(&flow) else { return Ok(None) };
         if cause == Cause::Mismatched {
             flow_may_end(flow, cause, [may_mismatch.then_some(cause), None])?;
-            return Ok(Some(taken.client));
+            return Ok(Some(taken.whose));
         }
         if !matches!(cause, Cause::Unhealthy | Cause::Deregistered | Cause::Removed) {
             return Ok(None);
@@ -55,7 +63,7 @@ impl Seats {
         let sentence = taken.sentence.map(|(cause, _)| cause);
         let pardoned = taken.pardoned.filter(|(_, at)| now <= *at + LATELY).map(|(cause, _)| cause);
         flow_may_end(flow, cause, [sentence, pardoned])?;
-        Ok(Some(taken.client))
+        Ok(Some(taken.whose))
     }
 
     /// Something has changed: who is to end, and who is not any more.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Event, Shared};
-use flow::{FlowId, FlowPath, Phase};
+use flow::{FlowId, Phase};
 use topology::{DeviceId, InterfaceId, TargetId};
 use wire::{Protocol, parse};
 
 use super::charts::{Charts, Network};
 use super::roll::{Roll, Seat};
-use super::seats::Seats;
+use super::seats::{Seats, Whose};
 use super::tally::Tally;
 use crate::device::Fault;
 use crate::header::Header;
@@ -31,7 +31,7 @@ pub(super) struct Steering {
     roll: Roll,
     charts: Charts,
     seats: Seats,
-    cut_off: Vec<Tuple>,
+    cut_off: Vec<(Tuple, Duration)>,
     /// Whether frames may find no way out.
     is_cut: bool,
     /// From when on some targets speak otherwise than before.
@@ -95,8 +95,8 @@ impl Steering {
             || icmp::quote(&frame.bytes).is_some_and(|quote| !is_led(quote.talk))
     }
 
-    /// Whose connections have been ended since this was asked last.
-    pub(super) fn take_cut_off(&mut self) -> Vec<Tuple> {
+    /// Whose connections have been ended since this was asked last, and when they had begun.
+    pub(super) fn take_cut_off(&mut self) -> Vec<(Tuple, Duration)> {
         std::mem::take(&mut self.cut_off)
     }
 
@@ -133,17 +133,18 @@ impl Steering {
             Event::CheckPutOff { target, .. } => self.charts.put_off(target, now),
             Event::FlowOpened { flow, interface, target, path } => {
                 if let Some(client) = opener(flow, batch, ledger) {
-                    self.open(flow, interface, (target, path), client)?;
+                    self.open(flow, interface, target, Whose { client, path, since: now })?;
                 }
             }
             Event::FlowClosed { flow, cause, returned, .. } => {
                 self.tally.count(cause);
                 let cut_off = self.seats.close(flow, cause, self.may_mismatch(now), now)?;
-                if let Some((client, path)) = cut_off.filter(|(client, _)| client.protocol == Protocol::Tcp) {
+                let of_tcp = cut_off.filter(|whose| whose.client.protocol == Protocol::Tcp);
+                if let Some(Whose { client, path, since }) = of_tcp {
                     let is_owed = path.passes_through() && returned.packets > 0 && !self.is_cut;
                     let is_told = is_reset(&client, batch) || batch.frames.iter().any(ends_or_begins);
                     end_is_told(flow, cause, is_told || !is_owed)?;
-                    self.cut_off.push(client);
+                    self.cut_off.push((client, since));
                 }
             }
             Event::ExpiredFlowHit { .. } | Event::FragmentsEnded { .. } => {}
@@ -155,11 +156,12 @@ impl Steering {
         &mut self,
         flow: FlowId,
         interface: InterfaceId,
-        (target, path): (TargetId, FlowPath),
-        client: Tuple,
+        target: TargetId,
+        whose: Whose,
     ) -> Result<(), Violation> {
-        let seat = Seat { interface, protocol: client.protocol, port: client.interface.port(), target };
-        self.seats.open(flow, seat, (client, path));
+        let Tuple { protocol, interface: to, .. } = whose.client;
+        let seat = Seat { interface, protocol, port: to.port(), target };
+        self.seats.open(flow, seat, whose);
         self.tally.failed_open += usize::from(!self.roll.takes_newcomers(target));
         newcomer_is_welcome(flow, target, self.roll.is_welcome(&seat))
     }

@@ -9,6 +9,7 @@ use crate::header::{fold, sum};
 use crate::icmp::{Quote, quote};
 use crate::packet::{OwnedFrame, Route, Talk};
 use crate::shop::{self, DEAF, RUDE};
+use crate::tcp::LONGEST_HEADER;
 
 /// No error quotes more.
 const MOST_KEPT: usize = 1280;
@@ -49,13 +50,14 @@ fn is_renumbered(quoted: &Quote<'_>) -> bool {
 }
 
 /// Whether it is a SYN of its sender's, which goes on with another MSS; or where that ends: what comes to a target there may be a
-/// header, and what is said there may be said in its sender's stead.
+/// header, and what is said there may be said in its sender's stead. Once its target has the header, nobody remembers where that
+/// was: what is told of it then is told as so much before.
 fn is_edited(sent: &Quote<'_>, quoted: &Quote<'_>) -> bool {
     let is_syn = transport(sent).get(13).is_some_and(|flags| flags & TcpFlags::SYN != 0);
     let is_shops = || is_renumbered(quoted) || shop::path_at(quoted.talk.route.destination.port()).is_some();
-    match quoted.sequence.wrapping_sub(sent.sequence) {
-        0 => is_syn,
-        1 => is_syn && is_shops(),
+    match sent.sequence.wrapping_add(1).wrapping_sub(quoted.sequence) {
+        1 => is_syn,
+        0..=LONGEST_HEADER => is_syn && is_shops(),
         _ => false,
     }
 }

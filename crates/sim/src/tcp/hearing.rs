@@ -70,6 +70,8 @@ impl Tcp {
                 self.receiver.owes_ack = true;
                 self.open();
             }
+            // It answers our SYN, and something else has come of it before: the SYN-ACK is on its way.
+            (false, false, true) => {}
             // An older connection's packet: its sender must hear that there is a new one.
             _ => self.out.extend(refusal(self.route, packet)),
         }

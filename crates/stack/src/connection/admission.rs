@@ -6,9 +6,12 @@ use smoltcp::socket::tcp::State as Tcp;
 use wire::{Frame, Packet, SEGMENT_CAPACITY, SynOptions};
 
 use super::{Connection, Failure, InputError};
-use crate::clock;
 use crate::guard::{Judgement, has_ended, judge};
 use crate::standing::is_after;
+use crate::{Stack, clock};
+
+/// How long the acknowledgement of a FIN may wait for what follows.
+const FIN_DELAY: Duration = Duration::from_millis(40);
 
 impl Connection {
     /// Turns away a packet that the guard does not let pass, and answers it as it should be. `None`: it passes.
@@ -52,6 +55,23 @@ impl Connection {
             self.standing.note_syn(&options);
             self.sending.note_syn(&options);
             self.syn_options = Some(options);
+        }
+    }
+
+    /// Takes note of how far a packet has brought the end of a connection whose socket was in the state `before`.
+    ///
+    /// As in Linux, the peer's FIN is acknowledged with what follows, if something follows soon; not if more than a full segment
+    /// waits for its acknowledgement with it.
+    pub(super) fn notice_end(&mut self, stack: &Stack, before: Tcp, now: Duration) {
+        match self.socket().state() {
+            after if after == before => {}
+            Tcp::TimeWait => self.time_wait = Some(now),
+            Tcp::CloseWait => {
+                let told = self.standing.acknowledged();
+                let waiting = told.map_or(0, |told| self.expected().wrapping_sub(told));
+                self.fin_held = (waiting <= self.segment(stack) + 1).then(|| now + FIN_DELAY);
+            }
+            _ => {}
         }
     }
 

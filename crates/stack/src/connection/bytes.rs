@@ -79,7 +79,7 @@ impl Connection {
     /// Reads into `buffer`; returns how many bytes. 0 if there are none: [`Connection::state`] knows why.
     pub fn receive(&mut self, buffer: &mut [u8]) -> usize {
         let taken = self.socket_mut().recv_slice(buffer).unwrap_or(0);
-        self.bytes.read(taken);
+        self.note_read(taken);
         taken
     }
 
@@ -90,7 +90,7 @@ impl Connection {
             (taken, taken)
         });
         let taken = taken.unwrap_or(0);
-        self.bytes.read(taken);
+        self.note_read(taken);
         taken
     }
 
@@ -108,7 +108,10 @@ impl Connection {
         }
         let paid = &bytes[..held.saturating_sub(queued)];
         let taken = self.socket_mut().send_slice(paid).unwrap_or(0);
-        self.bytes.send(taken);
+        if taken > 0 {
+            self.bytes.send(taken);
+            self.stir();
+        }
         taken
     }
 
@@ -121,6 +124,14 @@ impl Connection {
         berth.slot.keep(Side::Outgoing, bytes.unacknowledged_at(queued), queued);
         bytes.allowance.restart(berth.slot.memory());
         bytes.window.allowance().restart(berth.slot.memory());
+    }
+
+    /// The owner has read so many bytes.
+    fn note_read(&mut self, taken: usize) {
+        if taken > 0 {
+            self.bytes.read(taken);
+            self.stir();
+        }
     }
 
     /// Pays for what the peer's `packet` will fill. A packet that passes is one that the window had room for.

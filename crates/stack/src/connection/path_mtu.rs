@@ -17,6 +17,7 @@ impl Connection {
         let least = least_mtu(self.remote.ip().into());
         let known = self.path_mtu.unwrap_or(usize::MAX);
         self.path_mtu = Some(mtu.clamp(least, known));
+        self.stir();
         true
     }
 }

@@ -6,7 +6,7 @@ use smoltcp::iface::PollResult;
 use smoltcp::socket::tcp::State as Tcp;
 use wire::{Frame, Packet, SynOptions};
 
-use super::Connection;
+use super::{Alarm, Connection};
 use crate::loss::{Due, Leave, Sender};
 use crate::phy::Port;
 use crate::{Limits, Stack, clock};
@@ -55,6 +55,15 @@ impl Syn {
     fn trip(self, now: Duration) -> Option<Duration> {
         if let Self::Sent(at) = self { Some(now.saturating_sub(at)) } else { None }
     }
+}
+
+/// What smoltcp has to do.
+#[derive(Clone, Copy)]
+enum Work {
+    /// Something, perhaps.
+    Now,
+    /// Nothing until then, or until something happens.
+    Later(Option<Duration>),
 }
 
 impl Default for Sending {
@@ -112,14 +121,23 @@ impl Sending {
 }
 
 impl Connection {
-    /// Sends what there is to send: data, acknowledgements, whatever a timer demands.
+    /// Sends what there is to send: data, acknowledgements, whatever a timer demands. It costs nothing where nothing has happened
+    /// and no time has come.
     pub fn poll(&mut self, stack: &mut Stack, now: Duration, emit: &mut impl FnMut(&mut Frame<'_>)) {
+        if let Alarm::Set(at) = self.alarm
+            && at.is_none_or(|at| now < at)
+        {
+            return;
+        }
         clock::set_timestamp(now, self.beginning.timestamp);
         self.go_back_if_lost(stack, now, emit);
+        let mut work = Work::Now;
         for _ in 0..BURST {
             let leave = self.sending.sender.as_ref().map_or(Leave::Send(u32::MAX), Sender::leave);
-            let is_done =
-                self.dispatch(stack, leave, now, emit) == PollResult::None || leave == Leave::Nothing;
+            work = self.work(stack, now);
+            let is_done = matches!(work, Work::Later(_))
+                || self.dispatch(stack, leave, now, emit) == PollResult::None
+                || leave == Leave::Nothing;
             if is_done && !self.close_if_open() {
                 break;
             }
@@ -128,11 +146,20 @@ impl Connection {
             self.tell(0, emit);
         }
         self.widen(now, emit);
+        self.alarm = Alarm::Set(self.next_poll(stack, work, now));
     }
 
     /// When to poll next if nothing happens before; `now` if there is more to send already. `None`: only when something
     /// happens.
     pub fn poll_at(&mut self, stack: &mut Stack, now: Duration) -> Option<Duration> {
+        match self.alarm {
+            Alarm::Rung => self.next_poll(stack, Work::Now, now),
+            Alarm::Set(at) => at.map(|at| at.max(now)),
+        }
+    }
+
+    /// The same, after a look at smoltcp that has found this.
+    fn next_poll(&self, stack: &mut Stack, found: Work, now: Duration) -> Option<Duration> {
         // smoltcp would ask to be polled for a SYN-ACK that it does not send, and for the end of TIME-WAIT.
         let waits = match self.socket().state() {
             Tcp::SynReceived => self.held,
@@ -145,11 +172,39 @@ impl Connection {
         let sender = self.sending.sender.as_ref().filter(|_| !is_over);
         // It does not know that what it has to send must wait.
         let is_held = sender.is_some_and(|sender| sender.leave() == Leave::Nothing);
-        let at = stack.interface.poll_at(self.sending.instant(now), self.berth.sockets());
-        let at = at.map(|at| clock::duration(at).saturating_sub(self.sending.lead).max(now));
-        let at = at.filter(|at| !(is_held && *at == now));
         let deadline = sender.and_then(Sender::deadline).map(|deadline| deadline.max(now));
+        let at = match (found, self.fin_held_until(now)) {
+            (Work::Later(at), _) => at,
+            (Work::Now, Some(until)) => Some(until),
+            (Work::Now, None) => self.socket_at(stack, now).filter(|at| !(is_held && *at == now)),
+        };
         [at, deadline].into_iter().flatten().min()
+    }
+
+    /// What smoltcp has to do.
+    fn work(&self, stack: &mut Stack, now: Duration) -> Work {
+        let at = match (self.socket().state(), self.fin_held_until(now)) {
+            (Tcp::SynReceived, _) if self.held => None,
+            // It would compare windows that nobody has told yet.
+            (Tcp::SynSent | Tcp::SynReceived, _) => Some(now),
+            (_, Some(until)) => Some(until),
+            (_, None) => self.socket_at(stack, now),
+        };
+        if at == Some(now) { Work::Now } else { Work::Later(at) }
+    }
+
+    /// When smoltcp has something to do.
+    fn socket_at(&self, stack: &mut Stack, now: Duration) -> Option<Duration> {
+        let at = stack.interface.poll_at(self.sending.instant(now), self.berth.sockets());
+        at.map(|at| clock::duration(at).saturating_sub(self.sending.lead).max(now))
+    }
+
+    /// Until when the acknowledgement of the peer's FIN waits, which is then all that smoltcp has to send.
+    fn fin_held_until(&self, now: Duration) -> Option<Duration> {
+        let until = self.fin_held.filter(|until| now < *until)?;
+        let is_quiet = |sender: &Sender| !sender.must_go_back() && !sender.is_behind();
+        let has_all_left = self.sending.sender.as_ref().is_none_or(is_quiet) && !self.has_unsent();
+        (self.socket().state() == Tcp::CloseWait && has_all_left).then_some(until)
     }
 
     /// Takes note of what the peer acknowledges with a packet, once smoltcp has seen it. Before that it `was_current`, or not.
@@ -204,7 +259,7 @@ impl Connection {
     }
 
     /// Payload bytes of a full segment.
-    fn segment(&self, stack: &Stack) -> u32 {
+    pub(super) fn segment(&self, stack: &Stack) -> u32 {
         let mtu = stack.link.mtu().min(self.path_mtu.unwrap_or(usize::MAX));
         let longest = mtu.min(self.network_header() + TCP_HEADER + self.sending.peer_mss);
         (longest - self.headers()) as u32

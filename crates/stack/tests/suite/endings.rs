@@ -34,7 +34,6 @@ fn we_close_first() {
 fn the_peer_closes_first() {
     opened(
         "< F. 1:1(0) ack 1 <ts 102 0>
-         > . 1:1(0) ack 2
          HalfClosed
          send 3
          > P. 1:4(3) ack 2
@@ -49,6 +48,56 @@ fn the_peer_closes_first() {
          < S 9000:9000(0) <ts 105 0>
          < R 2:2(0)
          Closed",
+    );
+}
+
+#[test]
+fn a_fin_is_acknowledged_with_what_follows_soon() {
+    opened(
+        "< F. 1:1(0) ack 1 <ts 102 0>
+         +39
+         close
+         > F. 1:1(0) ack 2
+         +39
+         < . 2:2(0) ack 2 <ts 103 0>
+         +60000
+         Closed",
+    );
+}
+
+#[test]
+fn a_fin_that_nothing_follows_is_acknowledged_all_the_same() {
+    opened(
+        "< F. 1:1(0) ack 1 <ts 102 0>
+         +39
+         +1
+         > . 1:1(0) ack 2
+         +60000
+         HalfClosed",
+    );
+}
+
+#[test]
+fn a_fin_does_not_hold_up_what_waits_before_it() {
+    opened(
+        "< FP. 1:601(600) ack 1 <ts 102 0>
+         +10
+         > . 1:1(0) ack 602",
+    );
+}
+
+#[test]
+fn a_fin_that_waits_does_not_hold_up_what_is_sent_again() {
+    opened(
+        "send 3
+         > P. 1:4(3) ack 1
+         < F. 1:1(0) ack 1 <ts 102 0>
+         send 3
+         > P. 4:7(3) ack 2
+         < . 2:2(0) ack 4 <ts 103 0>
+         +60000
+         > ...
+         HalfClosed",
     );
 }
 
@@ -87,6 +136,7 @@ fn a_fin_is_sent_again_until_it_is_acknowledged() {
 fn a_fin_that_comes_again_is_acknowledged_again() {
     opened(
         "< F. 1:1(0) ack 1 <ts 102 0>
+         +40
          > . 1:1(0) ack 2
          < F. 1:1(0) ack 1 <ts 302 0>
          > . 1:1(0) ack 2
@@ -138,6 +188,24 @@ fn bytes_can_be_read_in_time_wait_however_late() {
          read abc
          Closed"
     ));
+}
+
+/// Nothing leaves when the last acknowledgement comes, and TIME-WAIT is over before anybody looks again.
+#[test]
+fn bytes_can_be_read_in_time_wait_whoever_closed_first() {
+    opened(
+        "close
+         > F. 1:1(0) ack 1
+         < FP. 1:4(3) ack 1 \"abc\" <ts 102 0>
+         > . 2:2(0) ack 5
+         < . 5:5(0) ack 2 <ts 103 0>
+         +11000
+         < F. 4:4(0) ack 2 <ts 11103 0>
+         > . 2:2(0) ack 5
+         Open
+         read abc
+         Closed",
+    );
 }
 
 #[test]

@@ -52,6 +52,7 @@ fn bytes_and_a_fin_that_were_overtaken_are_taken_with_the_acknowledgement_that_t
          > P. 11:16(5) ack 7
          < . 7:7(0) ack 16
          < F. 7:7(0) ack 11
+         +40
          > . 16:16(0) ack 8
          HalfClosed",
     );
@@ -66,7 +67,7 @@ fn a_fin_counts_behind_the_last_byte() {
          < . 1:4(3) ack 1 \"abc\"
          < F. 4:4(0) ack 1
          read abc
-         +10
+         +40
          > . 1:1(0) ack 5
          HalfClosed
          < P. 5:8(3) ack 1

@@ -75,6 +75,7 @@ fn what_is_received_and_not_yet_acknowledged_counts() {
          +10
          > . 1:1(0) ack 4
          < F. 4:4(0) ack 1
+         +40
          > . 1:1(0) ack 5
          HalfClosed
          < R 4:4(0)

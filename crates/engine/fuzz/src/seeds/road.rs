@@ -74,7 +74,7 @@ pub(super) fn terminated(asker: Asker) -> Vec<Story> {
         answer(0, says(ACK, 0)),
     ];
     // The last FIN comes once more, when all is over.
-    let closing = [(0, SYN | ACK), (0, ACK), (0, FIN | ACK), (1, FIN | ACK), (0, ACK), (1, FIN | ACK)]
+    let closing = [(0, SYN | ACK), (0, ACK), (0, FIN | ACK), (0, FIN | ACK), (0, ACK), (1, FIN | ACK)]
         .map(|(back, flags)| answer(back, says(flags, 0)));
     let across = [(SYN | ACK, 0), (ACK, 100), (ACK, 1000), (ACK, 0)]
         .map(|(flags, payload)| treated(answering(0, says(flags, payload)), other_worker()));

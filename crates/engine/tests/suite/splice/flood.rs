@@ -15,7 +15,7 @@ struct Watch {
 }
 
 impl Output for Watch {
-    fn forward(&mut self, frame: &mut Frame<'_>, egress: Egress) {
+    fn forward(&mut self, _: usize, frame: &mut Frame<'_>, egress: Egress) {
         self.emit(frame, egress);
     }
     fn emit(&mut self, _: &mut Frame<'_>, Egress::Device(device): Egress) {

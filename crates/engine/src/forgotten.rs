@@ -1,0 +1,60 @@
+//! Whether a target has forgotten a flow that it got a header for. A consumer's SYN asks that: it begins anew on a tuple that is
+//! taken, because it has lost its connection, or we have missed the end of it.
+//!
+//! ```text
+//!   consumer           we                   target
+//!      │ SYN x ──────▶ │ SYN q ──────────▶ │
+//!      │ ◀─────────────┼───────────── ACK  │  it knows the flow (RFC 5961): the consumer resets it, for it knows of none
+//!      │               │ ◀─── SYN-ACK q+1  │  or it has forgotten it: then the flow is over
+//!      │               │ RST q+1 ────────▶ │
+//!      │ SYN x ──────▶ │ as a newcomer's   │
+//! ```
+//!
+//! What the target would begin by the consumer's own SYN, it would begin without a header. So its number is ours, a keyed hash of
+//! the flow: nobody answers that but who was asked, and a SYN-ACK that anybody makes up ends nothing.
+
+use flow::{Cause, FlowId, Found, Phase};
+use wire::{Packet, Shift};
+
+use crate::contract::Output;
+use crate::expiry::reset;
+use crate::journey::Journey;
+use crate::shared::Shared;
+use crate::verdict::Reason;
+use crate::worker::close;
+
+impl Shared {
+    /// How a packet of the consumer's is shifted on a headed flow: a SYN becomes the question, unless it may still open the flow.
+    pub(crate) fn shift_or_ask(&self, packet: &Packet, found: &Found, shift: Shift) -> Shift {
+        if packet.flags.opens() && found.phase() != Phase::Opening {
+            return Shift { sequence: self.question(found.flow).wrapping_sub(packet.sequence), ..shift };
+        }
+        shift
+    }
+
+    /// Whether this is the number of the question: the consumer knows nothing of that.
+    pub(crate) fn is_question(&self, flow: FlowId, sequence: u32) -> bool {
+        sequence == self.question(flow)
+    }
+
+    fn question(&self, flow: FlowId) -> u32 {
+        self.questions.hash_one(flow) as u32
+    }
+}
+
+impl<O: Output> Journey<'_, O> {
+    /// A target's SYN that its headed flow does not expect. If it answers the question, the flow is over.
+    pub(crate) fn unexpected_syn(&mut self, packet: &Packet, found: &Found) -> Reason {
+        let answered = packet.acknowledgement.wrapping_sub(1);
+        let is_answer = packet.flags.ack() && self.shared.is_question(found.flow, answered);
+        if !is_answer || found.phase() == Phase::Opening {
+            return Reason::OneWay;
+        }
+        let ended = self.turn.retire(found.flow, Cause::Reset, self.now);
+        if let Some(ended) = &ended {
+            reset(self.plan, &self.own.attached, &ended.reply, packet.acknowledgement, self.out);
+        }
+        close(ended, self.out);
+        Reason::OneWayReset
+    }
+}
