@@ -48,15 +48,13 @@ impl Ring {
     }
 
     /// Writes [`Ring::CAPACITY`] packets at most, in their order, and tells of each by its place how that ended. An error says
-    /// that the kernel does not go along any more: what was not told of is lost, and so will be all that is written hereafter.
+    /// that the kernel does not go along: the ring is of no use hereafter, and packets that were told of as
+    /// [`ErrorKind::Unsupported`] have not been written, and may be in another way.
     pub fn write(
         &mut self,
         leaving: &[Leaving<'_>],
         mut tell: impl FnMut(usize, io::Result<()>),
     ) -> io::Result<()> {
-        if self.is_spoilt {
-            return Err(ErrorKind::BrokenPipe.into());
-        }
         let headers: ArrayVec<_, { Self::CAPACITY }> =
             leaving.iter().map(|packet| packet.offload.encode(packet.bytes)).collect();
         let slices: ArrayVec<_, { Self::CAPACITY }> = leaving
@@ -64,8 +62,18 @@ impl Ring {
             .zip(&headers)
             .map(|(packet, header)| [IoSlice::new(header), IoSlice::new(packet.bytes)])
             .collect();
-        self.push(leaving, &slices);
-        self.complete(leaving.len(), &mut tell)
+        let mut ends = [End::Left; Self::CAPACITY];
+        let ends = &mut ends[..leaving.len()];
+        let done = if self.is_spoilt {
+            Err(ErrorKind::BrokenPipe.into())
+        } else {
+            self.push(leaving, &slices);
+            self.complete(ends)
+        };
+        for (place, end) in ends.iter().enumerate() {
+            tell(place, end.result());
+        }
+        done
     }
 
     /// Puts an entry for each packet where the kernel will see it. Whoever calls this keeps what it points to until
@@ -80,27 +88,25 @@ impl Ring {
             // them: `complete` returns only when every entry has ended, or is never seen by the kernel. There is room, as the
             // caller's arrays are no longer than the queue, which is empty.
             let pushed = unsafe { queue.push(&entry.user_data(place as u64)) };
-            debug_assert!(pushed.is_ok());
+            assert!(pushed.is_ok(), "there is room");
         }
     }
 
-    /// Has the kernel do all that was pushed, and waits until it is done.
-    fn complete(&mut self, pushed: usize, tell: &mut impl FnMut(usize, io::Result<()>)) -> io::Result<()> {
-        let mut told = 0;
+    /// Has the kernel do all that was pushed, waits until it is done, and takes down how each packet's writing has ended.
+    fn complete(&mut self, ends: &mut [End]) -> io::Result<()> {
+        let mut done = 0;
         let mut entered = self.ring.submit();
         loop {
-            for done in self.ring.completion() {
-                let errno = done.result().min(0).unsigned_abs() as i32;
-                let result = if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) };
-                // A TUN that knows of no writes that may not wait.
-                self.is_spoilt |= errno == libc::EOPNOTSUPP;
-                tell(done.user_data() as usize, result);
-                told += 1;
+            for entry in self.ring.completion() {
+                let end = End::of(entry.result());
+                self.is_spoilt |= end == End::Left;
+                ends[entry.user_data() as usize] = end;
+                done += 1;
             }
-            if told == pushed {
+            if done == ends.len() {
                 return if self.is_spoilt { Err(ErrorKind::Unsupported.into()) } else { Ok(()) };
             }
-            let under_way = pushed - told - self.ring.submission().len();
+            let under_way = ends.len() - done - self.ring.submission().len();
             match entered {
                 Err(error) if error.kind() != ErrorKind::Interrupted && under_way == 0 => {
                     self.is_spoilt = true;
@@ -111,6 +117,35 @@ impl Ring {
                 Ok(_) => {}
             }
             entered = self.ring.submit_and_wait(1);
+        }
+    }
+}
+
+/// How the writing of a packet has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The kernel has not looked at it, or knows of no writes to such a file that may not wait: a TUN's, before Linux 6.4.
+    Left,
+    Written,
+    /// For this reason, an `errno`.
+    Refused(i32),
+}
+
+impl End {
+    /// As the kernel says it.
+    fn of(result: i32) -> Self {
+        match -result {
+            libc::EOPNOTSUPP => Self::Left,
+            errno if errno > 0 => Self::Refused(errno),
+            _ => Self::Written,
+        }
+    }
+
+    fn result(self) -> io::Result<()> {
+        match self {
+            Self::Left => Err(ErrorKind::Unsupported.into()),
+            Self::Written => Ok(()),
+            Self::Refused(errno) => Err(io::Error::from_raw_os_error(errno)),
         }
     }
 }

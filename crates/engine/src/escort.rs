@@ -197,8 +197,8 @@ impl<O: Output> Journey<'_, O> {
         place: u16,
     ) -> Result<Sign, Reason> {
         let headed = self.own.escorts.headed(place, found.flow);
-        if packet.flags.syn() && !headed.is_some_and(|(header, _)| header.expects(packet, found.phase())) {
-            return Err(self.unexpected_syn(packet, found));
+        if !headed.is_some_and(|(header, _)| header.expects(packet, found.phase())) {
+            self.refuse_unexpected(packet, found)?;
         }
         let sign = self.observe(found, packet);
         let ceiling = self.plan.view.mss_ceiling(packet.source);

@@ -6,12 +6,14 @@
 //!      │ SYN x ──────▶ │ SYN q ──────────▶ │
 //!      │ ◀─────────────┼───────────── ACK  │  it knows the flow (RFC 5961): the consumer resets it, for it knows of none
 //!      │               │ ◀─── SYN-ACK q+1  │  or it has forgotten it: then the flow is over
-//!      │               │ RST q+1 ────────▶ │
+//!      │               │ RST q+1 ────────▶ │     (or says that by a RST, where nobody listens any more)
 //!      │ SYN x ──────▶ │ as a newcomer's   │
 //! ```
 //!
 //! What the target would begin by the consumer's own SYN, it would begin without a header. So its number is ours, a keyed hash of
-//! the flow: nobody answers that but who was asked, and a SYN-ACK that anybody makes up ends nothing.
+//! the flow: nobody answers that but who was asked, and a SYN-ACK or a RST that anybody makes up ends nothing.
+
+use std::hash::{Hash, Hasher};
 
 use flow::{Cause, FlowId, Found, Phase};
 use wire::{Packet, Shift};
@@ -37,24 +39,43 @@ impl Shared {
         sequence == self.question(flow)
     }
 
+    /// It goes out, so it must not tell anything about its key (RFC 6528 asks the same of initial sequence numbers).
     fn question(&self, flow: FlowId) -> u32 {
-        self.questions.hash_one(flow) as u32
+        let mut hasher = self.questions;
+        flow.hash(&mut hasher);
+        hasher.finish() as u32
     }
 }
 
 impl<O: Output> Journey<'_, O> {
-    /// A target's SYN that its headed flow does not expect. If it answers the question, the flow is over.
-    pub(crate) fn unexpected_syn(&mut self, packet: &Packet, found: &Found) -> Reason {
+    /// A target's packet that its headed flow may not expect. If it answers the question, the flow is over; any other SYN is
+    /// refused.
+    pub(crate) fn refuse_unexpected(&mut self, packet: &Packet, found: &Found) -> Result<(), Reason> {
+        let says_anew = packet.flags.syn() || packet.flags.rst();
         let answered = packet.acknowledgement.wrapping_sub(1);
-        let is_answer = packet.flags.ack() && self.shared.is_question(found.flow, answered);
-        if !is_answer || found.phase() == Phase::Opening {
-            return Reason::OneWay;
+        let is_answer = says_anew
+            && packet.flags.ack()
+            && found.phase() != Phase::Opening
+            && self.shared.is_question(found.flow, answered);
+        match (is_answer, packet.flags.syn()) {
+            (true, is_open) => Err(self.forget(packet, found, is_open)),
+            (false, true) => Err(Reason::OneWay),
+            (false, false) => Ok(()),
         }
+    }
+
+    /// The target has forgotten the flow. If its port is open, it waits for what we will not say.
+    fn forget(&mut self, packet: &Packet, found: &Found, is_open: bool) -> Reason {
         let ended = self.turn.retire(found.flow, Cause::Reset, self.now);
-        if let Some(ended) = &ended {
-            reset(self.plan, &self.own.attached, &ended.reply, packet.acknowledgement, self.out);
-        }
+        let reason = match &ended {
+            Some(ended) if is_open => {
+                reset(self.plan, &self.own.attached, &ended.reply, packet.acknowledgement, self.out);
+                Reason::OneWayReset
+            }
+            _ if is_open => Reason::OneWay,
+            _ => Reason::NoFlow,
+        };
         close(ended, self.out);
-        Reason::OneWayReset
+        reason
     }
 }

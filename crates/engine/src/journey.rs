@@ -141,10 +141,10 @@ impl<O: Output> Journey<'_, O> {
             FlowPath::Shifted => {
                 let numbering = self.turn.numbering(found);
                 let mut shift = numbering.shift(found.direction);
-                if packet.flags.syn() && numbering.header > 0 {
+                if numbering.header > 0 && (packet.flags.syn() || packet.flags.rst()) {
                     // Who has acknowledged a header does not say again what comes before it.
                     if found.direction == Direction::Reply {
-                        return Err(self.unexpected_syn(packet, found));
+                        self.refuse_unexpected(packet, found)?;
                     }
                     shift = self.shared.shift_or_ask(packet, found, shift);
                 }

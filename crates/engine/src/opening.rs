@@ -82,6 +82,8 @@ impl<O: Output> Journey<'_, O> {
 
     /// Makes room in the table, which itself crowds out half-open flows of nat only. Whether there was anything to crowd out.
     pub(crate) fn crowd_out_terminated(&mut self) -> bool {
+        // One whose handshake this batch completes is none that opens.
+        self.move_on();
         let crowded_out = self.own.terminator.make_room(self.now, self.out);
         let retire = |over| retire(self.shared, self.plan, &self.turn, &over, self.now, self.out);
         crowded_out.map(retire).is_some()

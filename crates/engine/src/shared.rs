@@ -8,6 +8,7 @@ use ahash::RandomState;
 use arc_swap::ArcSwap;
 use balance::{Health, Register};
 use flow::{Lanes, Table};
+use siphasher::sip::SipHasher24;
 use stack::Memory;
 use topology::{TargetId, Topology};
 
@@ -37,7 +38,7 @@ pub struct Shared {
     /// Keys who follows a datagram that comes in fragments.
     pub(crate) datagram_keys: RandomState,
     /// Keys what a target is asked that may have forgotten a flow.
-    pub(crate) questions: RandomState,
+    pub(crate) questions: SipHasher24,
     pub(crate) idents: Idents,
     /// What the buffers of all terminated connections take.
     pub(crate) terminate_memory: Memory,
@@ -63,7 +64,7 @@ impl Shared {
             choice: RandomState::with_seeds(b, c, d, a),
             preference: RandomState::with_seeds(c, d, a, b),
             datagram_keys: RandomState::with_seeds(d, a, b, c),
-            questions: RandomState::with_seeds(c, b, a, d),
+            questions: SipHasher24::new_with_keys(c ^ b, a ^ d),
             idents: Idents::new(RandomState::with_seeds(b, a, d, c)),
             terminate_memory,
         };

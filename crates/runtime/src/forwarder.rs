@@ -251,7 +251,7 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> RunError {
 /// Each worker's way to write frames together; none where the kernel has no such thing, or it is forbidden here.
 fn rings_of(workers: usize) -> Vec<Ring> {
     (0..workers).map(|_| Ring::new()).collect::<Result<_, _>>().unwrap_or_else(|error| {
-        tracing::info!("io_uring is not to be had here, so frames are written one by one: {error}");
+        tracing::info!("io_uring is not to be had here, so packets are written one by one: {error}");
         Vec::new()
     })
 }

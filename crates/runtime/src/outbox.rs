@@ -1,6 +1,7 @@
-//! What waits until the worker has said everything, to be written in one system call: the frames among its words.
+//! What waits until the worker has said everything, to be written in one system call: the frames among its words, but for long ones
+//! that it has built.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::mem;
 use std::ops::Range;
 
@@ -82,17 +83,18 @@ impl Outbox {
         mut tell: impl FnMut(&Access, Written<'_>),
     ) {
         // A lone frame is written faster by a system call of its own.
-        let is_together = self.waiting.len() > 1 && self.write_together(devices, frames, &mut tell);
-        if !is_together {
-            self.write_one_by_one(devices, frames, &mut tell);
+        if self.waiting.len() > 1 {
+            self.write_together(devices, frames, &mut tell);
         }
-        self.waiting.clear();
+        self.write_one_by_one(devices, frames, &mut tell);
         self.copies.clear();
     }
 
     /// Writes those that the worker has built, and leaves the batch's own.
-    #[cold]
     pub(crate) fn send_built(&mut self, devices: &mut [Access], tell: impl FnMut(&Access, Written<'_>)) {
+        if self.copies.is_empty() {
+            return;
+        }
         let is_built = |waiting: &Waiting| matches!(waiting.what, What::Built(..));
         let (built, forwarded) = mem::take(&mut self.waiting).into_iter().partition(is_built);
         self.waiting = built;
@@ -100,33 +102,40 @@ impl Outbox {
         self.waiting = forwarded;
     }
 
-    /// Writes several by the ring. Not so if there is none, or a queue does not go along.
+    /// Writes by the ring what it takes; the rest still waits. That is all if there is no ring, or a queue does not go along.
     fn write_together(
         &mut self,
         devices: &[Access],
         frames: &[Frame<'_>],
         tell: &mut impl FnMut(&Access, Written<'_>),
-    ) -> bool {
-        let Self { ring: Some(ring), waiting, copies } = self else { return false };
+    ) {
+        let Self { ring: Some(ring), waiting, copies } = self else { return };
         let mut leaving = ArrayVec::<_, { Ring::CAPACITY }>::new();
         for Waiting { device, what } in &*waiting {
             let queue = devices.get(device.index()).and_then(|access| access.queue.as_ref());
-            let Some(to) = queue.and_then(|queue| queue.file()) else { return false };
+            let Some(to) = queue.and_then(|queue| queue.file()) else { return };
             let (offload, bytes) = match what {
                 What::Forwarded(slot) => (frames[*slot].offload, &*frames[*slot].bytes),
                 What::Built(offload, place) => (*offload, &copies[place.clone()]),
             };
             leaving.push(Leaving { to, offload, bytes });
         }
+        let mut left = [false; Ring::CAPACITY];
         let written = ring.write(&leaving, |place, result| {
             let (device, Leaving { offload, bytes, .. }) = (waiting[place].device, leaving[place]);
-            tell(&devices[device.index()], Written { device, offload, bytes, result });
+            left[place] = result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unsupported);
+            if !left[place] {
+                tell(&devices[device.index()], Written { device, offload, bytes, result });
+            }
         });
-        if let Err(error) = written {
-            tracing::warn!("io_uring fails, so frames are written one by one from now on: {error}");
-            self.ring = None;
-        }
-        true
+        let Err(error) = written else {
+            waiting.clear();
+            return;
+        };
+        tracing::info!("io_uring is of no use here, so packets are written one by one: {error}");
+        self.ring = None;
+        let mut left = left.into_iter();
+        waiting.retain(|_| left.next().unwrap_or_default());
     }
 
     fn write_one_by_one(
@@ -135,14 +144,14 @@ impl Outbox {
         frames: &[Frame<'_>],
         tell: &mut impl FnMut(&Access, Written<'_>),
     ) {
-        for Waiting { device, what } in &self.waiting {
+        for Waiting { device, what } in self.waiting.drain(..) {
             // The engine sends nothing to a device that the worker was never given.
             let Some(access) = devices.get_mut(device.index()) else { continue };
             match what {
-                What::Forwarded(slot) => access.write(*device, &frames[*slot], tell),
+                What::Forwarded(slot) => access.write(device, &frames[slot], tell),
                 What::Built(offload, place) => {
-                    let bytes = &mut self.copies[place.clone()];
-                    access.write(*device, &Frame { offload: *offload, bytes }, tell);
+                    let bytes = &mut self.copies[place];
+                    access.write(device, &Frame { offload, bytes }, tell);
                 }
             }
         }

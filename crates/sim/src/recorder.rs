@@ -103,6 +103,8 @@ impl Ring {
 pub struct Recorder<'a> {
     rings: &'a mut [Ring],
     damaged: bool,
+    /// Where the frames are that were forwarded: they have to stay as they are.
+    forwarded: Vec<(usize, *const [u8])>,
     /// Of an intruder's frame, which is alone in its batch: how it may end.
     ends: Option<&'static [Reason]>,
     said: Said,
@@ -113,12 +115,15 @@ impl<'a> Recorder<'a> {
     pub fn new(rings: &'a mut [Ring], first: Option<&OwnedFrame>) -> Self {
         let damaged = first.is_some_and(|frame| frame.damaged);
         let ends = first.and_then(|frame| frame.ends);
-        Self { rings, damaged, ends, said: Said::default() }
+        Self { rings, damaged, forwarded: Vec::new(), ends, said: Said::default() }
     }
 
     /// What was said, now that the worker is done with `frames`. Those that it forwarded leave only now, as they do from a batch
     /// that is written as a whole: whatever it did to them after it said so shows.
     pub fn finish(mut self, frames: &[Frame<'_>]) -> Said {
+        for (slot, bytes) in self.forwarded {
+            assert!(std::ptr::eq(bytes, &*frames[slot].bytes), "what is forwarded is the frame at its slot");
+        }
         for departure in &mut self.said.departures {
             if let Some(slot) = departure.slot {
                 departure.frame = OwnedFrame::copy(&frames[slot], self.damaged);
@@ -129,7 +134,8 @@ impl<'a> Recorder<'a> {
 }
 
 impl Output for Recorder<'_> {
-    fn forward(&mut self, slot: usize, _: &mut Frame<'_>, Egress::Device(device): Egress) {
+    fn forward(&mut self, slot: usize, frame: &mut Frame<'_>, Egress::Device(device): Egress) {
+        self.forwarded.push((slot, &raw const *frame.bytes));
         let yet_to_come = OwnedFrame::plain(Vec::new());
         self.said.departures.push(Departure { device, frame: yet_to_come, slot: Some(slot) });
     }

@@ -24,7 +24,9 @@ pub(crate) const TRIALS: &[Named] = &[
 
 /// Whether the kernel lends no ring; if so, says it loudly.
 pub(crate) fn skips_rings() -> bool {
-    let refusal = Ring::new().err();
+    // Who insists on all tests is to see them fail.
+    let insists = std::env::var("SIDEGATE_REQUIRE_PRIVILEGES").is_ok_and(|value| value == "1");
+    let refusal = Ring::new().err().filter(|_| !insists);
     if let Some(refusal) = &refusal {
         eprintln!("SKIPPED: some tests of `device`: io_uring is not to be had here: {refusal}");
     }
@@ -47,7 +49,6 @@ fn what_is_written_together_arrives_in_order() -> Result<(), Failed> {
         .collect();
     let mut told = Vec::new();
     Ring::new()?.write(&leaving, |place, result| told.push((place, result.map_err(|error| error.kind()))))?;
-    told.sort_unstable_by_key(|(place, _)| *place);
     let refused = |nth| if nth == 3 { Err(ErrorKind::InvalidInput) } else { Ok(()) };
     assert_eq!(told, (0..8).map(|nth| (nth, refused(nth))).collect::<Vec<_>>());
     for nth in [0, 1, 2, 4, 5, 6, 7] {
@@ -103,24 +104,24 @@ fn each_refusal_is_told_with_its_packets_place() -> Result<(), Failed> {
     });
     let mut told = Vec::new();
     Ring::new()?.write(&leaving, |place, result| told.push((place, result.map_err(|error| error.kind()))))?;
-    told.sort_unstable_by_key(|(place, _)| *place);
     let refusals = [Err(ErrorKind::WouldBlock), Ok(()), Err(ErrorKind::BrokenPipe), Ok(())];
     assert!(told.into_iter().eq(refusals.into_iter().enumerate()));
     Ok(())
 }
 
-/// The kernel would have to wait for such a file, so none of its packets would ever arrive: whoever writes hears of it at once.
+/// The kernel would have to wait for such a file: whoever writes hears that this was not done, and may do it otherwise.
 fn a_file_that_knows_no_haste_spoils_the_ring() -> Result<(), Failed> {
     let mut ring = Ring::new()?;
     let (slow, pair) = (File::options().write(true).open("/proc/self/comm")?, pair()?);
     let leaving = |to| Leaving { to, offload: Offload::NONE, bytes: &PACKET };
-    let mut told = Vec::new();
     let both = [leaving(slow.as_fd()), leaving(pair[0].as_fd())];
-    let refusal = ring.write(&both, |place, result| told.push((place, result.is_ok()))).err();
-    told.sort_unstable();
-    assert_eq!(told, [(0, false), (1, true)]);
-    assert_eq!(refusal.map(|refusal| refusal.kind()), Some(ErrorKind::Unsupported));
-    let mut told = false;
-    assert!(ring.write(&both[1..], |_, _| told = true).is_err() && !told, "nothing is written any more");
+    for second in [Ok(()), Err(ErrorKind::Unsupported)] {
+        let mut told = Vec::new();
+        let tell = |place, result: Result<(), std::io::Error>| {
+            told.push((place, result.map_err(|error| error.kind())));
+        };
+        assert!(ring.write(&both, tell).is_err());
+        assert_eq!(told, [(0, Err(ErrorKind::Unsupported)), (1, second)]);
+    }
     Ok(())
 }

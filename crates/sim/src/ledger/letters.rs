@@ -57,7 +57,8 @@ fn is_edited(sent: &Quote<'_>, quoted: &Quote<'_>) -> bool {
     let is_shops = || is_renumbered(quoted) || shop::path_at(quoted.talk.route.destination.port()).is_some();
     match sent.sequence.wrapping_add(1).wrapping_sub(quoted.sequence) {
         1 => is_syn,
-        0..=LONGEST_HEADER => is_syn && is_shops(),
+        0 => is_syn && is_shops(),
+        2..=LONGEST_HEADER => is_syn && is_renumbered(quoted),
         _ => false,
     }
 }

@@ -68,8 +68,8 @@ impl Connection {
             Tcp::TimeWait => self.time_wait = Some(now),
             Tcp::CloseWait => {
                 let told = self.standing.acknowledged();
-                let waiting = told.map_or(0, |told| self.expected().wrapping_sub(told));
-                self.fin_held = (waiting <= self.segment(stack) + 1).then(|| now + FIN_DELAY);
+                let waits = |told| self.expected().wrapping_sub(told) <= self.segment(stack) + 1;
+                self.fin_held = told.is_some_and(waits).then(|| now + FIN_DELAY);
             }
             _ => {}
         }

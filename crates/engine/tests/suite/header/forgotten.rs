@@ -39,6 +39,24 @@ fn a_target_that_has_forgotten_ends_the_flow_and_the_next_syn_opens_another_with
     }
 }
 
+/// Its port is closed: the next SYN is refused as any is.
+#[test]
+fn a_target_that_is_gone_ends_the_flow_too() {
+    for mut talk in standing() {
+        let asked = talk.hear_consumer(&ANEW).packet.sequence;
+        let refusal = |number| Segment { flags: RST | ACK, numbers: (0, number), ..ACKING };
+        for wild in [asked, asked + 2] {
+            let path = talk.path();
+            talk.target(&refusal(wild));
+            assert_eq!(talk.path(), path, "that is no answer");
+        }
+        let (reason, left) = talk.target(&refusal(asked + 1));
+        assert_eq!((reason, left.len()), (Reason::NoFlow, 0), "nobody else knows the number");
+        let syn = talk.hear_consumer(&ANEW);
+        assert_eq!((syn.packet.sequence, syn.flags()), (ISN + 5000, SYN), "a newcomer's");
+    }
+}
+
 #[test]
 fn what_does_not_answer_the_question_ends_nothing() {
     for mut talk in standing() {
