@@ -100,11 +100,6 @@ peer_port() {
     at "$1" ss --no-header --numeric "$2" state established "$3" | awk '{sub(/.*:/, "", $4); print $4}'
 }
 
-# The port at the other end of an open connection: remote_port NAMESPACE FILTER
-remote_port() {
-    at "$1" ss --no-header --numeric --tcp state established "$2" | awk '{sub(/.*:/, "", $4); print $4}'
-}
-
 # The port at this end: local_port NAMESPACE --tcp|--udp FILTER
 local_port() {
     at "$1" ss --no-header --numeric "$2" state established "$3" | awk '{sub(/.*:/, "", $3); print $3}'

@@ -153,15 +153,18 @@ spliced_silence_times_out() {
 
 # Both ends ask whether the other is there, and are answered by each other: keep_alives_pass FAMILY
 keep_alives_pass() {
-    local namespace alive=keepalive,keepidle=1,keepintvl=1,keepcnt=2
+    local namespace port node alive=keepalive,keepidle=1,keepintvl=1,keepcnt=2
     start_at echo "$provider" socat "TCP6-LISTEN:8090,ipv6only=0,reuseaddr,fork,$alive" EXEC:cat
     await 5 "the echo" bound "$provider" tcp 8090
     start_spliced "$1" 8090
     converse TCP "$(side_door_of "$1"):103,$alive"
     say one
     went_by splice
-    # The kernel may still repeat the end of connections that other checks have left.
-    capture_side "$1" "$(local_port "$consumer_a" --tcp "dport = :103")" "$(remote_port "$provider" "sport = :8090")"
+    # Of this connection only: the kernel may still repeat the end of those that other checks have left.
+    port=$(local_port "$consumer_a" --tcp "dport = :103")
+    node=$("$sidegate" flows --json --config "$balanced_file" |
+        jq --raw-output --arg port ":$port" '.flows[] | select(.client | endswith($port)).node')
+    capture_side "$1" "$port" "${node##*:}"
     # If nobody answered, it would have ended before there are as many.
     await 10 "keep-alives of the target's and their answers at the consumer" enough_captured 6 "$consumer_a"
     await 10 "keep-alives of the consumer's and their answers at the target" enough_captured 6 "$provider"
