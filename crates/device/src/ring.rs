@@ -124,7 +124,7 @@ impl Ring {
 /// How the writing of a packet has ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// The kernel has not looked at it, or knows of no writes to such a file that may not wait: a TUN's, before Linux 6.4.
+    /// The kernel has not looked at it, or knows of no writes to such a file that may not wait: a TUN's, before Linux 6.4 or so.
     Left,
     Written,
     /// For this reason, an `errno`.

@@ -5,7 +5,7 @@
 //!              ├─ a ping ─────────▶ dropped; helpful: answered
 //!              ├─ an error ───────▶ whose packet does it quote?
 //!              │                      ├─ nat ────────▶ said by our address, quoting what the sender sent ─▶ Emit
-//!              │                      ├─ escorted ───▶ the same (HandOver if it is another worker's)
+//!              │                      ├─ escorted ───▶ the same (HandOver if it is another worker's), but of our own question (forgotten.rs)
 //!              │                      └─ terminated ─▶ its own TCP takes note (HandOver if it is another worker's)
 //!              └─ anything else ──▶ dropped
 //! ```

@@ -43,7 +43,7 @@
 //! | a RST at the next number expected | believed: the connection ends |
 //! | a RST elsewhere in the window, a SYN, an acknowledgement of what was not sent, numbers from far away | answered with an ACK, twice a second at most, and otherwise ignored (RFC 5961): [`InputError::Unacceptable`], [`InputError::LateSyn`] |
 //! | a RST outside the window, or in TIME-WAIT | ignored (RFC 1337) |
-//! | a FIN | acknowledged with our own or with bytes, if either follows within 40 ms |
+//! | a FIN | acknowledged with our own or with bytes, if either follows within 40 ms; at once, if more than a full segment waits with it |
 //! | a keep-alive, a FIN once more, a probe of a closed window | answered with an ACK, twice a second at most |
 //! | bytes beyond the window, or after a FIN | refused |
 //! | bytes that overlap others | taken: until they are in order the last win, from then on they stay |
