@@ -45,7 +45,7 @@ pub use offloads::{Offloads, Undone};
 pub use opener::OffloadOpener;
 pub use plain::PlainOpener;
 pub use proxy::Answer;
-pub use ring::{Leaving, Ring};
+pub use ring::{Leaving, Packet, Ring, Told};
 pub use rootless::{Privilege, gain_privilege};
 pub use steering::{Refusal, Steered, Steering};
 
@@ -88,8 +88,8 @@ pub trait Queue: AsFd + Send {
     /// [`io::ErrorKind::InvalidInput`].
     fn write(&mut self, frame: &Frame<'_>) -> io::Result<()>;
 
-    /// Where a [`Ring`] may write packets, each with its offload header in front, instead of [`Queue::write`]; none where only the
-    /// queue itself can.
+    /// Where a [`Ring`] may read and write packets, each with its offload header in front, instead of [`Queue::read`] and
+    /// [`Queue::write`]; none where only the queue itself can.
     fn file(&self) -> Option<BorrowedFd<'_>> {
         None
     }

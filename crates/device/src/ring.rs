@@ -1,19 +1,29 @@
-//! Many packets in one system call: what a worker has to write goes to its queues together, by io_uring, where that is to
-//! be had.
+//! A worker's packets by io_uring: what its queues bring comes by itself, and what it has to write goes along in the system call
+//! that waits for more.
 //!
-//! It is used as `writev` is: when a call returns, everything is written or refused, and nothing is ever under way between
-//! two calls. So what is written may be borrowed. No write may wait, so the kernel does each at once, and in order.
+//! Writes are used as `writev` is: when a call returns, each is done or refused, so what is written may be borrowed. None may
+//! wait, so the kernel does them at once, and in order. A read repeats itself, into buffers that are lent to the kernel, and makes
+//! its way only while the worker is in a call.
 
-#![expect(unsafe_code, reason = "the entries of a submission point to what is written")]
+#![expect(unsafe_code, reason = "the kernel is shown memory by its address")]
+
+mod lending;
+mod packet;
 
 use std::io::{self, ErrorKind, IoSlice};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::mem::{self, ManuallyDrop};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::thread;
+use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use io_uring::types::Fd;
-use io_uring::{IoUring, opcode};
+use io_uring::types::{Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
 use wire::Offload;
+
+use lending::{GROUP, Lending};
+
+pub use packet::Packet;
 
 /// A packet on its way to a queue, as [`crate::Queue::file`] names it.
 #[derive(Clone, Copy, Debug)]
@@ -26,34 +36,126 @@ pub struct Leaving<'a> {
     pub bytes: &'a [u8],
 }
 
-/// The worker's own way into the kernel.
+/// What a turn has to tell. Queues are told of by the names that they were given.
+#[derive(Debug)]
+pub enum Told {
+    /// How the writing of the packet at this place has ended.
+    Written(usize, io::Result<()>),
+    /// A packet has come from a queue.
+    Arrived(u16, Packet),
+    /// Something that makes no sense has come from a queue, and is gone.
+    Broken(u16),
+    /// A queue is not read any more: for this reason, or because that was asked for.
+    Ended(u16, Option<io::Error>),
+    /// The watched file can be read.
+    Ready,
+}
+
+/// A thread's own way into the kernel: only the one that has made it may use it.
 pub struct Ring {
-    ring: IoUring,
+    ring: ManuallyDrop<IoUring>,
+    /// What the kernel may write into as long as anything is read.
+    lending: ManuallyDrop<Lending>,
+    /// First the file that is watched, then the queues that are read, by their names.
+    sources: Vec<Option<Source>>,
+    /// Whether the kernel may have to be asked for one of them.
+    is_due: bool,
     /// The kernel must not look at it again: entries that it did not take point to what is gone.
     is_spoilt: bool,
 }
 
+/// A file that the kernel looks after.
+struct Source {
+    file: OwnedFd,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The kernel is to be asked to.
+    Due,
+    /// It does.
+    Asked,
+    /// It is to be asked to leave off.
+    Unwanted,
+    /// It has been asked to leave off.
+    Leaving,
+}
+
+/// What an entry is about: a packet's place, this and a source's place, or a source's end.
+const SOURCE: u64 = 1 << 32;
+const END: u64 = 1 << 33;
+
 impl Ring {
     /// Packets that are written together at most.
-    pub const CAPACITY: usize = 32;
+    pub const CAPACITY: usize = 64;
 
-    /// A ring, if this kernel lends one: it may be too old, and whoever runs it may forbid them.
+    /// A ring, if this kernel lends one: it may be too old (Linux 6.7 has what is needed), and whoever runs it may forbid them.
     pub fn new() -> io::Result<Self> {
-        let ring = IoUring::new(Self::CAPACITY as u32)?;
-        // An older one would hand what it cannot do at once to a thread of its own.
-        if !ring.params().is_feature_native_workers() {
+        let mut builder = IoUring::builder();
+        builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+        let ring = builder.build(2 * Self::CAPACITY as u32)?;
+        let mut probe = Probe::new();
+        ring.submitter().register_probe(&mut probe)?;
+        if !probe.is_supported(opcode::ReadMulti::CODE) {
             return Err(ErrorKind::Unsupported.into());
         }
-        Ok(Self { ring, is_spoilt: false })
+        let lending = Lending::new();
+        lending.register(&ring.submitter())?;
+        Ok(Self {
+            ring: ManuallyDrop::new(ring),
+            lending: ManuallyDrop::new(lending),
+            sources: Vec::new(),
+            is_due: false,
+            is_spoilt: false,
+        })
     }
 
-    /// Writes [`Ring::CAPACITY`] packets at most, in their order, and tells of each by its place how that ended. An error says
-    /// that the kernel does not go along: the ring is of no use hereafter, and packets that were told of as
-    /// [`ErrorKind::Unsupported`] have not been written, and may be in another way.
-    pub fn write(
+    /// From now on it is told whenever this file becomes readable.
+    pub fn watch(&mut self, file: &impl AsRawFd) -> io::Result<()> {
+        // SAFETY: whoever has the file keeps it open during this call.
+        let file = unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) };
+        self.look_after(0, file)
+    }
+
+    /// From now on what comes from this queue is told, under this name.
+    pub fn read(&mut self, name: u16, queue: BorrowedFd<'_>) -> io::Result<()> {
+        self.look_after(place_of(name), queue)
+    }
+
+    /// Has the reading of a queue end, which a later turn tells. Until then the kernel holds the queue open.
+    pub fn stop(&mut self, name: u16) {
+        if let Some(slot) = self.sources.get_mut(place_of(name)) {
+            leave(slot);
+            self.is_due = true;
+        }
+    }
+
+    /// Whether the kernel has to do with a queue of this name.
+    pub fn reads(&self, name: u16) -> bool {
+        matches!(self.sources.get(place_of(name)), Some(Some(_)))
+    }
+
+    /// Whether there should be more room for packets that come.
+    #[inline]
+    pub fn wants_room(&self) -> bool {
+        self.lending.has_room()
+    }
+
+    /// Room for a packet that comes.
+    #[inline]
+    pub fn lend(&mut self, room: Packet) {
+        self.lending.lend(room);
+    }
+
+    /// Writes [`Ring::CAPACITY`] packets at most, in their order, and tells of each by its place how that ended; waits, if there is
+    /// patience, for something else to tell. An error says that the kernel does not go along: the ring is of no use hereafter, and packets
+    /// that were told of as [`ErrorKind::Unsupported`] have not been written, and may be in another way.
+    pub fn turn(
         &mut self,
         leaving: &[Leaving<'_>],
-        mut tell: impl FnMut(usize, io::Result<()>),
+        patience: Duration,
+        mut tell: impl FnMut(Told),
     ) -> io::Result<()> {
         let headers: ArrayVec<_, { Self::CAPACITY }> =
             leaving.iter().map(|packet| packet.offload.encode(packet.bytes)).collect();
@@ -67,18 +169,58 @@ impl Ring {
         let done = if self.is_spoilt {
             Err(ErrorKind::BrokenPipe.into())
         } else {
-            self.push(leaving, &slices);
-            self.complete(ends)
+            let is_all_asked = self.ask();
+            self.push_writes(leaving, &slices);
+            self.complete(ends, if is_all_asked { patience } else { Duration::ZERO }, &mut tell)
         };
         for (place, end) in ends.iter().enumerate() {
-            tell(place, end.result());
+            tell(Told::Written(place, end.result()));
         }
         done
     }
 
+    fn look_after(&mut self, place: usize, file: BorrowedFd<'_>) -> io::Result<()> {
+        let source = Source { file: file.try_clone_to_owned()?, state: State::Due };
+        let places = self.sources.len().max(place + 1);
+        self.sources.resize_with(places, || None);
+        self.sources[place] = Some(source);
+        self.is_due = true;
+        Ok(())
+    }
+
+    /// Asks the kernel to look after what it does not yet, as far as there is room for what it brings, and to leave off where it is
+    /// not wanted any more. Returns whether there was room for all these entries.
+    fn ask(&mut self) -> bool {
+        let Self { ring, lending, sources, is_due, .. } = self;
+        if !mem::take(is_due) {
+            return true;
+        }
+        for (place, source) in sources.iter_mut().enumerate() {
+            let Some((entry, next)) = source.as_ref().and_then(|source| source.request(place)) else {
+                continue;
+            };
+            if place > 0 && next == State::Asked && lending.is_idle() {
+                *is_due = true;
+                continue;
+            }
+            // What is written has to find room too.
+            if ring.submission().len() >= Self::CAPACITY && ring.submit().is_err() {
+                *is_due = true;
+                return false;
+            }
+            // SAFETY: the entry points to no memory, and there is room. The file is ours.
+            let pushed = unsafe { ring.submission().push(&entry) };
+            assert!(pushed.is_ok(), "there is room");
+            if let Some(source) = source {
+                source.state = next;
+            }
+        }
+        true
+    }
+
     /// Puts an entry for each packet where the kernel will see it. Whoever calls this keeps what it points to until
     /// [`Ring::complete`] has returned.
-    fn push(&mut self, leaving: &[Leaving<'_>], slices: &[[IoSlice<'_>; 2]]) {
+    fn push_writes(&mut self, leaving: &[Leaving<'_>], slices: &[[IoSlice<'_>; 2]]) {
         let mut queue = self.ring.submission();
         for (place, (packet, slices)) in leaving.iter().zip(slices).enumerate() {
             let entry = opcode::Writev::new(Fd(packet.to.as_raw_fd()), slices.as_ptr().cast(), 2)
@@ -86,39 +228,173 @@ impl Ring {
                 .build();
             // SAFETY: the slices (each has the layout of an `iovec`), the file, and what they borrow outlive the kernel's use of
             // them: `complete` returns only when every entry has ended, or is never seen by the kernel. There is room, as the
-            // caller's arrays are no longer than the queue, which is empty.
+            // caller's arrays are no longer than what `ask` has left.
             let pushed = unsafe { queue.push(&entry.user_data(place as u64)) };
             assert!(pushed.is_ok(), "there is room");
         }
     }
 
-    /// Has the kernel do all that was pushed, waits until it is done, and takes down how each packet's writing has ended.
-    fn complete(&mut self, ends: &mut [End]) -> io::Result<()> {
+    /// Has the kernel do all that was pushed, waits until every writing is done, and takes down how; tells of everything else.
+    fn complete(
+        &mut self,
+        ends: &mut [End],
+        patience: Duration,
+        tell: &mut impl FnMut(Told),
+    ) -> io::Result<()> {
         let mut done = 0;
-        let mut entered = self.ring.submit();
+        let mut entered = self.enter(ends.len(), patience);
         loop {
-            for entry in self.ring.completion() {
-                let end = End::of(entry.result());
-                self.is_spoilt |= end == End::Left;
-                ends[entry.user_data() as usize] = end;
-                done += 1;
+            let Self { ring, lending, sources, is_due, is_spoilt } = self;
+            for entry in ring.completion() {
+                let about = entry.user_data();
+                if about < SOURCE {
+                    let end = End::of(entry.result());
+                    *is_spoilt |= end == End::Left;
+                    ends[about as usize] = end;
+                    done += 1;
+                } else if about < END {
+                    *is_due |= hear((about - SOURCE) as usize, sources, lending, &entry, tell);
+                }
             }
-            if done == ends.len() {
-                return if self.is_spoilt { Err(ErrorKind::Unsupported.into()) } else { Ok(()) };
-            }
-            let under_way = ends.len() - done - self.ring.submission().len();
-            match entered {
-                Err(error) if error.kind() != ErrorKind::Interrupted && under_way == 0 => {
+            let left = ends.len() - done;
+            // Writes are what was pushed last.
+            let under_way = left - left.min(ring.submission().len());
+            if let Err(error) = entered
+                && !is_passing(&error)
+            {
+                if under_way == 0 {
                     self.is_spoilt = true;
                     return Err(error);
                 }
                 // What the kernel has taken, it brings to an end.
-                Err(_) => thread::yield_now(),
-                Ok(_) => {}
+                thread::yield_now();
+            }
+            if left == 0 {
+                return if self.is_spoilt { Err(ErrorKind::Unsupported.into()) } else { Ok(()) };
             }
             entered = self.ring.submit_and_wait(1);
         }
     }
+
+    /// Goes into the kernel until `writes` have ended and, within the patience, something else has happened; not at all if there is nothing
+    /// to do there.
+    fn enter(&mut self, writes: usize, patience: Duration) -> io::Result<usize> {
+        if !patience.is_zero() {
+            let patience = Timespec::from(patience.min(LONGEST));
+            return self
+                .ring
+                .submitter()
+                .submit_with_args(writes + 1, &SubmitArgs::new().timespec(&patience));
+        }
+        let queue = self.ring.submission();
+        let has_work = !queue.is_empty() || queue.taskrun() || queue.cq_overflow();
+        drop(queue);
+        if has_work { self.ring.submit_and_wait(writes) } else { Ok(0) }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.sources.iter_mut().for_each(leave);
+        self.is_due = true;
+        while self.sources.iter().any(Option::is_some) {
+            if self.turn(&[], LONGEST, drop).is_err() {
+                break;
+            }
+        }
+        // SAFETY: it is not used again.
+        unsafe { ManuallyDrop::drop(&mut self.ring) };
+        // What the kernel may still write into stays where it is.
+        if self.sources.iter().all(Option::is_none) {
+            // SAFETY: it is not used again.
+            unsafe { ManuallyDrop::drop(&mut self.lending) };
+        }
+    }
+}
+
+/// The longest time to wait in one go.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// The place among the sources of the queue with this name.
+fn place_of(name: u16) -> usize {
+    usize::from(name) + 1
+}
+
+/// Whether an error of going into the kernel says nothing of what was to be done there: a signal came, or the time is over.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::ETIME))
+}
+
+impl Source {
+    /// What the kernel is to be asked, and what follows from it.
+    fn request(&self, place: usize) -> Option<(squeue::Entry, State)> {
+        let (fd, about) = (Fd(self.file.as_raw_fd()), SOURCE + place as u64);
+        match self.state {
+            State::Due if place == 0 => {
+                let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32).multi(true).build();
+                Some((entry.user_data(about), State::Asked))
+            }
+            State::Due => {
+                let entry = opcode::ReadMulti::new(fd, 0, GROUP).build();
+                Some((entry.user_data(about), State::Asked))
+            }
+            State::Unwanted => {
+                let entry = opcode::AsyncCancel::new(about).build();
+                Some((entry.user_data(END), State::Leaving))
+            }
+            State::Asked | State::Leaving => None,
+        }
+    }
+}
+
+/// Has the kernel leave off, where it was ever asked.
+fn leave(slot: &mut Option<Source>) {
+    match slot {
+        Some(Source { state: State::Due, .. }) => *slot = None,
+        Some(Source { state: state @ State::Asked, .. }) => *state = State::Unwanted,
+        _ => {}
+    }
+}
+
+/// Tells what the kernel says of a source. Returns whether it is to be asked for it again.
+fn hear(
+    place: usize,
+    sources: &mut [Option<Source>],
+    lending: &mut Lending,
+    entry: &cqueue::Entry,
+    tell: &mut impl FnMut(Told),
+) -> bool {
+    let name = place.checked_sub(1).map(|name| name as u16);
+    let packet = cqueue::buffer_select(entry.flags()).and_then(|name| lending.take_back(name));
+    match (name, packet) {
+        (None, _) => tell(Told::Ready),
+        (Some(name), Some(mut packet)) => {
+            if packet.accept(entry.result().max(0) as usize) {
+                tell(Told::Arrived(name, packet));
+            } else {
+                lending.lend(packet);
+                tell(Told::Broken(name));
+            }
+        }
+        (Some(_), None) => {}
+    }
+    let Some(slot) = sources.get_mut(place).filter(|_| !cqueue::more(entry.flags())) else { return false };
+    let Some(source) = slot else { return false };
+    let failure = match entry.result() {
+        0 => Some(ErrorKind::UnexpectedEof.into()),
+        errno if errno < 0 && -errno != libc::ENOBUFS => Some(io::Error::from_raw_os_error(-errno)),
+        _ => None,
+    };
+    let is_wanted = matches!(source.state, State::Due | State::Asked);
+    if is_wanted && failure.is_none() {
+        source.state = State::Due;
+        return true;
+    }
+    *slot = None;
+    if let Some(name) = name {
+        tell(Told::Ended(name, failure.filter(|_| is_wanted)));
+    }
+    false
 }
 
 /// How the writing of a packet has ended.

@@ -54,6 +54,15 @@ pub(crate) struct DeviceCounts {
     pub(crate) receive_errors: Counter,
 }
 
+impl DeviceCounts {
+    /// Counts a packet of this length that came in.
+    #[inline]
+    pub(crate) fn count_in(&self, len: usize) {
+        self.received.add(1);
+        self.received_bytes.add(len as u64);
+    }
+}
+
 /// A counter for each reason.
 struct Verdicts([Counter; Reason::COUNT]);
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
-use device::{DeviceError, Opener, Ring};
+use device::{DeviceError, Opener};
 use engine::{Shared, Worker, WorkerId};
 use mio::{Poll, Waker};
 use thiserror::Error;
@@ -13,8 +13,9 @@ use topology::{Listener, Path, Topology};
 
 use crate::board::Board;
 use crate::command::{Command, Line};
+use crate::desk::{Desk, WAKE};
 use crate::fleet::Fleet;
-use crate::loops::{Desk, Loop, WAKE};
+use crate::loops::Loop;
 use crate::observer::{Observer, Successions};
 use crate::outlet::Ties;
 use crate::pin::stay_on_core;
@@ -149,7 +150,6 @@ impl Forwarder {
         let topology = self.board.topology();
         let origin = self.board.started;
         let mut places = Worker::MOST_TERMINATED;
-        let mut device_rings = rings_of(workers).into_iter();
         for (index, (poll, waker)) in polls.into_iter().zip(wakers).enumerate() {
             let id = WorkerId(index as u8);
             // One order at a time, and a Stop; this kind of channel lets go of what a worker that has ended did not take, and the
@@ -161,7 +161,6 @@ impl Forwarder {
             let this = Loop {
                 id,
                 worker,
-                poll,
                 commands,
                 ties: Ties {
                     counters: Arc::clone(&self.board.workers[index]),
@@ -169,7 +168,7 @@ impl Forwarder {
                     reporter: self.reporter.clone(),
                 },
                 origin,
-                desk: Desk::new(device_rings.next()),
+                desk: Desk::new(poll),
             };
             let is_pinned = topology.run.pin;
             self.spawn(format!("worker-{index}"), move || {
@@ -246,14 +245,6 @@ impl Drop for Guard {
 
 fn system(what: &'static str) -> impl Fn(io::Error) -> RunError {
     move |source| RunError::System { what, source }
-}
-
-/// Each worker's way to write frames together; none where the kernel has no such thing, or it is forbidden here.
-fn rings_of(workers: usize) -> Vec<Ring> {
-    (0..workers).map(|_| Ring::new()).collect::<Result<_, _>>().unwrap_or_else(|error| {
-        tracing::info!("io_uring is not to be had here, so packets are written one by one: {error}");
-        Vec::new()
-    })
 }
 
 fn random_seed() -> Result<[u64; 4], RunError> {

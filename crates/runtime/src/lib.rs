@@ -9,6 +9,7 @@ mod board;
 mod chronicle;
 mod command;
 mod counters;
+mod desk;
 mod fleet;
 mod forwarder;
 mod loops;

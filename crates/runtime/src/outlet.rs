@@ -29,15 +29,14 @@ pub(crate) struct Ties {
 }
 
 impl Ties {
-    /// The way out, through these devices; until they leave, frames wait in the outbox.
+    /// The way out, through these devices and this outbox.
     #[inline]
     pub(crate) fn outlet<'a>(&'a self, devices: &'a mut [Access], outbox: &'a mut Outbox) -> Outlet<'a> {
         Outlet { devices, outbox, ties: self }
     }
 }
 
-/// The engine's [`Output`] on real devices. What it was told has left when it is finished.
-#[must_use]
+/// The engine's [`Output`] on real devices. Frames that it is told of wait in the outbox.
 pub(crate) struct Outlet<'a> {
     devices: &'a mut [Access],
     outbox: &'a mut Outbox,
@@ -45,18 +44,11 @@ pub(crate) struct Outlet<'a> {
 }
 
 impl Outlet<'_> {
-    /// The worker has said all that it has to say about these frames: what waits leaves.
-    #[inline]
-    pub(crate) fn finish(self, frames: &[Frame<'_>]) {
-        let Self { devices, outbox, ties } = self;
-        outbox.send(devices, frames, |access, written| ties.account(access, &written));
-    }
-
-    /// Writes a frame that cannot wait; it overtakes none that the worker has built before it.
+    /// Writes a frame that cannot wait; it overtakes none but those of the batch in hand.
     fn write(&mut self, frame: &Frame<'_>, device: DeviceId) {
         let Self { devices, outbox, ties } = self;
         let mut account = |access: &Access, written: Written<'_>| ties.account(access, &written);
-        outbox.send_built(devices, &mut account);
+        outbox.write_earlier(devices, &mut account);
         if let Some(access) = devices.get_mut(device.index()) {
             access.write(device, frame, &mut account);
         }
@@ -82,7 +74,7 @@ impl Ties {
     /// Counts what has been written. A frame that was not is lost: the path promises no more. It is not written again, not even
     /// after EAGAIN, because everything else on this thread would wait for it; TCP repeats what matters.
     #[inline]
-    fn account(&self, access: &Access, written: &Written<'_>) {
+    pub(crate) fn account(&self, access: &Access, written: &Written<'_>) {
         match &written.result {
             Ok(()) => {
                 access.counters.sent.add(1);

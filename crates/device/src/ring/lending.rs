@@ -1,0 +1,105 @@
+//! The buffers that are lent to the kernel: it puts each packet that comes into the one that was lent first.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use arrayvec::ArrayVec;
+use io_uring::Submitter;
+use io_uring::types::BufRingEntry;
+
+use super::Packet;
+
+/// The name of the buffers, for the reads that are to take them.
+pub(super) const GROUP: u16 = 0;
+/// How many are lent at once: a power of two.
+const ENTRIES: usize = 32;
+
+/// The kernel has this page as long as the ring lives that it was registered with.
+const PAGE: Layout = match Layout::from_size_align(4096, 4096) {
+    Ok(layout) => layout,
+    Err(_) => unreachable!(),
+};
+
+/// What is lent, and the page where the kernel finds it.
+pub(super) struct Lending {
+    page: NonNull<BufRingEntry>,
+    /// How many were ever lent.
+    tail: u16,
+    lent: [Option<Lent>; ENTRIES],
+    /// The names that no buffer has.
+    free: ArrayVec<u16, ENTRIES>,
+}
+
+/// A buffer that is the kernel's.
+struct Lent(*mut [u8]);
+
+// SAFETY: the page and the lent buffers are owned, as a box owns what is in it.
+unsafe impl Send for Lending {}
+
+impl Lending {
+    pub(super) fn new() -> Self {
+        // SAFETY: the layout is not empty.
+        let page = unsafe { alloc_zeroed(PAGE) };
+        let Some(page) = NonNull::new(page.cast()) else { handle_alloc_error(PAGE) };
+        let names = 0..ENTRIES as u16;
+        Self { page, tail: 0, lent: [const { None }; ENTRIES], free: names.rev().collect() }
+    }
+
+    /// Shows the page to the kernel.
+    pub(super) fn register(&self, to: &Submitter<'_>) -> io::Result<()> {
+        // SAFETY: the page is aligned as a page and as long as the entries, is of no other use, and outlives the ring: see `Ring`'s `drop`.
+        unsafe { to.register_buf_ring_with_flags(self.page.as_ptr() as u64, ENTRIES as u16, GROUP, 0) }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// Whether the kernel has none.
+    pub(super) fn is_idle(&self) -> bool {
+        self.free.is_full()
+    }
+
+    /// Lends a packet's buffer; there must be room.
+    pub(super) fn lend(&mut self, packet: Packet) {
+        let Some(name) = self.free.pop() else { return };
+        let buffer = Box::into_raw(packet.into_buffer());
+        self.lent[usize::from(name)] = Some(Lent(buffer));
+        let place = usize::from(self.tail) % ENTRIES;
+        // SAFETY: the place is within the page, whose bytes are initialized and, beyond the tail, not looked at by the kernel. (The tail
+        // itself lies in a field of the first entry that none of these calls touches.)
+        let entry = unsafe { self.page.add(place).as_mut() };
+        entry.set_addr(buffer.cast::<u8>() as u64);
+        entry.set_len(buffer.len() as u32);
+        entry.set_bid(name);
+        self.tail = self.tail.wrapping_add(1);
+        self.shared_tail().store(self.tail, Ordering::Release);
+    }
+
+    /// The buffer of this name is the worker's again.
+    pub(super) fn take_back(&mut self, name: u16) -> Option<Packet> {
+        let Lent(buffer) = self.lent.get_mut(usize::from(name))?.take()?;
+        self.free.push(name);
+        // SAFETY: it came from a box when it was lent, and the kernel has said that it is done with it.
+        Some(Packet::within(unsafe { Box::from_raw(buffer) }))
+    }
+
+    fn shared_tail(&self) -> &AtomicU16 {
+        // SAFETY: the pointer is the page's first entry, which is initialized.
+        let tail = unsafe { BufRingEntry::tail(self.page.as_ptr()) };
+        // SAFETY: it is aligned, lives as long as the page, and is written by nothing else; the kernel reads it.
+        unsafe { AtomicU16::from_ptr(tail.cast_mut()) }
+    }
+}
+
+impl Drop for Lending {
+    fn drop(&mut self) {
+        for name in 0..ENTRIES as u16 {
+            drop(self.take_back(name));
+        }
+        // SAFETY: it was allocated with this layout, and the ring that knew it is gone.
+        unsafe { dealloc(self.page.as_ptr().cast(), PAGE) };
+    }
+}
