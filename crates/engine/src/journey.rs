@@ -155,7 +155,7 @@ impl<O: Output> Journey<'_, O> {
             }
             FlowPath::Terminated { worker, relay } if worker == self.own.id.0 => {
                 self.turn.count(found, packet.len, self.now);
-                let taken = self.own.terminator.input(relay, found, frame, self.now, self.out);
+                let taken = self.own.terminator.input(relay, found, frame, packet, self.now, self.out);
                 if let Some(options) = &taken.syn_options {
                     let target = self.shared.flows.lanes().lane(found.lane).target;
                     self.shared.acquaintances.learn(target, options);

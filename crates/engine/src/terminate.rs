@@ -15,7 +15,7 @@ use std::time::Duration;
 use flow::{Cause, Fate, FlowId, Found, Key, LaneId, Lanes};
 use stack::{Parting, Settings, Stack};
 use topology::{DeviceId, EndpointId};
-use wire::{Frame, SynOptions};
+use wire::{Frame, Packet, SynOptions};
 
 use crate::contract::Output;
 use crate::journey::BATCH;
@@ -166,6 +166,7 @@ impl Terminator {
         place: u32,
         found: &Found,
         frame: &Frame<'_>,
+        packet: &Packet,
         now: Duration,
         out: &mut O,
     ) -> Taken {
@@ -173,7 +174,7 @@ impl Terminator {
             return Taken { reason: Reason::NoFlow, syn_options: None };
         }
         let taken = self.stir(place, out, |relay, stack, gate| {
-            let reason = relay.input(stack, found.direction, frame, now, gate);
+            let reason = relay.input(stack, found.direction, frame, packet, now, gate);
             Taken { reason, syn_options: relay.take_syn_options() }
         });
         taken.unwrap_or(Taken { reason: Reason::Terminated, syn_options: None })

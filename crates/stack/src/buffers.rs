@@ -10,6 +10,7 @@
 
 #![expect(unsafe_code, reason = "the mapping is asked of the kernel, and lent to smoltcp without a lifetime")]
 
+use std::mem::replace;
 use std::ptr::{NonNull, null_mut, slice_from_raw_parts_mut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -54,6 +55,8 @@ struct Vacancies {
     cold: Vec<u32>,
     /// How many slots were ever used.
     used: u32,
+    /// Sets that have memory for a socket, and none in them.
+    sets: Vec<SocketSet<'static>>,
 }
 
 /// A free slot that has pages in memory.
@@ -82,6 +85,7 @@ impl Arena {
                 warm: Vec::with_capacity(slots.min(WARM_SLOTS)),
                 cold: Vec::with_capacity(slots),
                 used: 0,
+                sets: Vec::with_capacity(slots.min(WARM_SLOTS)),
             }),
         })
     }
@@ -121,7 +125,8 @@ impl Arena {
             // berth sees to it that it is gone before the slot is.
             SocketBuffer::new(unsafe { &mut *ring })
         });
-        let mut sockets = SocketSet::new(Vec::with_capacity(1));
+        let empty = self.vacancies().sets.pop();
+        let mut sockets = empty.unwrap_or_else(|| SocketSet::new(Vec::with_capacity(1)));
         let socket = sockets.add(Socket::new(incoming, outgoing));
         Some(Berth { sockets, socket, slot })
     }
@@ -148,8 +153,8 @@ impl Arena {
     }
 }
 
-/// A socket, alone in its set, and the slot that its rings lie in. Fields are dropped in this order: a place is not somebody
-/// else's before its user is gone. Nothing takes the socket out of its set.
+/// A socket, alone in its set, and the slot that its rings lie in. Nothing takes the socket out of its set before the berth is
+/// dropped, and then it goes first: a place is not somebody else's before its user is gone.
 pub(crate) struct Berth {
     sockets: SocketSet<'static>,
     socket: SocketHandle,
@@ -171,6 +176,16 @@ impl Berth {
 
     pub(crate) fn sockets_mut(&mut self) -> &mut SocketSet<'static> {
         &mut self.sockets
+    }
+}
+
+impl Drop for Berth {
+    fn drop(&mut self) {
+        drop(self.sockets.remove(self.socket));
+        let sets = &mut self.slot.arena.vacancies().sets;
+        if sets.len() < WARM_SLOTS {
+            sets.push(replace(&mut self.sockets, SocketSet::new(Vec::new())));
+        }
     }
 }
 

@@ -82,6 +82,9 @@ pub enum InputError {
     Unacceptable,
 }
 
+/// An address and a port.
+type End = (Addr, u16);
+
 /// When a connection may have something to do.
 #[derive(Clone, Copy)]
 enum Alarm {
@@ -96,6 +99,8 @@ pub struct Connection {
     berth: Berth,
     local: SocketAddr,
     remote: SocketAddr,
+    /// The same, as packets say it.
+    ends: [End; 2],
     beginning: Beginning,
     standing: Standing,
     pace: Pace,
@@ -151,25 +156,38 @@ impl Connection {
         now: Duration,
         emit: &mut impl FnMut(&mut Frame<'_>),
     ) -> Result<(), InputError> {
-        let packet = self.own(frame)?;
+        let packet = parse(frame.bytes).map_err(|_| InputError::Stray)?;
+        self.input_parsed(stack, frame, &packet, now, emit)
+    }
+
+    /// The same, where the owner knows what the frame parses to.
+    pub fn input_parsed(
+        &mut self,
+        stack: &mut Stack,
+        frame: &Frame<'_>,
+        packet: &Packet,
+        now: Duration,
+        emit: &mut impl FnMut(&mut Frame<'_>),
+    ) -> Result<(), InputError> {
+        self.recognize(frame, packet)?;
         self.stir();
         clock::set_timestamp(now, self.beginning.timestamp);
-        if let Some(said) = self.turn_away(&packet, now, emit) {
+        if let Some(said) = self.turn_away(packet, now, emit) {
             return said;
         }
         let before = self.socket().state();
-        self.make_room(&packet)?;
-        let is_current = self.sending.is_current(&packet);
-        if !self.sending.is_duplicate(&packet, frame.bytes) {
-            self.process(stack, &packet, frame.bytes, now, emit);
+        self.make_room(packet)?;
+        let is_current = self.sending.is_current(packet);
+        if !self.sending.is_duplicate(packet, frame.bytes) {
+            self.process(stack, packet, frame.bytes, now, emit);
         }
-        self.note_syn(before, &packet, frame.bytes);
-        self.hear(stack, &packet, frame.bytes, is_current, now);
+        self.note_syn(before, packet, frame.bytes);
+        self.hear(stack, packet, frame.bytes, is_current, now);
         self.notice_end(stack, before, now);
         if packet.flags.rst() {
             self.notice_reset(before);
         }
-        self.dial_again_if_challenged(stack, &packet);
+        self.dial_again_if_challenged(stack, packet);
         self.close_if_open();
         Ok(())
     }
@@ -254,6 +272,7 @@ impl Connection {
             berth,
             local,
             remote,
+            ends: [local, remote].map(|end| (end.ip().into(), end.port())),
             beginning: stack.numbers.begin(local, remote, now),
             standing: Standing::default(),
             pace: Pace::default(),
@@ -290,21 +309,19 @@ impl Connection {
         self.alarm = Alarm::Rung;
     }
 
-    /// The packet in `frame`, if it is the peer's and undamaged. smoltcp would answer anybody else's with a RST.
-    fn own(&self, frame: &Frame<'_>) -> Result<Packet, InputError> {
-        let packet = parse(frame.bytes).map_err(|_| InputError::Stray)?;
-        let own = packet.protocol == Protocol::Tcp
-            && packet.source == Addr::from(self.remote.ip())
-            && packet.source_port == self.remote.port()
-            && packet.destination == Addr::from(self.local.ip())
-            && packet.destination_port == self.local.port();
-        if !own {
+    /// Whether a packet is the peer's and undamaged. smoltcp would answer anybody else's with a RST.
+    fn recognize(&self, frame: &Frame<'_>, packet: &Packet) -> Result<(), InputError> {
+        let [local, remote] = self.ends;
+        let is_own = packet.protocol == Protocol::Tcp
+            && (packet.source, packet.source_port) == remote
+            && (packet.destination, packet.destination_port) == local;
+        if !is_own {
             return Err(InputError::Stray);
         }
         // Nobody vouches for the header below TCP's.
         let is_damaged = !header_checksum_is_valid(frame.bytes)
-            || frame.checksum() == Checksum::Complete && !checksum_is_valid(frame.bytes, &packet);
-        if is_damaged { Err(InputError::Checksum) } else { Ok(packet) }
+            || frame.checksum() == Checksum::Complete && !checksum_is_valid(frame.bytes, packet);
+        if is_damaged { Err(InputError::Checksum) } else { Ok(()) }
     }
 
     /// Shows a packet to smoltcp.
@@ -330,7 +347,7 @@ impl Connection {
             link: &stack.link,
             standing: &mut self.standing,
             window: &mut self.bytes.window,
-            sender: self.sending.sender.as_mut(),
+            sender: self.sending.sender_mut(),
             leave: Leave::Send(u32::MAX),
             now,
             emit,

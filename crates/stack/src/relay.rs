@@ -19,33 +19,28 @@ pub fn relay(a: &mut Connection, b: &mut Connection) -> Moved {
 /// Carries everything that can be carried in one direction: that it is open (as [`Connection::ready`]), bytes straight from one
 /// socket to the other, FIN once all bytes before it are moved, and a failure as RST. Returns how many bytes it has moved.
 pub fn carry(from: &mut Connection, to: &mut Connection) -> usize {
-    carry_opening(from, to);
     let moved = carry_bytes(from, to);
-    carry_end(from, to);
-    moved
-}
-
-fn carry_opening(from: &Connection, to: &mut Connection) {
-    if matches!(from.state(), State::Open | State::HalfClosed) {
-        to.ready();
+    match from.state() {
+        State::Opening => {}
+        State::Open => to.ready(),
+        State::HalfClosed => {
+            to.ready();
+            to.close();
+        }
+        State::Closed => to.close(),
+        State::Failed(_) => to.abort(),
     }
+    moved
 }
 
 fn carry_bytes(from: &mut Connection, to: &mut Connection) -> usize {
     let mut total = 0;
     // Both buffers are rings, so that a move may stop at the end of either.
-    loop {
+    while from.readable() > 0 {
         match from.receive_with(|bytes| to.send(bytes)) {
-            0 => return total,
+            0 => break,
             moved => total += moved,
         }
     }
-}
-
-fn carry_end(from: &Connection, to: &mut Connection) {
-    match from.state() {
-        State::Opening | State::Open => {}
-        State::HalfClosed | State::Closed => to.close(),
-        State::Failed(_) => to.abort(),
-    }
+    total
 }

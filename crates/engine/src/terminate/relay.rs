@@ -5,7 +5,7 @@ use std::time::Duration;
 use flow::{ANSWER_WITHIN, Cause, Direction, FlowId, Key, LaneId};
 use stack::{Connection, Failure, InputError, Parting, Stack, State};
 use topology::{DeviceId, Expiry, HeaderPlacement};
-use wire::{Frame, ProxyBytes, SynOptions};
+use wire::{Frame, Packet, ProxyBytes, SynOptions};
 
 use super::fence::Gate;
 use super::preface::Preface;
@@ -106,12 +106,14 @@ impl Relay {
         stack: &mut Stack,
         direction: Direction,
         frame: &Frame<'_>,
+        packet: &Packet,
         now: Duration,
         gate: &mut Gate<'_, O>,
     ) -> Reason {
         let half = self.half(direction);
         let device = half.device;
-        match half.connection.input(stack, frame, now, &mut |frame| gate.emit(frame, device)) {
+        let emit = &mut |frame: &mut Frame<'_>| gate.emit(frame, device);
+        match half.connection.input_parsed(stack, frame, packet, now, emit) {
             Ok(()) => {
                 self.hear(direction, now);
                 Reason::Terminated

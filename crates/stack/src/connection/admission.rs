@@ -103,7 +103,7 @@ impl Connection {
     pub(super) fn tell(&mut self, window: u32, emit: &mut impl FnMut(&mut Frame<'_>)) {
         let next = self.expected();
         if let Some(answer) = self.standing.acknowledge(next, window, clock::timestamp()) {
-            let [from, to] = [self.local, self.remote].map(|end| (end.ip().into(), end.port()));
+            let [from, to] = self.ends;
             let mut buffer = [0; SEGMENT_CAPACITY];
             let len = answer.write_between(from, to, &mut buffer);
             emit(&mut Frame::plain(&mut buffer[..len]));

@@ -29,8 +29,8 @@ const TIMESTAMPS: usize = 12;
 
 /// What a connection's sending side needs beside its socket.
 pub(super) struct Sending {
-    /// Who decides what leaves; `None` until the connection is open.
-    pub(super) sender: Option<Sender>,
+    /// Who decides what leaves; `None` until the connection is open. It is large, and the connection is moved when it is made.
+    sender: Box<Option<Sender>>,
     /// The longest segment that the peer takes, its options included.
     peer_mss: usize,
     /// How far smoltcp's clock is ahead.
@@ -68,11 +68,19 @@ enum Work {
 
 impl Default for Sending {
     fn default() -> Self {
-        Self { sender: None, peer_mss: DEFAULT_MSS, lead: Duration::ZERO, syn: Syn::default() }
+        Self { sender: Box::new(None), peer_mss: DEFAULT_MSS, lead: Duration::ZERO, syn: Syn::default() }
     }
 }
 
 impl Sending {
+    fn sender(&self) -> Option<&Sender> {
+        (*self.sender).as_ref()
+    }
+
+    pub(super) fn sender_mut(&mut self) -> Option<&mut Sender> {
+        (*self.sender).as_mut()
+    }
+
     /// Takes note of the peer's SYN.
     pub(super) fn note_syn(&mut self, said: &SynOptions) {
         let mss = said.mss.filter(|mss| *mss > 0).map_or(DEFAULT_MSS, usize::from);
@@ -81,12 +89,12 @@ impl Sending {
 
     /// Whether smoltcp would learn nothing from a packet.
     pub(super) fn is_duplicate(&self, packet: &Packet, bytes: &[u8]) -> bool {
-        self.sender.as_ref().is_some_and(|sender| sender.is_duplicate(packet, bytes))
+        self.sender().is_some_and(|sender| sender.is_duplicate(packet, bytes))
     }
 
     /// Whether a packet is no older than what its sender was told.
     pub(super) fn is_current(&self, packet: &Packet) -> bool {
-        self.sender.as_ref().is_none_or(|sender| sender.is_current(packet))
+        self.sender().is_none_or(|sender| sender.is_current(packet))
     }
 
     /// A packet as smoltcp is to see it, with numbers and a window that it makes the right thing of. Nobody acknowledges by
@@ -99,7 +107,7 @@ impl Sending {
         oldest: u32,
         spare: &'a mut [u8],
     ) -> &'a [u8] {
-        let version = self.sender.as_ref().and_then(|sender| sender.version(packet, bytes, oldest));
+        let version = self.sender().and_then(|sender| sender.version(packet, bytes, oldest));
         if version.is_none() && sequence == packet.sequence {
             return bytes;
         }
@@ -133,7 +141,7 @@ impl Connection {
         self.go_back_if_lost(stack, now, emit);
         let mut work = Work::Now;
         for _ in 0..BURST {
-            let leave = self.sending.sender.as_ref().map_or(Leave::Send(u32::MAX), Sender::leave);
+            let leave = self.sending.sender().map_or(Leave::Send(u32::MAX), Sender::leave);
             work = self.work(stack, now);
             let is_done = matches!(work, Work::Later(_))
                 || self.dispatch(stack, leave, now, emit) == PollResult::None
@@ -142,7 +150,7 @@ impl Connection {
                 break;
             }
         }
-        if self.sending.sender.as_mut().is_some_and(Sender::takes_debt) {
+        if self.sending.sender_mut().is_some_and(Sender::takes_debt) {
             self.tell(0, emit);
         }
         self.widen(now, emit);
@@ -169,7 +177,7 @@ impl Connection {
             return None;
         }
         let is_over = self.failure.is_some() || self.socket().state() == Tcp::Closed;
-        let sender = self.sending.sender.as_ref().filter(|_| !is_over);
+        let sender = self.sending.sender().filter(|_| !is_over);
         // It does not know that what it has to send must wait.
         let is_held = sender.is_some_and(|sender| sender.leave() == Leave::Nothing);
         let deadline = sender.and_then(Sender::deadline).map(|deadline| deadline.max(now));
@@ -203,7 +211,7 @@ impl Connection {
     fn fin_held_until(&self, now: Duration) -> Option<Duration> {
         let until = self.fin_held.filter(|until| now < *until)?;
         let is_quiet = |sender: &Sender| !sender.must_go_back() && !sender.is_behind();
-        let has_all_left = self.sending.sender.as_ref().is_none_or(is_quiet) && !self.has_unsent();
+        let has_all_left = self.sending.sender().is_none_or(is_quiet) && !self.has_unsent();
         (self.socket().state() == Tcp::CloseWait && has_all_left).then_some(until)
     }
 
@@ -229,14 +237,14 @@ impl Connection {
     /// Whether a byte with this number has been sent and is not acknowledged.
     pub(super) fn is_under_way(&self, sequence: u32) -> bool {
         let first = self.first_unacknowledged();
-        let end = self.sending.sender.as_ref().map_or(first, Sender::end);
+        let end = self.sending.sender().map_or(first, Sender::end);
         sequence.wrapping_sub(first) < end.wrapping_sub(first)
     }
 
     /// Whether there are bytes that have never left.
     pub(super) fn has_unsent(&self) -> bool {
         let first = self.first_unacknowledged();
-        let sent = self.sending.sender.as_ref().map_or(0, |sender| sender.end().wrapping_sub(first));
+        let sent = self.sending.sender().map_or(0, |sender| sender.end().wrapping_sub(first));
         self.unacknowledged() > sent as usize
     }
 
@@ -272,7 +280,7 @@ impl Connection {
             return;
         }
         let (segment, has_bytes) = (self.segment(stack), self.unacknowledged() > 0);
-        let Some(sender) = &mut self.sending.sender else { return };
+        let Some(sender) = &mut *self.sending.sender else { return };
         sender.lower_segment(segment);
         let probes = sender.expire(now) == Due::WindowProbe && has_bytes;
         let must_go_back = sender.must_go_back();
@@ -302,7 +310,7 @@ impl Connection {
             link,
             standing: &mut self.standing,
             window: &mut self.bytes.window,
-            sender: self.sending.sender.as_mut(),
+            sender: self.sending.sender_mut(),
             leave,
             now,
             emit,

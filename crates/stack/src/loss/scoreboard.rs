@@ -48,18 +48,25 @@ pub(super) struct Delivery {
     pub(super) reordered: bool,
 }
 
+/// Bytes that were sent together, and their fate. There are many: it is [`Sent`] and a byte that costs no word more.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    sent: Sent,
+    at: Micros,
+    end: u32,
+    again: bool,
     fate: Fate,
 }
 
 impl Run {
-    const NONE: Self = Self { sent: Sent { at: 0, end: 0, again: false }, fate: Fate::Flying };
+    const NONE: Self = Self { at: 0, end: 0, again: false, fate: Fate::Flying };
+
+    fn sent(&self) -> Sent {
+        Sent { at: self.at, end: self.end, again: self.again }
+    }
 
     /// Whether the two need not be told apart.
     fn is_like(&self, other: &Self) -> bool {
-        let same_flight = self.sent.at == other.sent.at && self.sent.again == other.sent.again;
+        let same_flight = self.at == other.at && self.again == other.again;
         self.fate == other.fate && (self.fate != Fate::Flying || same_flight)
     }
 }
@@ -85,7 +92,7 @@ impl Scoreboard {
 
     /// The number after the last byte that was sent.
     pub(super) fn end(&self) -> u32 {
-        self.runs().last().map_or(self.first, |run| run.sent.end)
+        self.runs().last().map_or(self.first, |run| run.end)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -125,7 +132,7 @@ impl Scoreboard {
         let is_lost = |run: &Run| run.fate == Fate::Lost;
         let lost = is_lost(&self.runs[at]);
         let alike = self.runs()[at..].iter().take_while(|run| is_lost(run) == lost).count();
-        Some((lost, self.runs[at + alike - 1].sent.end.wrapping_sub(sequence)))
+        Some((lost, self.runs[at + alike - 1].end.wrapping_sub(sequence)))
     }
 
     /// Takes note that everything up to `end` has now been sent. What follows within a `grain` of time joins what is before it.
@@ -136,15 +143,15 @@ impl Scoreboard {
         }
         let is_full = self.len == RUNS;
         match self.runs[..self.len].last_mut() {
-            Some(run) if run.fate == Fate::Flying && now.wrapping_sub(run.sent.at) <= grain => {
-                run.sent.end = end;
+            Some(run) if run.fate == Fate::Flying && now.wrapping_sub(run.at) <= grain => {
+                run.end = end;
             }
             // It is always safe to take bytes for flying: at worst they are sent again when time is up.
             Some(run) if is_full => {
-                *run = Run { sent: Sent { at: now, end, again: true }, fate: Fate::Flying };
+                *run = Run { at: now, end, again: true, fate: Fate::Flying };
                 self.count();
             }
-            _ => self.insert(self.len, Run { sent: Sent { at: now, end, again: false }, fate: Fate::Flying }),
+            _ => self.insert(self.len, Run { at: now, end, again: false, fate: Fate::Flying }),
         }
     }
 
@@ -156,9 +163,9 @@ impl Scoreboard {
         for run in &mut self.runs[first..self.len] {
             if run.fate == Fate::Lost {
                 run.fate = Fate::Flying;
-                run.sent = Sent { at: now, again: true, ..run.sent };
+                (run.at, run.again) = (now, true);
             }
-            if !before(run.sent.end, to) {
+            if !before(run.end, to) {
                 break;
             }
         }
@@ -171,7 +178,7 @@ impl Scoreboard {
         let mut gone = 0;
         while gone < self.len && before(self.first, first) {
             let run = self.runs[gone];
-            let end = if before(first, run.sent.end) { first } else { run.sent.end };
+            let end = if before(first, run.end) { first } else { run.end };
             let bytes = end.wrapping_sub(self.first);
             match run.fate {
                 Fate::Flying => self.flying -= bytes,
@@ -179,7 +186,7 @@ impl Scoreboard {
                 Fate::Lost => {}
             }
             delivery.add(&run, bytes, known);
-            gone += usize::from(end == run.sent.end);
+            gone += usize::from(end == run.end);
             self.first = end;
         }
         self.first = first;
@@ -201,12 +208,12 @@ impl Scoreboard {
         self.split(end);
         let mut begin = self.first;
         for run in &mut self.runs[..self.len] {
-            let bytes = run.sent.end.wrapping_sub(begin);
-            if !before(begin, start) && !before(end, run.sent.end) && run.fate != Fate::Sacked {
+            let bytes = run.end.wrapping_sub(begin);
+            if !before(begin, start) && !before(end, run.end) && run.fate != Fate::Sacked {
                 delivery.add(run, bytes, known);
                 run.fate = Fate::Sacked;
             }
-            begin = run.sent.end;
+            begin = run.end;
         }
         self.tidy();
     }
@@ -216,10 +223,10 @@ impl Scoreboard {
     pub(super) fn condemn(&mut self, latest: &Sent, patience: Micros, now: Micros) -> (u32, Option<Micros>) {
         let (lost, mut wait) = (self.lost(), None);
         for run in &mut self.runs[..self.len] {
-            if run.fate != Fate::Flying || !run.sent.is_before(latest) {
+            if run.fate != Fate::Flying || !run.sent().is_before(latest) {
                 continue;
             }
-            match patience.checked_sub(now.wrapping_sub(run.sent.at)).filter(|left| *left > 0) {
+            match patience.checked_sub(now.wrapping_sub(run.at)).filter(|left| *left > 0) {
                 None => run.fate = Fate::Lost,
                 Some(left) => wait = Some(wait.unwrap_or(left).min(left)),
             }
@@ -253,9 +260,9 @@ impl Delivery {
             return;
         }
         self.bytes += bytes;
-        self.reordered |= !run.sent.again && known.is_some_and(|known| before(run.sent.end, known));
-        if self.latest.is_none_or(|latest| latest.is_before(&run.sent)) {
-            self.latest = Some(run.sent);
+        self.reordered |= !run.again && known.is_some_and(|known| before(run.end, known));
+        if self.latest.is_none_or(|latest| latest.is_before(&run.sent())) {
+            self.latest = Some(run.sent());
         }
     }
 }
@@ -268,7 +275,7 @@ impl Scoreboard {
 
     /// Where the run at `at` begins.
     fn start(&self, at: usize) -> u32 {
-        at.checked_sub(1).map_or(self.first, |before| self.runs[before].sent.end)
+        at.checked_sub(1).map_or(self.first, |before| self.runs[before].end)
     }
 
     /// The run that holds `sequence`.
@@ -276,7 +283,7 @@ impl Scoreboard {
         if before(sequence, self.first) || !before(sequence, self.end()) {
             return None;
         }
-        self.runs().iter().position(|run| before(sequence, run.sent.end))
+        self.runs().iter().position(|run| before(sequence, run.end))
     }
 
     /// The end of what the peer is known to have.
@@ -284,14 +291,14 @@ impl Scoreboard {
         if self.sacked == 0 {
             return None;
         }
-        self.runs().iter().rev().find(|run| run.fate == Fate::Sacked).map(|run| run.sent.end)
+        self.runs().iter().rev().find(|run| run.fate == Fate::Sacked).map(|run| run.end)
     }
 
     /// Whether the peer has told of the whole block before.
     fn has(&self, block: &Range<u32>) -> bool {
         self.position(block.start).is_some_and(|at| {
             let run = &self.runs[at];
-            run.fate == Fate::Sacked && !before(run.sent.end, block.end)
+            run.fate == Fate::Sacked && !before(run.end, block.end)
         })
     }
 
@@ -305,7 +312,7 @@ impl Scoreboard {
             && self.start(at) != sequence
         {
             let mut head = self.runs[at];
-            head.sent.end = sequence;
+            head.end = sequence;
             self.insert(at, head);
         }
     }
@@ -315,8 +322,8 @@ impl Scoreboard {
         self.split(to);
         let mut begin = self.first;
         for run in &mut self.runs[..self.len] {
-            let is_within = !before(begin, from) && !before(to, run.sent.end);
-            begin = run.sent.end;
+            let is_within = !before(begin, from) && !before(to, run.end);
+            begin = run.end;
             if is_within && run.fate == Fate::Flying {
                 run.fate = Fate::Lost;
             }
@@ -347,8 +354,8 @@ impl Scoreboard {
             let run = self.runs[at];
             match kept.checked_sub(1).map(|last| &mut self.runs[last]).filter(|last| can(last, &run)) {
                 Some(last) => {
-                    let again = last.sent.again || run.sent.again || last.sent.at != run.sent.at;
-                    last.sent = Sent { again, ..run.sent };
+                    let again = last.again || run.again || last.at != run.at;
+                    *last = Run { again, fate: last.fate, ..run };
                 }
                 None => {
                     self.runs[kept] = run;
@@ -363,13 +370,13 @@ impl Scoreboard {
         let mut begin = self.first;
         (self.flying, self.sacked) = (0, 0);
         for run in &self.runs[..self.len] {
-            let bytes = run.sent.end.wrapping_sub(begin);
+            let bytes = run.end.wrapping_sub(begin);
             match run.fate {
                 Fate::Flying => self.flying += bytes,
                 Fate::Sacked => self.sacked += bytes,
                 Fate::Lost => {}
             }
-            begin = run.sent.end;
+            begin = run.end;
         }
     }
 }

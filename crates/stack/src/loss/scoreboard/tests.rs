@@ -122,8 +122,8 @@ fn fates(board: &Scoreboard) -> Vec<Fate> {
     let mut begin = board.first();
     let mut fates = Vec::new();
     for run in board.runs() {
-        fates.resize(fates.len() + run.sent.end.wrapping_sub(begin) as usize, run.fate);
-        begin = run.sent.end;
+        fates.resize(fates.len() + run.end.wrapping_sub(begin) as usize, run.fate);
+        begin = run.end;
     }
     fates
 }
