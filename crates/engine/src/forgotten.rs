@@ -79,3 +79,31 @@ impl<O: Output> Journey<'_, O> {
         reason
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use topology::Path;
+    use wire::{Segment, TcpFlags};
+
+    use super::*;
+    use crate::fixture::{CLIENT, CONSUMER, INTERFACE, say, worker};
+
+    /// Whoever has been asked about one flow, or by another forwarder, knows nothing of this question.
+    #[test]
+    fn each_flow_and_each_key_has_a_question_of_its_own() {
+        let (shared, mut worker) = worker(Path::Nat);
+        let syn = Segment { flags: TcpFlags::new(TcpFlags::SYN), sequence: 1, ..Segment::default() };
+        for port in [CLIENT.1, CLIENT.1 + 1] {
+            say(&mut worker, CONSUMER, [(CLIENT.0, port), INTERFACE], &syn, Duration::ZERO);
+        }
+        let mut flows = Vec::new();
+        shared.flows.each(Duration::ZERO, |view| flows.push(view.flow));
+        let other = Shared::new(shared.topology(), 1, [5, 6, 7, 8]);
+        let [own, second, foreign] = [(&*shared, flows[0]), (&*shared, flows[1]), (&other, flows[0])]
+            .map(|(at, flow)| at.question(flow));
+        assert!(shared.is_question(flows[0], own));
+        assert!(![second, foreign].contains(&own));
+    }
+}

@@ -19,13 +19,24 @@ fn answer(acknowledgement: u32) -> Segment<'static> {
     Segment { flags: SYN | ACK, numbers: (99, acknowledgement), ..ACKING }
 }
 
+/// What becomes of a target's packet, and why flows end at it.
+fn ended(talk: &mut Talk, segment: &Segment<'_>) -> (Reason, Vec<Left>, Vec<Cause>) {
+    let frame = talk.target_frame(segment);
+    let said = talk.lab.input_at(talk.worker, talk.lab.provider, &frame, talk.lab.now);
+    let cause = |event: &Event| match event {
+        Event::FlowClosed { cause, .. } => Some(*cause),
+        _ => None,
+    };
+    (said.verdicts[0].reason, left(&said), said.events.iter().filter_map(cause).collect())
+}
+
 #[test]
 fn a_target_that_has_forgotten_ends_the_flow_and_the_next_syn_opens_another_with_a_header() {
     for mut talk in standing() {
         let before = talk.port;
         let asked = talk.hear_consumer(&ANEW).packet.sequence;
-        let (reason, left) = talk.target(&answer(asked + 1));
-        assert_eq!((reason, left.len()), (Reason::OneWayReset, 1));
+        let (reason, left, causes) = ended(&mut talk, &answer(asked + 1));
+        assert_eq!((reason, left.len(), causes), (Reason::OneWayReset, 1, vec![Cause::Reset]));
         assert_eq!((left[0].device, left[0].flags()), (talk.lab.provider, RST));
         assert_eq!(left[0].packet.sequence, asked + 1, "where it expects the next byte");
 
@@ -50,10 +61,26 @@ fn a_target_that_is_gone_ends_the_flow_too() {
             talk.target(&refusal(wild));
             assert_eq!(talk.path(), path, "that is no answer");
         }
-        let (reason, left) = talk.target(&refusal(asked + 1));
+        let (reason, left, causes) = ended(&mut talk, &refusal(asked + 1));
         assert_eq!((reason, left.len()), (Reason::NoFlow, 0), "nobody else knows the number");
+        assert_eq!(causes, [Cause::Reset]);
         let syn = talk.hear_consumer(&ANEW);
         assert_eq!((syn.packet.sequence, syn.flags()), (ISN + 5000, SYN), "a newcomer's");
+    }
+}
+
+/// One that says a number and does not mean it.
+#[test]
+fn a_reset_that_acknowledges_nothing_ends_nothing() {
+    for mut talk in standing() {
+        let acknowledgement = talk.hear_consumer(&ANEW).packet.sequence + 1;
+        let mut buffer = [0; wire::SEGMENT_CAPACITY];
+        let flags = wire::TcpFlags::new(wire::TcpFlags::RST);
+        let reset = wire::Segment { flags, acknowledgement, ..wire::Segment::default() };
+        let len = reset.write_between((addr(TARGET), 8080), (addr(NODE), talk.port), &mut buffer);
+        let (path, provider) = (talk.path(), talk.lab.provider);
+        talk.input(provider, &buffer[..len]);
+        assert_eq!(talk.path(), path);
     }
 }
 
@@ -69,6 +96,8 @@ fn what_does_not_answer_the_question_ends_nothing() {
         }
         let syn = Segment { flags: SYN, numbers: (99, number + 1), ..ACKING };
         assert_eq!(talk.target(&syn).0, Reason::OneWay, "which answers nothing");
+        let (_, _, causes) = ended(&mut talk, &Segment { numbers: (THEIR_START, number + 1), ..ANSWERING });
+        assert_eq!(causes, [], "it does not begin anew, and refuses nothing");
         let path = talk.path();
         talk.hear_target(&ANSWERING);
         assert_eq!(talk.path(), path, "it goes on");
