@@ -37,6 +37,8 @@ pub struct Client {
     /// When its rest is over, once it has begun.
     rests: Option<Duration>,
     has_given_up: bool,
+    /// Whether it was half-open when somebody else needed its place.
+    was_crowded_out: bool,
     /// When it began, once it has.
     begun: Option<Duration>,
     rng: Rng,
@@ -58,8 +60,18 @@ impl Client {
             Start::After(..) => None,
         };
         let session = Session::Waiting(begins);
-        let (rests, begun) = (None, None);
-        Self { plan, session, greeted: 0, read: 0, written: 0, rests, has_given_up: false, begun, rng }
+        Self {
+            plan,
+            session,
+            greeted: 0,
+            read: 0,
+            written: 0,
+            rests: None,
+            has_given_up: false,
+            was_crowded_out: false,
+            begun: None,
+            rng,
+        }
     }
 
     /// The connection that it follows is over.
@@ -197,6 +209,22 @@ impl Client {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// Its flow has made room for somebody else's. Whatever it has come to before, it has not come to by that.
+    pub fn crowd_out(&mut self) {
+        self.was_crowded_out |= self.ended().is_none();
+    }
+
+    /// Whether it has ended as one does who was crowded out, of whom `received` bytes have come to the target.
+    pub fn is_crowded_out(&self, received: usize) -> bool {
+        self.was_crowded_out
+            && match self.ended() {
+                Some(Ended::Otherwise(End::Reset)) => received == 0,
+                // Who waits for nobody may be crowded out by others who do, each time that he tries.
+                Some(Ended::Otherwise(End::GaveUp)) => self.plan.behaviour == Behaviour::Silent,
+                _ => false,
+            }
     }
 
     fn begin(&mut self, now: Duration) {

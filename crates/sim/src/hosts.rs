@@ -14,11 +14,10 @@ use crate::icmp::{self, MOST_QUOTED, Message, Trouble};
 use crate::invariants::{Invariant, Violation};
 use crate::ledger::{Ledger, Tuple};
 use crate::packet::{OwnedFrame, Route, Talk, checksums_are_right, route_of};
-use crate::plan::{Behaviour, Plan, Start};
+use crate::plan::{Plan, Start};
 use crate::provider::Provider;
 use crate::rng::Rng;
 use crate::scenario::Scenario;
-use crate::tcp::End;
 
 /// Frames that hosts send, and the device that they are behind.
 pub type Outgoing = Vec<(DeviceId, OwnedFrame)>;
@@ -133,25 +132,22 @@ impl Hosts {
         (0..self.clients.len()).filter(is_cut_off).collect()
     }
 
+    /// The flow of whoever has this tuple now has made room for another.
+    pub fn crowd_out(&mut self, tuple: &Tuple, now: Duration) {
+        if let Some(index) = self.at(tuple, now) {
+            self.clients[index].crowd_out();
+        }
+    }
+
     /// Every connection ended as its plan says, and its target has all of its bytes; but for those that were half-open when
     /// somebody else needed their place.
-    pub fn all_ended_as_planned(&self, mut crowded_out: usize) -> Result<(), Violation> {
+    pub fn all_ended_as_planned(&self) -> Result<(), Violation> {
         for client in &self.clients {
             let Plan { id, behaviour, route, upload, .. } = &client.plan;
             let received = self.provider.received(*id);
             let is_whole = !behaviour.is_whole() || received == *upload;
             let ended = client.ended();
-            // Who waits for nobody may be crowded out by others who do, each time that he tries.
-            let is_crowded_out = match ended {
-                Some(Ended::Otherwise(End::Reset)) => received == 0,
-                Some(Ended::Otherwise(End::GaveUp)) => *behaviour == Behaviour::Silent,
-                _ => false,
-            };
-            if is_crowded_out && crowded_out > 0 {
-                crowded_out -= 1;
-                continue;
-            }
-            let is_excused = ended == Some(Ended::GivenUp);
+            let is_excused = ended == Some(Ended::GivenUp) || client.is_crowded_out(received);
             if !is_excused && (ended != Some(Ended::AsPlanned) || !is_whole) {
                 let progress = client.progress();
                 let message = format!(

@@ -64,11 +64,6 @@ impl Judge {
         self.steering.tally + self.numbers.tally
     }
 
-    /// How many half-open flows have made room for others.
-    pub fn crowded_out(&self) -> usize {
-        self.ledger.crowded_out()
-    }
-
     /// A topology is in force.
     pub fn adopt(&mut self, now: Duration) -> Result<(), Violation> {
         self.steering.adopt(now)
@@ -82,6 +77,11 @@ impl Judge {
     /// Whose connections the forwarder has ended, as it was to, since this was asked last; and when they had begun.
     pub fn take_cut_off(&mut self) -> Vec<(Tuple, Duration)> {
         self.steering.take_cut_off()
+    }
+
+    /// Whose half-open flows have made room for others since this was asked last.
+    pub fn take_crowded_out(&mut self) -> Vec<Tuple> {
+        self.steering.take_crowded_out()
     }
 
     /// Takes in what a worker has said, and judges it.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use engine::Event;
-use flow::{Cause, FlowId, FlowPath};
+use flow::{FlowId, FlowPath};
 use topology::{DeviceId, Topology};
 use wire::{Packet, Protocol, mss_of, parse};
 
@@ -83,7 +83,6 @@ pub struct Ledger {
     letters: Letters,
     /// Asked only whether it has a flow: the order of a hash set never shows.
     live: HashMap<FlowId, Ends>,
-    crowded_out: usize,
 }
 
 impl Ledger {
@@ -268,20 +267,12 @@ impl Ledger {
                 let device = self.interface_devices.get(interface.index()).copied();
                 self.live.insert(*flow, (device, *path))
             }
-            Event::FlowClosed { flow, cause, .. } => {
-                self.crowded_out += usize::from(*cause == Cause::CrowdedOut);
-                self.live.remove(flow)
-            }
+            Event::FlowClosed { flow, .. } => self.live.remove(flow),
             Event::ExpiredFlowHit { .. }
             | Event::FragmentsEnded { .. }
             | Event::HealthChanged { .. }
             | Event::CheckPutOff { .. } => None,
         };
-    }
-
-    /// How many half-open flows have made room for others.
-    pub fn crowded_out(&self) -> usize {
-        self.crowded_out
     }
 
     /// How many terminated flows are open although one of their two devices is gone.

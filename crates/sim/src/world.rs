@@ -142,7 +142,7 @@ impl World {
     /// Runs until every connection is over and everything is forgotten.
     pub fn run(&mut self) -> Result<(), Violation> {
         while self.steps < MOST_STEPS && self.step()? {}
-        self.hosts.all_ended_as_planned(self.judge.crowded_out())?;
+        self.hosts.all_ended_as_planned()?;
         self.nothing_is_left()
     }
 
@@ -291,6 +291,9 @@ impl World {
         self.excuse(|hosts, _| {
             cut_off.iter().filter_map(|(client, since)| hosts.at(client, *since)).collect()
         });
+        for client in self.judge.take_crowded_out() {
+            self.hosts.crowd_out(&client, self.now);
+        }
         let left: Result<(), Violation> =
             batch.said.departures.iter().try_for_each(|departure| self.leave(departure));
         self.story.add(self.now, batch);

@@ -44,6 +44,11 @@ impl Seats {
         self.flows.insert(flow, Taken { seat, whose, sentence: None, pardoned: None });
     }
 
+    /// Whose an open flow is.
+    pub(super) fn client(&self, flow: FlowId) -> Option<Tuple> {
+        self.flows.get(&flow).map(|taken| taken.whose.client)
+    }
+
     /// A flow has closed. Returns whose it was, if he could not help it.
     pub(super) fn close(
         &mut self,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Event, Shared};
-use flow::{FlowId, Phase};
+use flow::{Cause, FlowId, Phase};
 use topology::{DeviceId, InterfaceId, TargetId};
 use wire::{Protocol, parse};
 
@@ -32,6 +32,7 @@ pub(super) struct Steering {
     charts: Charts,
     seats: Seats,
     cut_off: Vec<(Tuple, Duration)>,
+    crowded_out: Vec<Tuple>,
     /// Whether frames may find no way out.
     is_cut: bool,
     /// From when on some targets speak otherwise than before.
@@ -56,6 +57,7 @@ impl Steering {
             charts: Charts::new(scenario.unrest.courses.clone(), network),
             seats: Seats::default(),
             cut_off: Vec::new(),
+            crowded_out: Vec::new(),
             is_cut: network.is_cut,
             turns: scenario.turns,
             tally: Tally::default(),
@@ -100,6 +102,11 @@ impl Steering {
         std::mem::take(&mut self.cut_off)
     }
 
+    /// Whose half-open flows have made room for others since this was asked last.
+    pub(super) fn take_crowded_out(&mut self) -> Vec<Tuple> {
+        std::mem::take(&mut self.crowded_out)
+    }
+
     /// Takes in what a worker has said: first who is asked, then what that has changed.
     pub(super) fn hear(&mut self, batch: &Batch, ledger: &Ledger, now: Duration) -> Result<(), Violation> {
         for departure in batch.said.departures.iter().filter(|departure| departure.slot.is_none()) {
@@ -138,6 +145,8 @@ impl Steering {
             }
             Event::FlowClosed { flow, cause, returned, .. } => {
                 self.tally.count(cause);
+                let crowded_out = self.seats.client(flow).filter(|_| cause == Cause::CrowdedOut);
+                self.crowded_out.extend(crowded_out);
                 let cut_off = self.seats.close(flow, cause, self.may_mismatch(now), now)?;
                 let of_tcp = cut_off.filter(|whose| whose.client.protocol == Protocol::Tcp);
                 if let Some(Whose { client, path, since }) = of_tcp {
