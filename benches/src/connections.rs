@@ -1,13 +1,6 @@
 //! New connections, by clients and targets of our own: the same for everyone who is measured, and strict. A connection counts when
 //! the target's greeting came through it and it came to a proper end; one that does not, spoils the run.
 
-use std::time::Duration;
-
-use anyhow::{Result, bail};
-use mio::Events;
-
-use crate::watch::Watch;
-
 pub mod clients;
 pub mod greeter;
 pub mod way;
@@ -23,12 +16,3 @@ pub enum Closer {
 
 /// What the target says.
 const GREETING: &[u8] = b"!";
-
-/// Waits until something happens; that nothing does for as long as `patience` is an error.
-fn await_events(watch: &mut Watch<'_>, events: &mut Events, patience: Option<Duration>) -> Result<()> {
-    watch.wait(events, patience)?;
-    match patience {
-        Some(patience) if events.is_empty() => bail!("nothing happens for {patience:?}"),
-        _ => Ok(()),
-    }
-}

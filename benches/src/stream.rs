@@ -2,8 +2,9 @@
 //! connection the client's first byte says what it is for, so that it does not matter in which order they reach the target, or whether
 //! all of them do. What comes ahead of that byte is skipped: so targets that get a header can have streams too, which iperf3 cannot.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -82,6 +83,7 @@ fn connect(way: Way, what_for: u8, interrupt: &Interrupt) -> Result<Patient<'_>>
 pub struct Server {
     listener: TcpListener,
     header: usize,
+    is_stopped: AtomicBool,
 }
 
 impl Server {
@@ -89,7 +91,7 @@ impl Server {
     pub fn listen(address: (Ipv4Addr, u16), header: usize) -> Result<Self> {
         let listener = TcpListener::bind(address)
             .with_context(|| format!("listening on {}:{}", address.0, address.1))?;
-        Ok(Self { listener, header })
+        Ok(Self { listener, header, is_stopped: AtomicBool::new(false) })
     }
 
     /// Where it listens.
@@ -101,15 +103,33 @@ impl Server {
     pub fn serve(&self, interrupt: &Interrupt) -> Result<f64> {
         thread::scope(|scope| {
             let mut connections = Vec::new();
-            while let Ok((stream, _)) = self.listener.accept() {
-                connections.push(scope.spawn(move || self.attend(stream, interrupt)));
-            }
-            Ok(join_all(connections)?.into_iter().sum())
+            let accepted = loop {
+                match self.accept() {
+                    Ok(Some(stream)) => {
+                        connections.push(scope.spawn(move || self.attend(stream, interrupt)));
+                    }
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            };
+            let received = join_all(connections);
+            accepted.and(received).map(|received| received.into_iter().sum())
         })
+    }
+
+    /// The next connection; none, once it is stopped.
+    fn accept(&self) -> Result<Option<TcpStream>> {
+        match self.listener.accept() {
+            Ok((stream, _)) => Ok(Some(stream)),
+            // A listener that is shut down fails.
+            Err(_) if self.is_stopped.load(Ordering::Acquire) => Ok(None),
+            Err(error) => Err(error).context("accepting"),
+        }
     }
 
     /// Takes no more connections.
     pub fn stop(&self) -> Result<()> {
+        self.is_stopped.store(true, Ordering::Release);
         shutdown(&self.listener, Shutdown::Both).context("stopping the server")
     }
 
@@ -120,13 +140,22 @@ impl Server {
         match ahead[self.header] {
             KNOCK => (&stream).write_all(b"!").map(|()| 0.0).context("the first answer"),
             THERE => receive(&stream, None),
-            BACK => {
-                let piece = vec![0; PIECE];
-                // Until nobody listens any more. Whether that is too early, the client knows.
-                while (&stream).write(&piece).is_ok() {}
-                Ok(0.0)
-            }
+            BACK => send_back(&stream).map(|()| 0.0),
             other => bail!("a connection begins with {other:#04x}, which is for nothing"),
+        }
+    }
+}
+
+/// Sends until nobody listens any more. Whether that is too early, the client knows.
+fn send_back(mut stream: &Patient<'_>) -> Result<()> {
+    let piece = vec![0; PIECE];
+    loop {
+        match stream.write(&piece) {
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error).context("sending back"),
         }
     }
 }
@@ -235,6 +264,29 @@ mod tests {
             });
             assert_eq!(format!("{:#}", served.unwrap_err()), error);
         }
+    }
+
+    #[test]
+    fn a_server_that_cannot_take_anybody_in_fails() {
+        let interrupt = Interrupt::of_nobody().unwrap();
+        let server = Server::listen((HERE[0], 0), 0).unwrap();
+        shutdown(&server.listener, Shutdown::Both).unwrap();
+        let error = format!("{:#}", server.serve(&interrupt).unwrap_err());
+        assert!(error.starts_with("accepting: "), "{error}");
+    }
+
+    /// It is not the client's end that ends it: that stays open.
+    #[test]
+    fn a_stream_that_breaks_off_is_an_error() {
+        let interrupt = Interrupt::of_nobody().unwrap();
+        let served = streamed(0, &interrupt, |door| {
+            let mut client = TcpStream::connect(door)?;
+            client.write_all(b"<")?;
+            client.read_exact(&mut [0])?;
+            interrupt.come();
+            Ok(client)
+        });
+        assert_eq!(format!("{:#}", served.unwrap_err()), "a target: sending back: interrupted");
     }
 
     #[test]

@@ -1,32 +1,27 @@
 //! New connections from two consumers to one target that closes first, so that its TIME-WAIT is where source ports come
 //! round to: how long each takes, and whether one fails.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use benches::connections::Closer;
+use benches::connections::clients::{Habit, Took, keep_going};
+use benches::connections::greeter::Greeter;
+use benches::connections::way::Ways;
 use benches::namespace::Namespace;
 use benches::process::Interrupt;
-use benches::threads::join_all;
-use benches::watch::Watch;
+use benches::threads::{both_ends, join, join_all};
 use hdrhistogram::Histogram;
-use mio::net::TcpStream;
-use mio::{Events, Interest, Token};
-use rustix::net::{Shutdown, listen, shutdown};
 use topology::Path;
 
 use crate::figures::{Figures, count, milliseconds, times};
-use crate::gate::{BACKLOG, Counters, Family, Gate, OPEN_PORT, Plan, Setting, changes, counters};
+use crate::gate::{BACKLOG, Counters, DOOR, Family, Gate, OPEN_PORT, Plan, Setting, changes, counters};
 
 /// The 99th percentile, in microseconds, stays below.
 const GOAL: u64 = 5000;
 const CONSUMERS: usize = 2;
-/// When nothing has happened for so long on any of them, the connections in progress have failed.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// What the target says before it closes.
-const GREETING: &[u8] = b"!";
 
 /// How much of it.
 #[derive(Clone, Copy)]
@@ -92,8 +87,16 @@ impl Tally {
         Ok(Self { connected: times()?, whole: times()?, failed: Counters::new() })
     }
 
-    fn fail(&mut self, how: &str) {
-        *self.failed.entry(how.to_owned()).or_default() += 1;
+    fn note(&mut self, outcome: Result<Took>) {
+        let micros = |time: Duration| time.as_micros() as u64;
+        match outcome {
+            Ok(Took { connected, whole }) => {
+                self.connected.saturating_record(micros(connected));
+                self.whole.saturating_record(micros(whole));
+            }
+            // All go the same way: only the reason tells one from another.
+            Err(error) => *self.failed.entry(error.root_cause().to_string()).or_default() += 1,
+        }
     }
 
     fn add(mut self, other: &Self) -> Result<Self> {
@@ -107,132 +110,31 @@ impl Tally {
 }
 
 fn connect(gate: &Gate, family: Family, size: Size, interrupt: &Interrupt) -> Result<Tally> {
-    let listener = gate.provider.inside(|| open(family.target(0)))?;
+    let target = SocketAddr::new(family.target(0), OPEN_PORT);
+    let (greeter, stop) = gate.provider.inside(|| Greeter::listen(target, Closer::Target, 0, interrupt))?;
     let each = Size { connects: size.connects / CONSUMERS, at_once: size.at_once / CONSUMERS };
-    thread::scope(|scope| {
-        scope.spawn(|| greet_everyone(&listener));
-        let clients: Vec<_> = gate
-            .consumers
-            .iter()
-            .map(|consumer| scope.spawn(move || keep_connecting(consumer, family.door(), each, interrupt)))
-            .collect();
-        let tallies = join_all(clients);
-        shutdown(&listener, Shutdown::Both).context("stopping the server")?;
-        tallies?.iter().try_fold(Tally::new()?, Tally::add)
-    })
+    let (tallies, ()) = thread::scope(|scope| {
+        let greeting = scope.spawn(|| greeter.greet_everyone());
+        let clients = gate.consumers.iter();
+        let clients = clients.map(|consumer| scope.spawn(move || keep_connecting(consumer, each, interrupt)));
+        let tallies = join_all(clients.collect());
+        stop.wake().context("stopping the target")?;
+        both_ends(tallies, join(greeting))
+    })?;
+    tallies.iter().try_fold(Tally::new()?, Tally::add)
 }
 
-/// A listener with room for everyone.
-fn open(target: IpAddr) -> Result<TcpListener> {
-    let listener = TcpListener::bind((target, OPEN_PORT))?;
-    listen(&listener, BACKLOG.into())?;
-    Ok(listener)
-}
-
-/// The server: until its listener is shut down.
-fn greet_everyone(listener: &TcpListener) {
-    while let Ok((mut stream, _)) = listener.accept() {
-        // A client that went away notices by itself, and reports it.
-        let _ = stream.write_all(GREETING);
-    }
-}
-
-fn keep_connecting(consumer: &Namespace, door: IpAddr, size: Size, interrupt: &Interrupt) -> Result<Tally> {
+fn keep_connecting(consumer: &Namespace, size: Size, interrupt: &Interrupt) -> Result<Tally> {
     consumer.enter()?;
-    let mut client = Client {
-        watch: Watch::new(interrupt)?,
-        door: SocketAddr::new(door, OPEN_PORT),
-        to_start: size.connects,
-        attempts: Vec::new(),
-        tally: Tally::new()?,
-    };
-    client.attempts.resize_with(size.at_once, || None);
-    (0..size.at_once).for_each(|place| client.start(place));
-    let mut events = Events::with_capacity(size.at_once);
-    while client.attempts.iter().any(Option::is_some) {
-        client.watch.wait(&mut events, Some(PATIENCE))?;
-        if events.is_empty() {
-            client.attempts.iter().flatten().for_each(|_| client.tally.fail("no answer"));
-            break;
-        }
-        for event in &events {
-            client.look(event.token().0, event.is_writable());
-        }
-    }
-    Ok(client.tally)
-}
-
-/// Many connections in progress, and one thread.
-struct Client<'a> {
-    watch: Watch<'a>,
-    door: SocketAddr,
-    to_start: usize,
-    attempts: Vec<Option<Attempt>>,
-    tally: Tally,
-}
-
-/// One connection in progress. Dropping it closes it.
-struct Attempt {
-    stream: TcpStream,
-    start: Instant,
-    connected: Option<Duration>,
-    said: Vec<u8>,
-}
-
-impl Client<'_> {
-    /// Begins the next connection in this place, if one is left to be made.
-    fn start(&mut self, place: usize) {
-        self.attempts[place] = None;
-        while self.to_start > 0 && self.attempts[place].is_none() {
-            self.to_start -= 1;
-            match Attempt::start(&self.watch, self.door, Token(place)) {
-                Ok(attempt) => self.attempts[place] = Some(attempt),
-                Err(error) => self.tally.fail(&error.to_string()),
-            }
-        }
-    }
-
-    fn look(&mut self, place: usize, is_writable: bool) {
-        let Some(attempt) = &mut self.attempts[place] else { return };
-        if is_writable && attempt.connected.is_none() {
-            attempt.connected = Some(attempt.start.elapsed());
-        }
-        match attempt.is_done() {
-            Ok(false) => return,
-            Err(error) => self.tally.fail(&error.to_string()),
-            Ok(true) => {
-                let whole = attempt.start.elapsed();
-                let micros = |time: Duration| time.as_micros() as u64;
-                self.tally.whole.saturating_record(micros(whole));
-                self.tally.connected.saturating_record(micros(attempt.connected.unwrap_or(whole)));
-            }
-        }
-        self.start(place);
-    }
-}
-
-impl Attempt {
-    fn start(watch: &Watch<'_>, door: SocketAddr, token: Token) -> io::Result<Self> {
-        let start = Instant::now();
-        let mut stream = TcpStream::connect(door)?;
-        watch.registry().register(&mut stream, token, Interest::READABLE | Interest::WRITABLE)?;
-        Ok(Self { stream, start, connected: None, said: Vec::with_capacity(2 * GREETING.len()) })
-    }
-
-    /// Reads what has come. Done is: the greeting, and then the target's FIN.
-    fn is_done(&mut self) -> io::Result<bool> {
-        let mut buffer = [0; 16];
-        loop {
-            match self.stream.read(&mut buffer) {
-                Ok(0) if self.said == GREETING => return Ok(true),
-                Ok(0) => return Err(io::Error::other("no greeting")),
-                Ok(len) => self.said.extend_from_slice(&buffer[..len]),
-                // Not connected yet, or nothing more yet.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotConnected) => {
-                    return Ok(false);
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
+    let mut tally = Tally::new()?;
+    let habit = Habit { closer: Closer::Target, at_once: size.at_once.min(size.connects), is_timed: true };
+    let ways = Ways::new(&[Ipv4Addr::UNSPECIFIED], &[DOOR], OPEN_PORT, 0);
+    let mut to_begin = size.connects - habit.at_once;
+    keep_going(ways, habit, interrupt, |outcome| {
+        tally.note(outcome);
+        let goes_on = to_begin > 0;
+        to_begin = to_begin.saturating_sub(1);
+        Ok(goes_on)
+    })?;
+    Ok(tally)
 }

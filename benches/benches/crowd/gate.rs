@@ -22,6 +22,8 @@ use serde_json::json;
 pub(crate) const CROWD_PORT: u16 = 9000;
 /// Where the one target listens that real kernels connect to.
 pub(crate) const OPEN_PORT: u16 = 7001;
+/// Where consumers connect by IPv4, the same address in each of their networks.
+pub(crate) const DOOR: Ipv4Addr = Ipv4Addr::new(10, 1, 9, 50);
 /// The crowd's targets.
 pub(crate) const TARGETS: u16 = 24;
 /// How many connections a listener may have waiting, and half-open: far more than come at once, in every row without a
@@ -46,10 +48,10 @@ impl Family {
         }
     }
 
-    /// The address that consumers connect to: the same one in each of their networks.
+    /// The address that consumers connect to, the same in each of their networks.
     pub(crate) const fn door(self) -> IpAddr {
         match self {
-            Self::V4 => IpAddr::V4(Ipv4Addr::new(10, 1, 9, 50)),
+            Self::V4 => IpAddr::V4(DOOR),
             Self::V6 => IpAddr::V6(Ipv6Addr::new(0xfd00, 1, 9, 0, 0, 0, 0, 0x50)),
         }
     }

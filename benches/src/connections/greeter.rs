@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Token, Waker};
 
-use super::{Closer, GREETING, await_events};
+use super::{Closer, GREETING};
 use crate::patient::PATIENCE;
 use crate::process::Interrupt;
 use crate::watch::Watch;
@@ -103,6 +104,15 @@ impl<'a> Greeter<'a> {
     }
 }
 
+/// Waits until something happens; that nothing does for as long as `patience` is an error.
+fn await_events(watch: &mut Watch<'_>, events: &mut Events, patience: Option<Duration>) -> Result<()> {
+    watch.wait(events, patience)?;
+    match patience {
+        Some(patience) if events.is_empty() => bail!("nothing happens for {patience:?}"),
+        _ => Ok(()),
+    }
+}
+
 /// One connection. Dropping it closes it.
 struct Guest {
     stream: TcpStream,
@@ -159,7 +169,6 @@ impl Guest {
 mod tests {
     use std::net::{self, Ipv4Addr};
     use std::thread;
-    use std::time::Duration;
 
     use super::*;
 
