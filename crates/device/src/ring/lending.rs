@@ -70,7 +70,7 @@ impl Lending {
         let place = usize::from(self.tail) % ENTRIES;
         // SAFETY: the place is within the page, whose bytes are initialized and, beyond the tail, not looked at by the kernel. (The tail
         // itself lies in a field of the first entry that none of these calls touches.)
-        let entry = unsafe { self.page.add(place).as_mut() };
+        let entry = unsafe { &mut *self.page.as_ptr().wrapping_add(place) };
         entry.set_addr(buffer.cast::<u8>() as u64);
         entry.set_len(buffer.len() as u32);
         entry.set_bid(name);
