@@ -14,11 +14,11 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::mem::{self, ManuallyDrop};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use io_uring::types::{Fd, SubmitArgs, Timespec};
-use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode, squeue};
 use wire::Offload;
 
 use lending::{GROUP, Lending};
@@ -279,17 +279,26 @@ impl Ring {
     /// Goes into the kernel until `writes` have ended and, within the patience, something else has happened; not at all if there is nothing
     /// to do there.
     fn enter(&mut self, writes: usize, patience: Duration) -> io::Result<usize> {
-        if !patience.is_zero() {
-            let patience = Timespec::from(patience.min(LONGEST));
-            return self
-                .ring
-                .submitter()
-                .submit_with_args(writes + 1, &SubmitArgs::new().timespec(&patience));
-        }
         let queue = self.ring.submission();
-        let has_work = !queue.is_empty() || queue.taskrun() || queue.cq_overflow();
+        let pushed = queue.len() as u32;
+        let has_work = pushed > 0 || queue.taskrun() || queue.cq_overflow();
         drop(queue);
-        if has_work { self.ring.submit_and_wait(writes) } else { Ok(0) }
+        if !has_work && patience.is_zero() {
+            return Ok(0);
+        }
+        let mut flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+        if self.ring.params().is_feature_no_iowait() {
+            // Whoever waits for packets does not wait for a disk, and the machine's load should not look like that.
+            flags |= EnterFlags::NO_IOWAIT;
+        }
+        let time = Timespec::from(patience.min(LONGEST));
+        let (awaited, arguments) = if patience.is_zero() {
+            (writes, SubmitArgs::new())
+        } else {
+            (writes + 1, SubmitArgs::new().timespec(&time))
+        };
+        // SAFETY: the arguments are those that these flags promise, and live as long as the call.
+        unsafe { self.ring.submitter().enter(pushed, awaited as u32, flags.bits(), Some(&arguments)) }
     }
 }
 
@@ -297,8 +306,9 @@ impl Drop for Ring {
     fn drop(&mut self) {
         self.sources.iter_mut().for_each(leave);
         self.is_due = true;
-        while self.sources.iter().any(Option::is_some) {
-            if self.turn(&[], LONGEST, drop).is_err() {
+        let end = Instant::now() + AT_ONCE;
+        while self.sources.iter().any(Option::is_some) && Instant::now() < end {
+            if self.turn(&[], AT_ONCE, drop).is_err() {
                 break;
             }
         }
@@ -312,6 +322,8 @@ impl Drop for Ring {
     }
 }
 
+/// How long the kernel may take to leave off; it does so at once.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// The longest time to wait in one go.
 const LONGEST: Duration = Duration::from_secs(3600);
 

@@ -5,6 +5,8 @@
 use std::ffi::c_int;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -19,6 +21,9 @@ pub(crate) const PATH: &str = "/dev/net/tun";
 /// IP packets without a header but the offload header, on several queues.
 const FLAGS: c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
 
+/// How long a device may outlive its process; it is some 30 ms.
+const AFTERLIFE: Duration = Duration::from_secs(1);
+
 /// `struct ifreq`, as `TUNSETIFF` uses it.
 #[repr(C)]
 struct Request {
@@ -29,7 +34,7 @@ struct Request {
 
 /// Makes the device and opens all of its queues (one at least), in the namespace of the calling thread.
 pub(crate) fn create(place: &Place, queues: usize) -> Result<Vec<OwnedFd>, DeviceError> {
-    let first = queue(place, FLAGS | libc::IFF_TUN_EXCL)?;
+    let first = first_queue(place)?;
     let rest = (1..queues).map(|_| queue(place, FLAGS));
     std::iter::once(Ok(first)).chain(rest).collect()
 }
@@ -56,6 +61,18 @@ pub(crate) fn refusal(place: &Place, step: impl Into<String>, cause: io::Error) 
     match Errno::from_io_error(&cause) {
         Some(Errno::BUSY) => DeviceError::Busy { place: place.clone() },
         _ => DeviceError::driver(place, step, cause),
+    }
+}
+
+/// A queue of a device that is made for it. Where a killed process was reading one of that name by io_uring, the kernel takes a moment
+/// to let go of it, and nothing tells when.
+fn first_queue(place: &Place) -> Result<OwnedFd, DeviceError> {
+    let end = Instant::now() + AFTERLIFE;
+    loop {
+        match queue(place, FLAGS | libc::IFF_TUN_EXCL) {
+            Err(DeviceError::Busy { .. }) if Instant::now() < end => thread::sleep(AFTERLIFE / 100),
+            opened => return opened,
+        }
     }
 }
 

@@ -286,7 +286,7 @@ impl Desk {
     /// The kernel does not go along.
     #[cold]
     fn do_without_ring(&mut self, error: &io::Error, ties: &Ties) -> io::Result<()> {
-        tracing::info!("io_uring is of no use here, so each packet is read and written by itself: {error}");
+        tracing::info!("io_uring is of no use here, so packets are read and written one by one: {error}");
         self.ring = None;
         self.outbox.write(&mut self.devices, |access, written| ties.account(access, &written));
         (0..self.devices.len()).try_for_each(|device| self.listen(DeviceId(device as u16)))

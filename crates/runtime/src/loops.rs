@@ -46,7 +46,7 @@ impl Loop {
             && self.id.index() == 0
         {
             tracing::info!(
-                "io_uring is not to be had here, so each packet is read and written by itself: {error}"
+                "io_uring is not to be had here, so packets are read and written one by one: {error}"
             );
         }
         loop {
