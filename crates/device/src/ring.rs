@@ -60,6 +60,8 @@ pub struct Ring {
     sources: Vec<Option<Source>>,
     /// Whether the kernel may have to be asked for one of them.
     is_due: bool,
+    /// Whom it is asked for first: each in turn, as the first finds the most room.
+    first: usize,
     /// The kernel must not look at it again: entries that it did not take point to what is gone.
     is_spoilt: bool,
 }
@@ -79,25 +81,26 @@ enum State {
     /// It is to be asked to leave off.
     Unwanted,
     /// It has been asked to leave off.
-    Leaving,
+    Stopping,
 }
 
-/// What an entry is about: a packet's place, this and a source's place, or a source's end.
+/// What an entry is about: a packet's place, this and a source's place, or that a source is not wanted.
 const SOURCE: u64 = 1 << 32;
-const END: u64 = 1 << 33;
+const CANCEL: u64 = 1 << 33;
 
 impl Ring {
     /// Packets that are written together at most.
     pub const CAPACITY: usize = 64;
 
-    /// A ring, if this kernel lends one: it may be too old (Linux 6.7 has what is needed), and whoever runs it may forbid them.
+    /// A ring, if this kernel lends one: it may be too old, and whoever runs it may forbid them.
     pub fn new() -> io::Result<Self> {
         let mut builder = IoUring::builder();
         builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
         let ring = builder.build(2 * Self::CAPACITY as u32)?;
         let mut probe = Probe::new();
         ring.submitter().register_probe(&mut probe)?;
-        if !probe.is_supported(opcode::ReadMulti::CODE) {
+        // Linux 6.7 reads repeatedly, but only 6.8 (which is told by this) goes on to what lies behind the first packet.
+        if !probe.is_supported(opcode::FixedFdInstall::CODE) {
             return Err(ErrorKind::Unsupported.into());
         }
         let lending = Lending::new();
@@ -107,6 +110,7 @@ impl Ring {
             lending: ManuallyDrop::new(lending),
             sources: Vec::new(),
             is_due: false,
+            first: 0,
             is_spoilt: false,
         })
     }
@@ -170,8 +174,12 @@ impl Ring {
             Err(ErrorKind::BrokenPipe.into())
         } else {
             let is_all_asked = self.ask();
+            // Until all has ended: whoever is told may panic.
+            self.is_spoilt = true;
             self.push_writes(leaving, &slices);
-            self.complete(ends, if is_all_asked { patience } else { Duration::ZERO }, &mut tell)
+            let done = self.complete(ends, if is_all_asked { patience } else { Duration::ZERO }, &mut tell);
+            self.is_spoilt = done.is_err();
+            done
         };
         for (place, end) in ends.iter().enumerate() {
             tell(Told::Written(place, end.result()));
@@ -183,6 +191,7 @@ impl Ring {
         let source = Source { file: file.try_clone_to_owned()?, state: State::Due };
         let places = self.sources.len().max(place + 1);
         self.sources.resize_with(places, || None);
+        assert!(self.sources[place].is_none(), "a name is given once");
         self.sources[place] = Some(source);
         self.is_due = true;
         Ok(())
@@ -191,29 +200,32 @@ impl Ring {
     /// Asks the kernel to look after what it does not yet, as far as there is room for what it brings, and to leave off where it is
     /// not wanted any more. Returns whether there was room for all these entries.
     fn ask(&mut self) -> bool {
-        let Self { ring, lending, sources, is_due, .. } = self;
-        if !mem::take(is_due) {
+        if !mem::take(&mut self.is_due) {
             return true;
         }
-        for (place, source) in sources.iter_mut().enumerate() {
-            let Some((entry, next)) = source.as_ref().and_then(|source| source.request(place)) else {
-                continue;
-            };
-            if place > 0 && next == State::Asked && lending.is_idle() {
-                *is_due = true;
+        let (places, begin) = (self.sources.len(), self.first);
+        let mut reads = 0;
+        for place in (0..places).map(|step| (begin + step) % places) {
+            let Some(source) = &mut self.sources[place] else { continue };
+            let Some((entry, next)) = source.request(place) else { continue };
+            let is_read = place > 0 && next == State::Asked;
+            if is_read && self.lending.is_empty() {
+                self.is_due = true;
                 continue;
             }
             // What is written has to find room too.
-            if ring.submission().len() >= Self::CAPACITY && ring.submit().is_err() {
-                *is_due = true;
+            if self.ring.submission().len() >= Self::CAPACITY && self.ring.submit().is_err() {
+                self.is_due = true;
                 return false;
             }
-            // SAFETY: the entry points to no memory, and there is room. The file is ours.
-            let pushed = unsafe { ring.submission().push(&entry) };
+            // SAFETY: the entry points to no memory, and there is room. The file is the source's own.
+            let pushed = unsafe { self.ring.submission().push(&entry) };
             assert!(pushed.is_ok(), "there is room");
-            if let Some(source) = source {
-                source.state = next;
+            source.state = next;
+            if is_read && reads == 0 {
+                self.first = (place + 1) % places;
             }
+            reads += usize::from(is_read);
         }
         true
     }
@@ -241,18 +253,18 @@ impl Ring {
         patience: Duration,
         tell: &mut impl FnMut(Told),
     ) -> io::Result<()> {
-        let mut done = 0;
+        let (mut done, mut was_left) = (0, false);
         let mut entered = self.enter(ends.len(), patience);
         loop {
-            let Self { ring, lending, sources, is_due, is_spoilt } = self;
+            let Self { ring, lending, sources, is_due, .. } = self;
             for entry in ring.completion() {
                 let about = entry.user_data();
                 if about < SOURCE {
                     let end = End::of(entry.result());
-                    *is_spoilt |= end == End::Left;
+                    was_left |= end == End::Left;
                     ends[about as usize] = end;
                     done += 1;
-                } else if about < END {
+                } else if about < CANCEL {
                     *is_due |= hear((about - SOURCE) as usize, sources, lending, &entry, tell);
                 }
             }
@@ -263,14 +275,13 @@ impl Ring {
                 && !is_passing(&error)
             {
                 if under_way == 0 {
-                    self.is_spoilt = true;
                     return Err(error);
                 }
                 // What the kernel has taken, it brings to an end.
                 thread::yield_now();
             }
             if left == 0 {
-                return if self.is_spoilt { Err(ErrorKind::Unsupported.into()) } else { Ok(()) };
+                return if was_left { Err(ErrorKind::Unsupported.into()) } else { Ok(()) };
             }
             entered = self.ring.submit_and_wait(1);
         }
@@ -352,9 +363,9 @@ impl Source {
             }
             State::Unwanted => {
                 let entry = opcode::AsyncCancel::new(about).build();
-                Some((entry.user_data(END), State::Leaving))
+                Some((entry.user_data(CANCEL), State::Stopping))
             }
-            State::Asked | State::Leaving => None,
+            State::Asked | State::Stopping => None,
         }
     }
 }
@@ -393,8 +404,10 @@ fn hear(
     let Some(slot) = sources.get_mut(place).filter(|_| !cqueue::more(entry.flags())) else { return false };
     let Some(source) = slot else { return false };
     let failure = match entry.result() {
+        // Nothing is wrong with the file: there was no room, or the kernel was short of memory for itself.
+        errno if name.is_none() || matches!(-errno, libc::ENOBUFS | libc::ECANCELED) => None,
         0 => Some(ErrorKind::UnexpectedEof.into()),
-        errno if errno < 0 && -errno != libc::ENOBUFS => Some(io::Error::from_raw_os_error(-errno)),
+        errno if errno < 0 => Some(io::Error::from_raw_os_error(-errno)),
         _ => None,
     };
     let is_wanted = matches!(source.state, State::Due | State::Asked);

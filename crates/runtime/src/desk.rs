@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::mem;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use device::{Offloads, Packet, Queue, Ring, Told};
@@ -24,6 +24,8 @@ use crate::outlet::{Access, Outlet, Ties};
 pub(crate) const WAKE: Token = Token(usize::MAX);
 /// Frames that are carried together.
 pub(crate) const BATCH: usize = 8;
+/// What mio tells at a time.
+const EVENTS: usize = 64;
 /// How long the kernel may take to leave off reading a queue. It does so at once.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
@@ -50,6 +52,15 @@ pub(crate) struct News {
     pub(crate) lost: Vec<(DeviceId, io::Error)>,
 }
 
+impl News {
+    /// A queue is lost, for the first of all reasons.
+    fn lose(&mut self, device: DeviceId, error: io::Error) {
+        if self.lost.iter().all(|(lost, _)| *lost != device) {
+            self.lost.push((device, error));
+        }
+    }
+}
+
 /// What one go at a device has brought.
 #[derive(Default)]
 pub(crate) struct Batch {
@@ -61,7 +72,7 @@ pub(crate) struct Batch {
 impl Desk {
     pub(crate) fn new(poll: Poll) -> Self {
         let (devices, arrived, ready, news) = Default::default();
-        let (events, outbox) = (Events::with_capacity(64), Outbox::new());
+        let (events, outbox) = (Events::with_capacity(EVENTS), Outbox::new());
         Self { ring: None, poll, events, devices, arrived, ready, outbox, news }
     }
 
@@ -90,7 +101,12 @@ impl Desk {
         self.make_place(device);
         // What waits may be for this queue.
         self.flush(ties)?;
+        let end = Instant::now() + AT_ONCE;
         while let Some(ring) = self.ring.as_mut().filter(|ring| ring.reads(device.0)) {
+            if Instant::now() > end {
+                self.do_without_ring(&ErrorKind::TimedOut.into(), ties)?;
+                break;
+            }
             ring.stop(device.0);
             self.turn(AT_ONCE, ties)?;
         }
@@ -104,6 +120,8 @@ impl Desk {
             // It is closed, whether epoll knew it or not.
             drop(self.poll.registry().deregister(&mut SourceFd(&queue.as_fd().as_raw_fd())));
         }
+        // What was said of this queue is not to be taken for the next one's.
+        self.news.lost.retain(|(lost, _)| *lost != device);
         Ok(())
     }
 
@@ -111,7 +129,7 @@ impl Desk {
     pub(crate) fn lower(&mut self, offloads: Offloads) {
         for (index, Access { queue, .. }) in self.devices.iter_mut().enumerate() {
             if let Some(Err(error)) = queue.as_mut().map(|queue| queue.set_offloads(offloads)) {
-                self.news.lost.push((DeviceId(index as u16), error));
+                self.news.lose(DeviceId(index as u16), error);
             }
         }
     }
@@ -203,7 +221,7 @@ impl Desk {
                         self.outbox.discard(packet);
                         continue;
                     }
-                    self.news.lost.push((device, error));
+                    self.news.lose(device, error);
                 }
             }
             self.outbox.discard(packet);
@@ -256,7 +274,7 @@ impl Desk {
                 Told::Broken(device) => devices[usize::from(device)].counters.receive_errors.add(1),
                 Told::Ended(device, Some(error)) => {
                     devices[usize::from(device)].counters.receive_errors.add(1);
-                    news.lost.push((DeviceId(device), error));
+                    news.lose(DeviceId(device), error);
                 }
                 Told::Ready => is_ready = true,
                 Told::Ended(..) | Told::Written(..) => {}
@@ -268,28 +286,40 @@ impl Desk {
         if is_ready { self.look(Duration::ZERO) } else { Ok(()) }
     }
 
-    /// Asks mio what is ready.
-    fn look(&mut self, patience: Duration) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, Some(patience)) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
-            _ => {}
-        }
-        for event in &self.events {
-            match event.token() {
-                WAKE => self.news.is_woken = true,
-                Token(device) => self.ready[device] = true,
+    /// Asks mio what is ready: for all of it, as the ring tells only of what comes later.
+    fn look(&mut self, mut patience: Duration) -> io::Result<()> {
+        loop {
+            match self.poll.poll(&mut self.events, Some(patience)) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+                _ => {}
             }
+            for event in &self.events {
+                match event.token() {
+                    WAKE => self.news.is_woken = true,
+                    Token(device) => self.ready[device] = true,
+                }
+            }
+            if self.events.iter().count() < EVENTS {
+                return Ok(());
+            }
+            patience = Duration::ZERO;
         }
-        Ok(())
     }
 
     /// The kernel does not go along.
     #[cold]
     fn do_without_ring(&mut self, error: &io::Error, ties: &Ties) -> io::Result<()> {
-        tracing::info!("io_uring is of no use here, so packets are read and written one by one: {error}");
+        tracing::warn!("io_uring is of no use here, so packets are read and written one by one: {error}");
         self.ring = None;
         self.outbox.write(&mut self.devices, |access, written| ties.account(access, &written));
-        (0..self.devices.len()).try_for_each(|device| self.listen(DeviceId(device as u16)))
+        for device in 0..self.devices.len() {
+            // The others have never known the ring.
+            let queue = self.devices[device].queue.as_ref();
+            if queue.is_some_and(|queue| queue.file().is_some()) {
+                self.listen(DeviceId(device as u16))?;
+            }
+        }
+        Ok(())
     }
 }
 

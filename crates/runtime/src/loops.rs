@@ -1,7 +1,7 @@
 //! A worker's thread: wait until a queue has brought something, an order comes or a timer is due; then run to completion.
 //!
-//! A budget keeps one busy queue from starving the others; what is left over is taken up again after the others had their turn,
-//! without sleeping in between.
+//! The ring brings no more than its buffers hold. A queue that is read by itself has a budget, so that it does not starve the others; what is
+//! left over is taken up again after they had their turn, without sleeping in between.
 
 use std::io;
 use std::time::{Duration, Instant};

@@ -16,8 +16,8 @@ pub(super) const GROUP: u16 = 0;
 /// How many are lent at once: a power of two.
 const ENTRIES: usize = 32;
 
-/// The kernel has this page as long as the ring lives that it was registered with.
-const PAGE: Layout = match Layout::from_size_align(4096, 4096) {
+/// The kernel has this page as long as the ring lives that it was registered with. Aligned for kernels with pages of any size.
+const PAGE: Layout = match Layout::from_size_align(4096, 65_536) {
     Ok(layout) => layout,
     Err(_) => unreachable!(),
 };
@@ -58,7 +58,7 @@ impl Lending {
     }
 
     /// Whether the kernel has none.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.free.is_full()
     }
 

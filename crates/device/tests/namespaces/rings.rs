@@ -23,6 +23,7 @@ pub(crate) const TRIALS: &[Named] = &[
     ("a_file_that_knows_no_haste_spoils_the_ring", a_file_that_knows_no_haste_spoils_the_ring),
     ("what_a_device_brings_comes_by_itself", what_a_device_brings_comes_by_itself),
     ("nothing_is_lost_for_want_of_room", nothing_is_lost_for_want_of_room),
+    ("room_is_shared_by_all_queues", room_is_shared_by_all_queues),
     ("what_makes_no_sense_is_told", what_makes_no_sense_is_told),
     ("a_queue_that_is_stopped_is_let_go_of", a_queue_that_is_stopped_is_let_go_of),
     ("a_ring_that_is_dropped_lets_go_of_its_queues", a_ring_that_is_dropped_lets_go_of_its_queues),
@@ -218,6 +219,35 @@ fn nothing_is_lost_for_want_of_room() -> Result<(), Failed> {
         }
     }
     assert_eq!(nth, 10);
+    Ok(())
+}
+
+/// However much waits in each, and however many there are.
+fn room_is_shared_by_all_queues() -> Result<(), Failed> {
+    for (queues, packets, rounds) in [(2, 250, 8), (40, 20, 20)] {
+        let mut ring = Ring::new()?;
+        let pairs = (0..queues).map(|_| pair()).collect::<Result<Vec<_>, _>>()?;
+        for (name, [near, far]) in pairs.iter().enumerate() {
+            ring.read(name as u16, near.as_fd())?;
+            for _ in 0..packets {
+                write(far, &[0; Offload::LEN + 1])?;
+            }
+        }
+        let mut had = vec![0; queues];
+        for _ in 0..rounds {
+            while ring.wants_room() {
+                ring.lend(Packet::room());
+            }
+            for told in next(&mut ring)? {
+                if let Told::Arrived(name, _) = told {
+                    had[usize::from(name)] += 1;
+                }
+            }
+        }
+        let [least, most] =
+            [had.iter().min(), had.iter().max()].map(|count| count.copied().unwrap_or_default());
+        assert!(most <= 2 * least + 2, "{had:?}");
+    }
     Ok(())
 }
 
