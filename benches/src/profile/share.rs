@@ -138,18 +138,19 @@ impl Kernel<'_> {
         self.names().any(is_it)
     }
 
-    /// The system call that is carried out; with io_uring, what it does for the ring.
+    /// The system call that is carried out; with io_uring, what it does for the ring, and else it waits.
     fn call(&self) -> Option<&str> {
         let for_a_ring = self.names().find_map(|name| match name {
-            "io_read" => Some("read"),
+            "io_read" | "io_read_mshot" | "__io_read" => Some("read"),
             "io_write" => Some("write"),
             _ => None,
         });
-        for_a_ring.or_else(|| {
+        let waits = || self.has(|name| name == "io_cqring_wait").then_some("epoll_wait");
+        for_a_ring.or_else(waits).or_else(|| {
             // x86-64's way in, and that of 64-bit ARM.
             let names = self.names().skip_while(|name| !matches!(*name, "do_syscall_64" | "invoke_syscall"));
             let name = names.skip(1).find(|name| *name != "x64_sys_call")?;
-            ["__x64_sys_", "__arm64_sys_", "ksys_", "__sys_", "do_"]
+            ["__x64_sys_", "__arm64_sys_", "ksys_", "__do_sys_", "__sys_", "do_"]
                 .into_iter()
                 .find_map(|prefix| name.strip_prefix(prefix))
         })
@@ -195,6 +196,11 @@ mod tests {
         let enter = ["entry_SYSCALL_64_after_hwframe", "do_syscall_64", "__x64_sys_io_uring_enter"];
         assert_eq!(share(&enter), Share::Call);
         assert_eq!(share(&[&enter[..], &["io_issue_sqe", "io_read", "tun_do_read"]].concat()), Share::Read);
+        let wait = ["do_syscall_64", "__do_sys_io_uring_enter", "io_cqring_wait"];
+        assert_eq!(share(&wait), Share::Wait);
+        assert_eq!(share(&wait[..2]), Share::Call);
+        let read = ["__io_run_local_work", "io_poll_task_func", "io_read_mshot", "tun_chr_read_iter"];
+        assert_eq!(share(&[&wait[..], &read].concat()), Share::Read);
         let write = [&enter[..], &["io_issue_sqe", "io_write", "tun_get_user.constprop.0"]].concat();
         assert_eq!(share(&write), Share::Write);
         assert_eq!(share(&[&write[..], &["tcp_v6_rcv"]].concat()), Share::WriteTransport);

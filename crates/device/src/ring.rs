@@ -9,19 +9,21 @@
 
 mod lending;
 mod packet;
+mod source;
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem::{self, ManuallyDrop};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use io_uring::types::{Fd, SubmitArgs, Timespec};
-use io_uring::{EnterFlags, IoUring, Probe, cqueue, opcode, squeue};
+use io_uring::{EnterFlags, IoUring, Probe, opcode};
 use wire::Offload;
 
-use lending::{GROUP, Lending};
+use lending::Lending;
+use source::{CANCEL, SOURCE, Source, State, hear, leave, place_of};
 
 pub use packet::Packet;
 
@@ -65,28 +67,6 @@ pub struct Ring {
     /// The kernel must not look at it again: entries that it did not take point to what is gone.
     is_spoilt: bool,
 }
-
-/// A file that the kernel looks after.
-struct Source {
-    file: OwnedFd,
-    state: State,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// The kernel is to be asked to.
-    Due,
-    /// It does.
-    Asked,
-    /// It is to be asked to leave off.
-    Unwanted,
-    /// It has been asked to leave off.
-    Stopping,
-}
-
-/// What an entry is about: a packet's place, this and a source's place, or that a source is not wanted.
-const SOURCE: u64 = 1 << 32;
-const CANCEL: u64 = 1 << 33;
 
 impl Ring {
     /// Packets that are written together at most.
@@ -188,7 +168,7 @@ impl Ring {
     }
 
     fn look_after(&mut self, place: usize, file: BorrowedFd<'_>) -> io::Result<()> {
-        let source = Source { file: file.try_clone_to_owned()?, state: State::Due };
+        let source = Source::new(file.try_clone_to_owned()?);
         let places = self.sources.len().max(place + 1);
         self.sources.resize_with(places, || None);
         assert!(self.sources[place].is_none(), "a name is given once");
@@ -338,88 +318,9 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// The longest time to wait in one go.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// The place among the sources of the queue with this name.
-fn place_of(name: u16) -> usize {
-    usize::from(name) + 1
-}
-
 /// Whether an error of going into the kernel says nothing of what was to be done there: a signal came, or the time is over.
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::ETIME))
-}
-
-impl Source {
-    /// What the kernel is to be asked, and what follows from it.
-    fn request(&self, place: usize) -> Option<(squeue::Entry, State)> {
-        let (fd, about) = (Fd(self.file.as_raw_fd()), SOURCE + place as u64);
-        match self.state {
-            State::Due if place == 0 => {
-                let entry = opcode::PollAdd::new(fd, libc::POLLIN as u32).multi(true).build();
-                Some((entry.user_data(about), State::Asked))
-            }
-            State::Due => {
-                let entry = opcode::ReadMulti::new(fd, 0, GROUP).build();
-                Some((entry.user_data(about), State::Asked))
-            }
-            State::Unwanted => {
-                let entry = opcode::AsyncCancel::new(about).build();
-                Some((entry.user_data(CANCEL), State::Stopping))
-            }
-            State::Asked | State::Stopping => None,
-        }
-    }
-}
-
-/// Has the kernel leave off, where it was ever asked.
-fn leave(slot: &mut Option<Source>) {
-    match slot {
-        Some(Source { state: State::Due, .. }) => *slot = None,
-        Some(Source { state: state @ State::Asked, .. }) => *state = State::Unwanted,
-        _ => {}
-    }
-}
-
-/// Tells what the kernel says of a source. Returns whether it is to be asked for it again.
-fn hear(
-    place: usize,
-    sources: &mut [Option<Source>],
-    lending: &mut Lending,
-    entry: &cqueue::Entry,
-    tell: &mut impl FnMut(Told),
-) -> bool {
-    let name = place.checked_sub(1).map(|name| name as u16);
-    let packet = cqueue::buffer_select(entry.flags()).and_then(|name| lending.take_back(name));
-    match (name, packet) {
-        (None, _) => tell(Told::Ready),
-        (Some(name), Some(mut packet)) => {
-            if packet.accept(entry.result().max(0) as usize) {
-                tell(Told::Arrived(name, packet));
-            } else {
-                lending.lend(packet);
-                tell(Told::Broken(name));
-            }
-        }
-        (Some(_), None) => {}
-    }
-    let Some(slot) = sources.get_mut(place).filter(|_| !cqueue::more(entry.flags())) else { return false };
-    let Some(source) = slot else { return false };
-    let failure = match entry.result() {
-        // Nothing is wrong with the file: there was no room, or the kernel was short of memory for itself.
-        errno if name.is_none() || matches!(-errno, libc::ENOBUFS | libc::ECANCELED) => None,
-        0 => Some(ErrorKind::UnexpectedEof.into()),
-        errno if errno < 0 => Some(io::Error::from_raw_os_error(-errno)),
-        _ => None,
-    };
-    let is_wanted = matches!(source.state, State::Due | State::Asked);
-    if is_wanted && failure.is_none() {
-        source.state = State::Due;
-        return true;
-    }
-    *slot = None;
-    if let Some(name) = name {
-        tell(Told::Ended(name, failure.filter(|_| is_wanted)));
-    }
-    false
 }
 
 /// How the writing of a packet has ended.
