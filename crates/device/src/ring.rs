@@ -326,7 +326,7 @@ fn is_passing(error: &io::Error) -> bool {
 /// How the writing of a packet has ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// The kernel has not looked at it, or knows of no writes to such a file that may not wait: a TUN's, before Linux 6.4 or so.
+    /// The kernel has not looked at it, or knows of no writes to such a file that may not wait. (A TUN's it knows since Linux 6.4.)
     Left,
     Written,
     /// For this reason, an `errno`.

@@ -265,7 +265,7 @@ fn what_leaves_by_a_device_that_is_down_is_counted() {
     }
 }
 
-/// Of a kernel whose TUN does not know of such writes: nothing is lost.
+/// A file that knows no writes without waiting, as no TUN of such a kernel is: nothing is lost.
 #[test]
 fn a_ring_that_fails_is_done_without() {
     let no_haste = |_: &OwnedFd| Some(File::options().write(true).open("/proc/self/comm").unwrap().into());
