@@ -10,12 +10,12 @@ use topology::DeviceId;
 
 use crate::counters::DeviceCounters;
 
-/// An order to a worker's thread. A `WaitGroup` is let go of when it has been carried out.
+/// An order to a worker's thread. A `WaitGroup`, or the way for an answer, is let go of when it has been carried out.
 pub(crate) enum Command {
     /// Here is your queue of this device, and where you count what passes there.
     Attach(DeviceId, Box<dyn Queue>, Arc<DeviceCounters>, WaitGroup),
-    /// Close your queue of this device.
-    Detach(DeviceId, WaitGroup),
+    /// Hand back your queue of this device, if you have one.
+    Detach(DeviceId, Sender<Box<dyn Queue>>),
     /// This is all that may be left undone from now on, on every device.
     Lower(Offloads, WaitGroup),
     /// There is a new plan, or flows are to end that nobody may be heard of.

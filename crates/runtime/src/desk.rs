@@ -84,27 +84,22 @@ impl Desk {
         Ok(())
     }
 
-    /// Takes a device's queue, and counters for what passes there.
-    pub(crate) fn attach(
-        &mut self,
-        device: DeviceId,
-        queue: Box<dyn Queue>,
-        counters: Arc<DeviceCounters>,
-    ) -> io::Result<()> {
+    /// Takes a device's queue, and counters for what passes there. One that cannot be listened to is lost.
+    pub(crate) fn attach(&mut self, device: DeviceId, queue: Box<dyn Queue>, counters: Arc<DeviceCounters>) {
         self.make_place(device);
         self.devices[device.index()] = Access { queue: Some(queue), counters };
-        self.listen(device)
+        self.listen(device);
     }
 
-    /// Closes a device's queue, if there is one.
-    pub(crate) fn close(&mut self, device: DeviceId, ties: &Ties) -> io::Result<()> {
+    /// Lets go of a device's queue, if there is one. To close it is for a thread that packets do not wait for: the kernel takes its time.
+    pub(crate) fn detach(&mut self, device: DeviceId, ties: &Ties) -> io::Result<Option<Box<dyn Queue>>> {
         self.make_place(device);
         // What waits may be for this queue.
         self.flush(ties)?;
         let end = Instant::now() + AT_ONCE;
         while let Some(ring) = self.ring.as_mut().filter(|ring| ring.reads(device.0)) {
             if Instant::now() > end {
-                self.do_without_ring(&ErrorKind::TimedOut.into(), ties)?;
+                self.do_without_ring(&ErrorKind::TimedOut.into(), ties);
                 break;
             }
             ring.stop(device.0);
@@ -114,15 +109,16 @@ impl Desk {
             self.outbox.discard(packet);
         }
         self.ready[device.index()] = false;
-        if let Some(queue) = self.devices[device.index()].queue.take()
-            && !self.is_read_by_ring(&*queue)
-        {
-            // It is closed, whether epoll knew it or not.
-            drop(self.poll.registry().deregister(&mut SourceFd(&queue.as_fd().as_raw_fd())));
-        }
         // What was said of this queue is not to be taken for the next one's.
         self.news.lost.retain(|(lost, _)| *lost != device);
-        Ok(())
+        let queue = self.devices[device.index()].queue.take();
+        if let Some(queue) = &queue
+            && !self.is_read_by_ring(&**queue)
+        {
+            // Epoll may not know it.
+            drop(self.poll.registry().deregister(&mut SourceFd(&queue.as_fd().as_raw_fd())));
+        }
+        Ok(queue)
     }
 
     /// Tells the devices to get by with these offloads from now on. One that does not is lost.
@@ -243,15 +239,18 @@ impl Desk {
     }
 
     /// Begins to read a device's queue.
-    fn listen(&mut self, device: DeviceId) -> io::Result<()> {
-        let Some(queue) = &self.devices[device.index()].queue else { return Ok(()) };
-        if let (Some(ring), Some(file)) = (&mut self.ring, queue.file()) {
-            return ring.read(device.0, file);
+    fn listen(&mut self, device: DeviceId) {
+        let Some(queue) = &self.devices[device.index()].queue else { return };
+        let listening = if let (Some(ring), Some(file)) = (&mut self.ring, queue.file()) {
+            ring.read(device.0, file)
+        } else {
+            let (fd, token) = (queue.as_fd().as_raw_fd(), Token(device.index()));
+            self.ready[device.index()] = true;
+            self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)
+        };
+        if let Err(error) = listening {
+            self.news.lose(device, error);
         }
-        let (fd, token) = (queue.as_fd().as_raw_fd(), Token(device.index()));
-        self.poll.registry().register(&mut SourceFd(&fd), token, Interest::READABLE)?;
-        self.ready[device.index()] = true;
-        Ok(())
     }
 
     /// What waits leaves, and what there is comes in; where there is nothing, waits for it.
@@ -281,7 +280,8 @@ impl Desk {
             },
         );
         if let Err(error) = turned {
-            return self.do_without_ring(&error, ties);
+            self.do_without_ring(&error, ties);
+            return Ok(());
         }
         if is_ready { self.look(Duration::ZERO) } else { Ok(()) }
     }
@@ -308,7 +308,7 @@ impl Desk {
 
     /// The kernel does not go along.
     #[cold]
-    fn do_without_ring(&mut self, error: &io::Error, ties: &Ties) -> io::Result<()> {
+    fn do_without_ring(&mut self, error: &io::Error, ties: &Ties) {
         tracing::warn!("io_uring is of no use here, so packets are read and written one by one: {error}");
         self.ring = None;
         self.outbox.write(&mut self.devices, |access, written| ties.account(access, &written));
@@ -316,10 +316,9 @@ impl Desk {
             // The others have never known the ring.
             let queue = self.devices[device].queue.as_ref();
             if queue.is_some_and(|queue| queue.file().is_some()) {
-                self.listen(DeviceId(device as u16))?;
+                self.listen(DeviceId(device as u16));
             }
         }
-        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ mod succession;
 
 use std::sync::Arc;
 
+use crossbeam::channel::unbounded;
 use crossbeam::sync::WaitGroup;
 use device::{
     Answer, DeviceError, DeviceSpec, Fallen, Hold, NamespaceIdentity, Offloads, Opened, Opener, Steering,
@@ -235,7 +236,13 @@ impl Fleet {
     /// Takes the device from every worker; when this returns, it is gone, and nobody is answered any more.
     fn close(&mut self, device: DeviceId) {
         self.attached[device.index()] = None;
-        self.order(|done| Command::Detach(device, done));
+        let (answer, queues) = unbounded();
+        for line in &self.lines {
+            line.tell(Command::Detach(device, answer.clone()));
+        }
+        drop(answer);
+        // Closed on this thread, which no packet waits for.
+        queues.into_iter().for_each(drop);
     }
 }
 

@@ -133,14 +133,16 @@ impl Loop {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Attach(device, queue, counters, done) => {
-                    self.desk.attach(device, queue, counters)?;
+                    self.desk.attach(device, queue, counters);
                     self.tell_worker(Message::Attach(device))?;
                     drop(done);
                 }
-                Command::Detach(device, done) => {
+                Command::Detach(device, answer) => {
                     self.tell_worker(Message::Detach(device))?;
-                    self.desk.close(device, &self.ties)?;
-                    drop(done);
+                    if let Some(queue) = self.desk.detach(device, &self.ties)? {
+                        // Who asked waits; if not, the queue is closed here.
+                        drop(answer.send(queue));
+                    }
                 }
                 // The devices, and the worker's own TCP, get by with these offloads from now on.
                 Command::Lower(offloads, done) => {
@@ -159,10 +161,10 @@ impl Loop {
         Ok(Next::Go)
     }
 
-    /// Closes a queue that is of no use any more, and tells the watch, which opens the device anew.
+    /// Gives up a queue that is of no use any more, and tells the watch, which opens the device anew.
     fn lose(&mut self, device: DeviceId, error: &io::Error) -> io::Result<()> {
-        self.desk.close(device, &self.ties)?;
-        self.ties.reporter.tell(Report::Lost(device, error.to_string()));
+        let queue = self.desk.detach(device, &self.ties)?;
+        self.ties.reporter.tell(Report::Lost(device, queue, error.to_string()));
         Ok(())
     }
 

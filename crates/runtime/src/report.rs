@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, Sender, unbounded};
-use device::Undone;
+use device::{Queue, Undone};
 use flow::Key;
 use topology::{DeviceId, Topology};
 
@@ -13,8 +13,8 @@ use crate::{ReloadError, Reloaded};
 
 /// What is told to the watch.
 pub(crate) enum Report {
-    /// A worker's queue of this device is of no use any more, and why.
-    Lost(DeviceId, String),
+    /// A worker's queue of this device is of no use any more: the queue, to be closed, and why.
+    Lost(DeviceId, Option<Box<dyn Queue>>, String),
     /// The kernel would not finish what a good frame for this device left undone.
     Refused(DeviceId, Undone),
     /// A packet came for a flow that had expired: its sides at the consumer and at the target, and how long it was silent.
@@ -98,7 +98,7 @@ mod tests {
         let (reporter, mailbox) = mailbox();
         reporter.mention(Report::Refused(DeviceId(0), Undone::Tcp));
         reporter.mention(Report::Refused(DeviceId(0), Undone::Tcp));
-        (0..1000).for_each(|_| assert!(reporter.tell(Report::Lost(DeviceId(1), "gone".into()))));
+        (0..1000).for_each(|_| assert!(reporter.tell(Report::Lost(DeviceId(1), None, "gone".into()))));
         assert_eq!(mailbox.reports.len(), 1001);
         drop(mailbox);
         assert!(!reporter.tell(Report::Stop));

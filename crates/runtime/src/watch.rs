@@ -105,7 +105,10 @@ impl Watch {
 
     fn heed(&mut self, report: Report) -> ControlFlow<()> {
         match report {
-            Report::Lost(device, why) => self.fleet.lost(device, &why),
+            Report::Lost(device, queue, why) => {
+                drop(queue);
+                self.fleet.lost(device, &why);
+            }
             Report::Refused(device, undone) => self.fleet.refused(device, undone),
             Report::ExpiredFlowHit(original, reply, silent) => {
                 self.say_expired(&original, &reply, silent);

@@ -343,7 +343,7 @@ impl Connection {
         let interface = opening.as_mut().unwrap_or(&mut stack.interface);
         let mut port = Port {
             inbound: Some(bytes),
-            scratch: &mut stack.scratch,
+            scratch: stack.scratch.bytes_mut(),
             link: &stack.link,
             standing: &mut self.standing,
             window: &mut self.bytes.window,

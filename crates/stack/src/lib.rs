@@ -161,7 +161,7 @@ use std::time::Duration;
 
 use smoltcp::iface::{Config, Interface};
 use smoltcp::wire::HardwareAddress;
-use wire::{FRAME_CAPACITY, Frame};
+use wire::{FRAME_CAPACITY, Frame, Room};
 
 pub use connection::{Connection, Failure, InputError, State};
 pub use isn::{Beginning, Numbers};
@@ -206,7 +206,7 @@ pub struct Stack {
     link: Link,
     /// The same, as last limited for somebody: bulk needs the same limits again and again.
     limited: Limited,
-    scratch: Box<[u8]>,
+    scratch: Box<Room>,
     /// Room for the rare packet that smoltcp must not see as it came.
     spare: Box<[u8]>,
     numbers: Numbers,
@@ -224,7 +224,7 @@ impl Stack {
             interface: interface(&link, 0),
             limited: Limited::new(&link, Limits::default()),
             link,
-            scratch: vec![0; FRAME_CAPACITY].into_boxed_slice(),
+            scratch: Room::new(),
             spare: vec![0; FRAME_CAPACITY].into_boxed_slice(),
             numbers: Numbers::new(settings.seed),
             arena: Arena::new(whole_windows(settings.buffer), settings.connections, memory),
@@ -255,7 +255,7 @@ impl Stack {
     }
 
     /// A link within these limits, the interface to it, and the room in which packets for it are built.
-    fn within(&mut self, limits: Limits) -> (&Link, &mut Interface, &mut [u8]) {
+    fn within(&mut self, limits: Limits) -> (&Link, &mut Interface, &mut Room) {
         let (link, interface) = if limits == Limits::default() {
             (&self.link, &mut self.interface)
         } else {

@@ -22,6 +22,7 @@ mod patch;
 mod proxy;
 mod reset;
 mod rewrite;
+mod room;
 mod segment;
 mod shift;
 
@@ -39,5 +40,6 @@ pub use parse::{Packet, TcpFlags, Unparsed, parse};
 pub use proxy::{PROXY_HEADER_CAPACITY, PROXY_LOCAL, ProxyBytes, ProxyEndpoint, ProxyHeader};
 pub use reset::write_reset;
 pub use rewrite::Rewrite;
+pub use room::Room;
 pub use segment::{SEGMENT_CAPACITY, Segment};
 pub use shift::{Scaling, Shift};

@@ -99,6 +99,11 @@ impl Offload {
         Ok(Self { checksum, segmentation: Some(Segmentation { kind, ecn: raw[1] & GSO_ECN != 0, size }) })
     }
 
+    /// The length of the headers in front of what is to be segmented, as the kernel wrote it: not to be relied on.
+    pub fn headers(raw: &[u8; Self::LEN]) -> usize {
+        usize::from(u16::from_ne_bytes([raw[2], raw[3]]))
+    }
+
     /// Writes the header for the packet `bytes`. The kernel wants `hdr_len` to be the IP and transport headers, and the
     /// checksum's place: both are read from the packet's own headers, which [`crate::parse`] has validated.
     pub fn encode(&self, bytes: &[u8]) -> [u8; Self::LEN] {

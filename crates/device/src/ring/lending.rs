@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use arrayvec::ArrayVec;
 use io_uring::Submitter;
 use io_uring::types::BufRingEntry;
+use wire::{Offload, Room};
 
-use super::Packet;
+use super::packet::{Packet, USUAL_HEADERS};
 
 /// The name of the buffers, for the reads that are to take them.
 pub(super) const GROUP: u16 = 0;
@@ -30,10 +31,15 @@ pub(super) struct Lending {
     lent: [Option<Lent>; ENTRIES],
     /// The names that no buffer has.
     free: ArrayVec<u16, ENTRIES>,
+    /// The length of the headers that the next packets are believed to have.
+    headers: usize,
 }
 
-/// A buffer that is the kernel's.
-struct Lent(*mut [u8]);
+/// A buffer that is the kernel's, and where a packet is to begin there.
+struct Lent {
+    room: *mut Room,
+    start: usize,
+}
 
 // SAFETY: the page and the lent buffers are owned, as a box owns what is in it.
 unsafe impl Send for Lending {}
@@ -44,7 +50,13 @@ impl Lending {
         let page = unsafe { alloc_zeroed(PAGE) };
         let Some(page) = NonNull::new(page.cast()) else { handle_alloc_error(PAGE) };
         let names = 0..ENTRIES as u16;
-        Self { page, tail: 0, lent: [const { None }; ENTRIES], free: names.rev().collect() }
+        Self {
+            page,
+            tail: 0,
+            lent: [const { None }; ENTRIES],
+            free: names.rev().collect(),
+            headers: USUAL_HEADERS,
+        }
     }
 
     /// Shows the page to the kernel.
@@ -65,25 +77,32 @@ impl Lending {
     /// Lends a packet's buffer; there must be room.
     pub(super) fn lend(&mut self, packet: Packet) {
         let Some(name) = self.free.pop() else { return };
-        let buffer = Box::into_raw(packet.into_buffer());
-        self.lent[usize::from(name)] = Some(Lent(buffer));
+        let (room, start) = (Box::into_raw(packet.into_room()), Room::start(self.headers));
+        self.lent[usize::from(name)] = Some(Lent { room, start });
+        let landing = start - Offload::LEN;
         let place = usize::from(self.tail) % ENTRIES;
         // SAFETY: the place is within the page, whose bytes are initialized and, beyond the tail, not looked at by the kernel. (The tail
         // itself lies in a field of the first entry that none of these calls touches.)
         let entry = unsafe { &mut *self.page.as_ptr().wrapping_add(place) };
-        entry.set_addr(buffer.cast::<u8>() as u64);
-        entry.set_len(buffer.len() as u32);
+        entry.set_addr((room.expose_provenance() + landing) as u64);
+        entry.set_len((Room::LEN - landing) as u32);
         entry.set_bid(name);
         self.tail = self.tail.wrapping_add(1);
         self.shared_tail().store(self.tail, Ordering::Release);
     }
 
+    /// The next packets will have headers of this length, or so it seems.
+    #[inline]
+    pub(super) fn expect(&mut self, headers: usize) {
+        self.headers = headers;
+    }
+
     /// The buffer of this name is the worker's again.
     pub(super) fn take_back(&mut self, name: u16) -> Option<Packet> {
-        let Lent(buffer) = self.lent.get_mut(usize::from(name))?.take()?;
+        let Lent { room, start } = self.lent.get_mut(usize::from(name))?.take()?;
         self.free.push(name);
         // SAFETY: it came from a box when it was lent, and the kernel has said that it is done with it.
-        Some(Packet::within(unsafe { Box::from_raw(buffer) }))
+        Some(Packet::within(unsafe { Box::from_raw(room) }, start))
     }
 
     fn shared_tail(&self) -> &AtomicU16 {

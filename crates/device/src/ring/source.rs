@@ -85,6 +85,9 @@ pub(super) fn hear(
         (None, _) => tell(Told::Ready),
         (Some(name), Some(mut packet)) => {
             if packet.accept(entry.result().max(0) as usize) {
+                if let Some(headers) = packet.headers() {
+                    lending.expect(headers);
+                }
                 tell(Told::Arrived(name, packet));
             } else {
                 lending.lend(packet);

@@ -24,6 +24,7 @@ pub(crate) const TRIALS: &[Named] = &[
     ("what_a_device_brings_comes_by_itself", what_a_device_brings_comes_by_itself),
     ("nothing_is_lost_for_want_of_room", nothing_is_lost_for_want_of_room),
     ("room_is_shared_by_all_queues", room_is_shared_by_all_queues),
+    ("payload_of_long_packets_begins_with_a_cache_line", payload_of_long_packets_begins_with_a_cache_line),
     ("what_makes_no_sense_is_told", what_makes_no_sense_is_told),
     ("a_queue_that_is_stopped_is_let_go_of", a_queue_that_is_stopped_is_let_go_of),
     ("a_ring_that_is_dropped_lets_go_of_its_queues", a_ring_that_is_dropped_lets_go_of_its_queues),
@@ -247,6 +248,33 @@ fn room_is_shared_by_all_queues() -> Result<(), Failed> {
         let [least, most] =
             [had.iter().min(), had.iter().max()].map(|count| count.copied().unwrap_or_default());
         assert!(most <= 2 * least + 2, "{had:?}");
+    }
+    Ok(())
+}
+
+/// Whatever headers they have: one of each kind tells what the next ones will have.
+fn payload_of_long_packets_begins_with_a_cache_line() -> Result<(), Failed> {
+    let (mut ring, [near, far]) = (Ring::new()?, pair()?);
+    ring.read(0, near.as_fd())?;
+    for (version, transport, words, kind) in [
+        (0x45, 20, 8, SegmentationKind::Tcp4),
+        (0x60, 40, 8, SegmentationKind::Tcp6),
+        (0x45, 20, 5, SegmentationKind::Tcp4),
+        (0x60, 40, 15, SegmentationKind::Tcp6),
+    ] {
+        let (protocol, headers) = (if version == 0x45 { 9 } else { 6 }, transport + 4 * words);
+        let mut sent = vec![7; 20_000];
+        (sent[0], sent[protocol], sent[transport + 12]) = (version, 6, (words as u8) << 4);
+        let segmentation = Some(Segmentation { kind, ecn: false, size: 1000 });
+        let offload = Offload { checksum: Checksum::Partial, segmentation };
+        for nth in 0..2 {
+            lend(&mut ring, 1);
+            write(&far, &[&offload.encode(&sent)[..], &sent].concat())?;
+            let (_, packet) = arrivals(&mut ring, 1)?.pop().ok_or("no packet")?;
+            assert_eq!((packet.offload(), packet.bytes()), (offload, &sent[..]));
+            let payload = packet.bytes()[headers..].as_ptr().addr();
+            assert!(nth == 0 || payload.is_multiple_of(64), "{headers}: {payload:x}");
+        }
     }
     Ok(())
 }

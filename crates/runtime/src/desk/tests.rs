@@ -1,6 +1,7 @@
 //! A desk whose devices are pairs of sockets: with a ring, and without one. (Where the kernel lends none, the namespace tests of
 //! `device` are skipped that ask for one, and say so.)
 
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use engine::{Egress, Output};
@@ -87,7 +88,7 @@ impl Bench {
     fn attach(&mut self, device: u16, is_for_rings: bool) -> OwnedFd {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (far, near) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
-        self.desk.attach(DeviceId(device), Box::new(Wire { near, is_for_rings }), Arc::default()).unwrap();
+        self.desk.attach(DeviceId(device), Box::new(Wire { near, is_for_rings }), Arc::default());
         far
     }
 
@@ -157,15 +158,17 @@ fn a_flood_passes_in_order_through_little_room() {
 }
 
 #[test]
-fn a_device_that_is_closed_is_gone_at_once() {
+fn a_queue_is_handed_back_to_be_closed() {
     for (mut bench, is_for_rings) in Bench::each() {
         let [far, other] = [0, 1].map(|device| bench.attach(device, is_for_rings));
         bench.desk.flush(&bench.ties).unwrap();
         send(&far, 1).unwrap();
-        bench.desk.close(DeviceId(0), &bench.ties).unwrap();
-        assert!(is_closed(&far) && !bench.desk.has_work(DeviceId(0)));
-        // A device that is already closed may be closed, and its place taken anew.
-        bench.desk.close(DeviceId(0), &bench.ties).unwrap();
+        let queue = bench.desk.detach(DeviceId(0), &bench.ties).unwrap();
+        assert!(queue.is_some() && !is_closed(&far) && !bench.desk.has_work(DeviceId(0)));
+        drop(queue);
+        assert!(is_closed(&far), "somebody else has it open");
+        // There is none any more, and its place may be taken anew.
+        assert!(bench.desk.detach(DeviceId(0), &bench.ties).unwrap().is_none());
         let far = bench.attach(0, is_for_rings);
         send(&far, 2).unwrap();
         bench.pass(0, 1, 1);
@@ -174,7 +177,7 @@ fn a_device_that_is_closed_is_gone_at_once() {
 }
 
 #[test]
-fn what_waits_for_a_device_that_is_closed_leaves_before() {
+fn what_waits_for_a_queue_leaves_before_it_is_handed_back() {
     for (mut bench, is_for_rings) in Bench::each() {
         let far = bench.attach(0, is_for_rings);
         bench
@@ -182,8 +185,18 @@ fn what_waits_for_a_device_that_is_closed_leaves_before() {
             .outlet(&bench.ties)
             .emit(&mut Frame::plain(&mut 5u32.to_ne_bytes()), Egress::Device(DeviceId(0)));
         bench.desk.settle(ArrayVec::new(), &bench.ties).unwrap();
-        bench.desk.close(DeviceId(0), &bench.ties).unwrap();
+        drop(bench.desk.detach(DeviceId(0), &bench.ties).unwrap());
         assert_eq!(receive(&far), Some(5));
+    }
+}
+
+#[test]
+fn a_queue_that_cannot_be_listened_to_is_lost() {
+    for (mut bench, is_for_rings) in Bench::each() {
+        // A file of a disk, which neither epoll nor a ring waits for.
+        let near = File::open("/proc/self/exe").unwrap().into();
+        bench.desk.attach(DeviceId(0), Box::new(Wire { near, is_for_rings }), Arc::default());
+        assert!(bench.wait().lost.iter().map(|(device, _)| device.0).eq([0]));
     }
 }
 
@@ -200,7 +213,7 @@ fn a_device_that_fails_is_told_once() {
             bench.desk.next(DeviceId(0));
         };
         assert_eq!(lost.iter().map(|(device, _)| *device).collect::<Vec<_>>(), [DeviceId(0)]);
-        bench.desk.close(DeviceId(0), &bench.ties).unwrap();
+        drop(bench.desk.detach(DeviceId(0), &bench.ties).unwrap());
         let news = bench.desk.wait(Duration::from_millis(1), &bench.ties).unwrap();
         assert!(news.lost.is_empty() && !bench.desk.has_work(DeviceId(0)));
 
@@ -239,7 +252,7 @@ fn a_ring_that_fails_is_done_without() {
         let mut built = 2u32.to_ne_bytes();
         bench.desk.outlet(&bench.ties).emit(&mut Frame::plain(&mut built), Egress::Device(DeviceId(1)));
         if bench.desk.ring.is_some() {
-            bench.desk.do_without_ring(&ErrorKind::Unsupported.into(), &bench.ties).unwrap();
+            bench.desk.do_without_ring(&ErrorKind::Unsupported.into(), &bench.ties);
         }
         bench.desk.settle(ArrayVec::new(), &bench.ties).unwrap();
         send(&from, 3).unwrap();

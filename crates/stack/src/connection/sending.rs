@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smoltcp::iface::PollResult;
 use smoltcp::socket::tcp::State as Tcp;
-use wire::{Frame, Packet, SynOptions};
+use wire::{Frame, Packet, Room, SynOptions};
 
 use super::{Alarm, Connection};
 use crate::loss::{Due, Leave, Sender};
@@ -303,10 +303,11 @@ impl Connection {
         let time = self.egress_time(now);
         let time = self.sending.instant(time);
         let limits = Limits { mtu: self.path_mtu, longest: self.longest(stack, leave) };
+        let headers = self.headers();
         let (link, interface, scratch) = stack.within(limits);
         let mut port = Port {
             inbound: None,
-            scratch,
+            scratch: &mut scratch.bytes_mut()[Room::start(headers)..],
             link,
             standing: &mut self.standing,
             window: &mut self.bytes.window,
