@@ -206,7 +206,7 @@ pub struct Stack {
     link: Link,
     /// The same, as last limited for somebody: bulk needs the same limits again and again.
     limited: Limited,
-    scratch: Box<Room>,
+    scratch: Room,
     /// Room for the rare packet that smoltcp must not see as it came.
     spare: Box<[u8]>,
     numbers: Numbers,
@@ -224,7 +224,7 @@ impl Stack {
             interface: interface(&link, 0),
             limited: Limited::new(&link, Limits::default()),
             link,
-            scratch: Room::new(),
+            scratch: Room::empty(),
             spare: vec![0; FRAME_CAPACITY].into_boxed_slice(),
             numbers: Numbers::new(settings.seed),
             arena: Arena::new(whole_windows(settings.buffer), settings.connections, memory),

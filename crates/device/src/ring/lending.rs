@@ -37,11 +37,11 @@ pub(super) struct Lending {
 
 /// A buffer that is the kernel's, and where a packet is to begin there.
 struct Lent {
-    room: *mut Room,
+    room: Room,
     start: usize,
 }
 
-// SAFETY: the page and the lent buffers are owned, as a box owns what is in it.
+// SAFETY: the page is owned, as a box owns what is in it.
 unsafe impl Send for Lending {}
 
 impl Lending {
@@ -77,15 +77,17 @@ impl Lending {
     /// Lends a packet's buffer; there must be room.
     pub(super) fn lend(&mut self, packet: Packet) {
         let Some(name) = self.free.pop() else { return };
-        let (room, start) = (Box::into_raw(packet.into_room()), Room::start(self.headers));
+        let mut room = packet.into_room();
+        let start = room.start(self.headers);
+        let landing = &mut room.bytes_mut()[start - Offload::LEN..];
+        let (address, len) = (landing.as_mut_ptr().expose_provenance(), landing.len());
         self.lent[usize::from(name)] = Some(Lent { room, start });
-        let landing = start - Offload::LEN;
         let place = usize::from(self.tail) % ENTRIES;
         // SAFETY: the place is within the page, whose bytes are initialized and, beyond the tail, not looked at by the kernel. (The tail
         // itself lies in a field of the first entry that none of these calls touches.)
         let entry = unsafe { &mut *self.page.as_ptr().wrapping_add(place) };
-        entry.set_addr((room.expose_provenance() + landing) as u64);
-        entry.set_len((Room::LEN - landing) as u32);
+        entry.set_addr(address as u64);
+        entry.set_len(len as u32);
         entry.set_bid(name);
         self.tail = self.tail.wrapping_add(1);
         self.shared_tail().store(self.tail, Ordering::Release);
@@ -97,12 +99,11 @@ impl Lending {
         self.headers = headers;
     }
 
-    /// The buffer of this name is the worker's again.
+    /// The buffer of this name is the worker's again: the kernel has said that it is done with it.
     pub(super) fn take_back(&mut self, name: u16) -> Option<Packet> {
         let Lent { room, start } = self.lent.get_mut(usize::from(name))?.take()?;
         self.free.push(name);
-        // SAFETY: it came from a box when it was lent, and the kernel has said that it is done with it.
-        Some(Packet::within(unsafe { Box::from_raw(room) }, start))
+        Some(Packet::within(room, start))
     }
 
     fn shared_tail(&self) -> &AtomicU16 {
@@ -115,9 +116,6 @@ impl Lending {
 
 impl Drop for Lending {
     fn drop(&mut self) {
-        for name in 0..ENTRIES as u16 {
-            drop(self.take_back(name));
-        }
         // SAFETY: it was allocated with this layout, and the ring that knew it is gone.
         unsafe { dealloc(self.page.as_ptr().cast(), PAGE) };
     }

@@ -9,7 +9,7 @@ use crate::Queue;
 /// A packet, or room for one. In front of it is room for its offload header: there the kernel puts that.
 #[derive(Debug)]
 pub struct Packet {
-    room: Box<Room>,
+    room: Room,
     /// Where it begins there.
     start: usize,
     len: usize,
@@ -22,7 +22,9 @@ pub(super) const USUAL_HEADERS: usize = 20 + 32;
 impl Packet {
     /// Room for a packet.
     pub fn room() -> Self {
-        Self::within(Room::new(), Room::start(USUAL_HEADERS))
+        let room = Room::empty();
+        let start = room.start(USUAL_HEADERS);
+        Self::within(room, start)
     }
 
     /// Reads the next packet of a queue into this room, as [`Queue::read`] does. Returns whether there was one.
@@ -66,12 +68,12 @@ impl Packet {
     }
 
     /// Its room, for another.
-    pub(super) fn into_room(self) -> Box<Room> {
+    pub(super) fn into_room(self) -> Room {
         self.room
     }
 
     /// A room for a packet that begins there.
-    pub(super) fn within(room: Box<Room>, start: usize) -> Self {
+    pub(super) fn within(room: Room, start: usize) -> Self {
         Self { room, start, len: 0, offload: Offload::NONE }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smoltcp::iface::PollResult;
 use smoltcp::socket::tcp::State as Tcp;
-use wire::{Frame, Packet, Room, SynOptions};
+use wire::{Frame, Packet, SynOptions};
 
 use super::{Alarm, Connection};
 use crate::loss::{Due, Leave, Sender};
@@ -305,9 +305,10 @@ impl Connection {
         let limits = Limits { mtu: self.path_mtu, longest: self.longest(stack, leave) };
         let headers = self.headers();
         let (link, interface, scratch) = stack.within(limits);
+        let start = scratch.start(headers);
         let mut port = Port {
             inbound: None,
-            scratch: &mut scratch.bytes_mut()[Room::start(headers)..],
+            scratch: &mut scratch.bytes_mut()[start..],
             link,
             standing: &mut self.standing,
             window: &mut self.bytes.window,
