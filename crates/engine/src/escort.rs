@@ -282,9 +282,10 @@ impl<O: Output> Site<'_, O> {
         close(ended, self.out);
     }
 
-    /// Makes room for one more of this endpoint's, if anybody can be asked to: who has ended, or else the oldest that is half-open.
+    /// Makes room for one more of this endpoint's, if anybody can be asked to: who has ended or closed, or else the oldest that is
+    /// half-open.
     fn make_room(&mut self, escorts: &mut Escorts, endpoint: EndpointId) {
-        escorts.reclaim(|flow| self.turn.at(flow).is_none());
+        escorts.reclaim(endpoint, |flow| self.is_over(flow));
         for _ in 0..ASKED {
             if escorts.vacancy(endpoint).is_some() {
                 return;
@@ -303,6 +304,16 @@ impl<O: Output> Site<'_, O> {
                 None => escorts.remove(place),
             }
         }
+    }
+
+    /// Whether a flow has ended. One that has closed does so now: its port stays quiet, and nobody has anything left to say.
+    fn is_over(&mut self, flow: FlowId) -> bool {
+        let found = self.turn.at(flow);
+        if let Some(closed) = found.filter(|found| found.phase() == Phase::Closing) {
+            close(self.turn.part(&closed), self.out);
+            return true;
+        }
+        found.is_none()
     }
 }
 

@@ -121,13 +121,15 @@ impl Escorts {
         }
     }
 
-    /// Removes one of the next few escorts whose flow has ended, if any has.
-    pub(crate) fn reclaim(&mut self, has_ended: impl Fn(FlowId) -> bool) {
+    /// Removes one of the next few escorts, if it is over for its flow and its place is of use to this endpoint.
+    pub(crate) fn reclaim(&mut self, endpoint: EndpointId, mut is_over: impl FnMut(FlowId) -> bool) {
         const LOOKS: usize = 16;
+        let only_own = self.has_half(endpoint);
         for _ in 0..LOOKS.min(self.places.len()) {
             let place = self.hand % self.places.len();
             self.hand = place + 1;
-            if self.places[place].as_ref().is_some_and(|escort| has_ended(escort.flow)) {
+            let of_use = self.places[place].as_ref().filter(|own| !only_own || own.endpoint == endpoint);
+            if of_use.is_some_and(|escort| is_over(escort.flow)) {
                 return self.remove(place as u16);
             }
         }

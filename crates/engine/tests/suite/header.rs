@@ -10,6 +10,7 @@ mod lost;
 mod placed;
 mod reserved;
 mod stray;
+mod wrap;
 
 use std::time::Duration;
 

@@ -134,6 +134,34 @@ fn who_has_ended_makes_room_before_anybody_who_lives() {
     assert_eq!(crowded_out(&said), 0);
 }
 
+/// Whoever connects only to see whether he can is remembered for as long as others who close; but not at the cost of who comes.
+#[test]
+fn who_has_closed_makes_room_before_anybody_who_lives() {
+    let mut lab = roomy("");
+    let mine = |nth: u32| 2 * nth;
+    assert!(ask(&mut lab, mine(0)).1.is_some(), "half-open");
+    connect(&mut lab, mine(1));
+    for nth in 2..PLACES / 2 {
+        connect(&mut lab, mine(nth));
+        reset(&mut lab, mine(nth));
+    }
+    let theirs = 1;
+    connect(&mut lab, theirs);
+    reset(&mut lab, theirs);
+    for nth in PLACES / 2..PLACES {
+        let (said, asked) = ask(&mut lab, mine(nth));
+        let asked = asked.unwrap_or_else(|| panic!("{nth}: {:?}", said.verdicts));
+        assert_eq!(crowded_out(&said), 0);
+        answer(&mut lab, mine(nth), &asked);
+        reset(&mut lab, mine(nth));
+    }
+    // Who lives has his place as before, and so has who has closed where that is of no use.
+    let (device, hello) = segment(&lab, mine(1), ACK | PSH, (START + 1, THEIR_START));
+    assert_eq!(lab.input(device, &hello).sent.len(), 2, "a header, and what brought it out");
+    let (device, late) = segment(&lab, theirs, ACK, (START, THEIR_START));
+    assert_eq!(lab.input(device, &late).verdicts[0].reason, Reason::Forwarded);
+}
+
 #[test]
 fn who_has_ended_is_found_without_waiting_for_its_time() {
     let mut lab = roomy("");

@@ -36,6 +36,22 @@ fn the_target_gets_the_header_first_byte_for_byte_and_the_consumer_hears_nothing
 }
 
 #[test]
+fn each_clouds_words_count_for_as_long_as_they_are() {
+    for (tlv, len) in [("aws", H), ("gcp", 39), ("azure", 36)] {
+        let file = headed(&format!(", \"proxy_protocol_v2.tlv\" = \"{tlv}\""));
+        let mut talk = Talk::begun(&file, &[], Duration::ZERO);
+        let (_, left) = talk.consumer(&Segment { payload: b"hello", ..ACKING });
+        assert_eq!((left[0].payload().len() as u32, left[1].packet.sequence), (len, START + len), "{tlv}");
+        let nearly = talk.hear_target(&Segment { numbers: (THEIR_START, START + len - 1), ..ANSWERING });
+        assert_eq!((nearly.packet.acknowledgement, nearly.window()), (START, 999));
+        let all = talk.hear_target(&Segment { numbers: (THEIR_START, START + len + 5), ..ANSWERING });
+        assert_eq!((all.packet.acknowledgement, talk.path()), (START + 5, FlowPath::Shifted));
+        let more = Segment { numbers: (START + 5, THEIR_START), payload: b"more", ..ACKING };
+        assert_eq!(talk.hear_consumer(&more).packet.sequence, START + len + 5);
+    }
+}
+
+#[test]
 fn other_groups_and_datagrams_get_none() {
     let mut lab = Lab::of(&headed(""), 1);
     let consumer = lab.consumers[0];
@@ -73,7 +89,12 @@ fn who_closes_without_a_word_closes_without_a_header() {
     let fin = Segment { flags: FIN | ACK, ..ACKING };
     assert_eq!(talk.hear_consumer(&fin).numbers(), fin.numbers);
     let heard = Segment { flags: FIN | ACK, numbers: (THEIR_START, START + 1), ..ACKING };
-    assert_eq!(talk.hear_target(&heard).numbers(), heard.numbers);
+    let left = talk.hear_target(&heard);
+    assert_eq!(
+        (left.numbers(), left.window()),
+        (heard.numbers, 1000),
+        "no room is kept for what does not come"
+    );
     let last = Segment { numbers: (START + 1, THEIR_START + 1), ..ACKING };
     assert_eq!(talk.hear_consumer(&last).numbers(), last.numbers, "beyond the start, and yet nothing to say");
     assert_eq!(talk.hear_consumer(&fin).numbers(), fin.numbers, "once more");

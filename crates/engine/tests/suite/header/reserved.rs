@@ -21,6 +21,22 @@ fn nobody_else_writes_where_it_goes() {
     assert_eq!(talk.hear_consumer(&old).numbers().0, START);
 }
 
+/// What would reach into its place does not bring it out either: shifted, it would lie on the header's own bytes.
+#[test]
+fn what_begins_before_its_place_brings_nothing_out() {
+    for placement in ["", ON_FIRST_ACK] {
+        let mut talk = Talk::begun(&headed(placement), &[], Duration::ZERO);
+        let reaching_in = Segment { numbers: (ISN, THEIR_START), payload: b"xy", ..ACKING };
+        let (reason, left) = talk.consumer(&reaching_in);
+        assert_eq!((reason, left.len()), (Reason::AheadOfHeader, 0));
+        let before = Segment { numbers: (START - H, THEIR_START), payload: &[7; H as usize], ..ACKING };
+        assert_eq!(talk.hear_consumer(&before).numbers(), before.numbers, "the target has had that");
+        let (_, left) = talk.consumer(&Segment { payload: b"hello", ..ACKING });
+        assert_eq!((left[0].numbers().0, left[0].payload()), (START, &header()[..]));
+        assert_eq!(left[1].numbers().0, START + H);
+    }
+}
+
 #[test]
 fn nothing_is_said_before_it_is_known_where_it_goes() {
     let mut talk = Talk::asked(&headed(""), 1, &[]);

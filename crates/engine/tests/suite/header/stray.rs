@@ -82,6 +82,28 @@ fn what_acknowledges_nothing_acknowledges_nothing_of_the_header() {
     assert_eq!(talk.reset(isn + 6), [isn + 1, isn + 6 + H]);
 }
 
+/// So has a consumer's segment without one, which a target takes no byte of.
+#[test]
+fn what_acknowledges_nothing_brings_nothing_out() {
+    let mut talk = Talk::asked(&headed(""), 1, &[]);
+    talk.hear_target(&Segment { flags: SYN | ACK, numbers: (u32::MAX, START), ..ACKING });
+    let hello = Segment { numbers: (START, 0), payload: b"hello", ..ACKING };
+    for flags in [0, PSH, FIN] {
+        let (reason, left) = talk.consumer(&Segment { flags, ..hello });
+        assert_eq!((reason, left.len()), (Reason::AheadOfHeader, 0));
+    }
+    assert_eq!(talk.consumer(&hello).1.len(), 2);
+}
+
+#[test]
+fn a_goodbye_from_before_the_first_byte_is_none() {
+    let mut talk = Talk::new();
+    for numbers in [(ISN, THEIR_START), (START - 500, THEIR_START)] {
+        talk.hear_consumer(&Segment { flags: FIN | ACK, numbers, ..ACKING });
+    }
+    assert_eq!(talk.consumer(&Segment { payload: b"hello", ..ACKING }).1.len(), 2);
+}
+
 #[test]
 fn far_beyond_a_header_that_was_heard_its_bytes_still_count() {
     let mut talk = Talk::out(&[], Duration::ZERO);
