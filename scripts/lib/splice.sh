@@ -174,6 +174,26 @@ keep_alives_pass() {
     say two
 }
 
+# A consumer that asks whether we are there while its target is still being asked is told so: its connection lives until the target
+# answers. keep_alives_are_answered_early FAMILY
+keep_alives_are_answered_early() {
+    start_at echo "$provider" socat TCP6-LISTEN:8090,ipv6only=0,reuseaddr,fork EXEC:cat
+    await 5 "the echo" bound "$provider" tcp 8090
+    start_spliced "$1" 8090
+    target_drops "tcp dport 8090 tcp flags & (syn | ack) == syn"
+    converse TCP "$(side_door_of "$1"):103,keepalive,keepidle=1,keepintvl=1,keepcnt=1"
+    # Unanswered it would end after two seconds. The third SYN comes after three, and the fourth after seven.
+    await 10 "SYNs that the target does not hear" enough_dropped 3
+    at "$provider" nft flush table inet losses
+    say one
+    went_by splice
+}
+
+# enough_dropped NUMBER
+enough_dropped() {
+    (($(target_dropped) >= $1))
+}
+
 # enough_captured NUMBER NAMESPACE
 enough_captured() {
     (($(captured "$2" | wc -l) >= $1))

@@ -35,12 +35,18 @@ impl Scaling {
         let window = u32::from(field) << self.from.min(MOST_SCALE) >> self.to.min(MOST_SCALE);
         window.min(u32::from(u16::MAX)) as u16
     }
+
+    /// The scale that the receiver has to take, of a sender who says this one, for fields that reach it like that.
+    fn told(self, scale: u8) -> u8 {
+        let [from, to, scale] = [self.from, self.to, scale].map(|bits| bits.min(MOST_SCALE));
+        (scale + to).saturating_sub(from).min(MOST_SCALE)
+    }
 }
 
 impl Shift {
     /// Shifts the numbers of the TCP packet in `frame`, and notes in `packet`, which must have been parsed from it, what they are
     /// now. (What means nothing stays: the acknowledgement number and TSecr without an ACK. So does a SYN's window, which is
-    /// never scaled.)
+    /// never scaled; where windows are, the scale that it says is told in the same units.)
     #[inline]
     pub fn apply(&self, frame: &mut Frame<'_>, packet: &mut Packet) {
         let is_ack = packet.flags.ack();
@@ -64,6 +70,10 @@ impl Shift {
                     if is_ack {
                         patch.add(value.start + 4, self.echo);
                     }
+                }
+                TcpOption::WindowScale if self.window.from != self.window.to && packet.flags.syn() => {
+                    let told = self.window.told(patch.bytes()[value.start]);
+                    patch.write(value.start, [told]);
                 }
                 _ => {}
             }

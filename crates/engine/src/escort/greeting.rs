@@ -219,7 +219,9 @@ impl Greeting {
         self.windows[1] = said.window;
         self.note_timestamp(said);
         if self.has_dialled() {
-            return Step::Wait;
+            // Whoever asks about a window of 0, or speaks into it, hears that we are there (RFC 9293, 3.8.6.1).
+            let says_nothing = packet.sequence == self.first() && packet.sequence_len() == 0;
+            return if says_nothing { Step::Wait } else { Step::Challenge };
         }
         (self.dialled, self.pause, self.due) = (Some(now), FIRST_PAUSE, now + FIRST_PAUSE);
         Step::Dial
@@ -290,7 +292,8 @@ impl Greeting {
         }
     }
 
-    /// What the consumer has to acknowledge once more if it is in this connection, and to reset if it is not.
+    /// Where we are, and that our window is closed still. Of a SYN it asks more: whose sender is in this connection acknowledges that
+    /// once more, and whose is not resets it.
     pub(crate) fn challenge(&mut self, now: Duration) -> Segment<'static> {
         self.told_at = clock(self.begins, now);
         Segment {

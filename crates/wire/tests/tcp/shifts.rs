@@ -36,6 +36,10 @@ fn shifted(sent: &Sent, shift: &Shift) -> Sent {
     }
     for said in &mut other.options {
         match said {
+            Said::WindowScale(scale) if is_syn && shift.window.from != shift.window.to => {
+                let [from, to, own] = [shift.window.from, shift.window.to, *scale].map(|scale| scale.min(14));
+                *scale = (own + to).saturating_sub(from).min(14);
+            }
             Said::Sack(blocks) => {
                 for edge in blocks.iter_mut().flatten() {
                     *edge = edge.wrapping_add(shift.acknowledgement);

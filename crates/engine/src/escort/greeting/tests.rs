@@ -127,6 +127,9 @@ fn nobody_is_told_what_the_other_does_not_speak() {
             assert!([told, asked].iter().all(|said| said.mss.unwrap() <= CEILING));
         }
     }
+    let jumbo = Speech { mss: Some(9000), ..FULL };
+    let mut large = Scene::open(SynOptions { mss: Some(9000), ..MODERN }, jumbo, 1);
+    assert_eq!(large.greeting.syn_ack(seconds(0)).options.mss, Some(CEILING), "whatever both would take");
     let small = SynOptions { mss: Some(600), ..MODERN };
     assert_eq!(Scene::open(small, FULL, 1).greeting.syn_ack(seconds(0)).options.mss, Some(600));
     let mut scene = Scene::open(PLAIN, Speech::default(), 1);
@@ -175,7 +178,18 @@ fn only_who_has_heard_our_number_makes_us_dial() {
     let mut scene = Scene::open(MODERN, FULL, 1000);
     let early = Segment { payload: b"early", ..segment(ACK, 1001, ours, PLAIN) };
     assert_eq!(scene.consumer_says(&early), Step::Dial, "it comes once more: it is not acknowledged");
-    assert_eq!(scene.consumer_says(&early), Step::Wait);
+    for (said, step) in [
+        (early, Step::Challenge),
+        (segment(ACK, 1000, ours, PLAIN), Step::Challenge),
+        (segment(TcpFlags::FIN | ACK, 1001, ours, PLAIN), Step::Challenge),
+        (segment(ACK, 1001, ours, PLAIN), Step::Wait),
+    ] {
+        assert_eq!(
+            scene.consumer_says(&said),
+            step,
+            "who asks hears that we are there, who does not need not"
+        );
+    }
     assert_eq!(scene.target(SYN | ACK, 5, 1001, PLAIN), Step::Mismatch);
 }
 
@@ -303,8 +317,8 @@ fn the_targets_acknowledgement_says_what_the_consumer_said_last() {
         (scene.greeting.syn().window, scene.greeting.syn().options.timestamps),
         (40_000, Some([800, 0]))
     );
-    assert_eq!(scene.consumer_says(&says(200, 900)), Step::Wait);
-    assert_eq!(scene.consumer_says(&says(100, 850)), Step::Wait, "it was overtaken");
+    assert_eq!(scene.consumer_says(&says(200, 900)), Step::Challenge);
+    assert_eq!(scene.consumer_says(&says(100, 850)), Step::Challenge, "it was overtaken");
     let met = scene.met(5, SynOptions { window_scale: Some(9), timestamps: Some([77, 800]), ..MODERN });
     let ack = scene.greeting.ack(&met);
     assert_eq!((ack.flags.bits(), ack.sequence, ack.acknowledgement, ack.window), (ACK, 1001, 6, 100));

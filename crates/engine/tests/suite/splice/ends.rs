@@ -1,5 +1,10 @@
 //! How a spliced flow ends before its ends have met, and after: who is told, and what is left.
 
+use std::sync::Arc;
+
+use balance::Standing;
+use topology::Target;
+
 use super::*;
 
 /// A RST where its receiver expects the next byte.
@@ -25,10 +30,12 @@ fn a_consumer_that_hangs_up_before_its_target_was_asked_leaves_nothing_behind() 
 fn a_consumer_that_hangs_up_later_takes_its_target_along() {
     let mut scene = Scene::dialled(MODERN, ANSWER);
     scene.swallowed(true, &segment(RST, ISN, 0, PLAIN));
+    let places = scene.lab.shared.flows().len();
     let (reason, left) = scene.consumer(&segment(RST, START, 0, PLAIN));
     assert_eq!((reason, left.len()), (Reason::SpliceHandshake, 1));
     assert!(left[0].device == scene.lab.provider && is_reset(&left[0], START));
     assert_eq!((scene.path(), scene.causes()), (None, vec![Cause::Reset]));
+    assert_eq!(scene.lab.shared.flows().len(), places, "its port rests: the target has heard of it");
     let (reason, left) = scene.target(&segment(SYN | ACK, THEIRS, START, ANSWER));
     assert_eq!(reason, Reason::OneWayReset, "it has come too late");
     assert!(is_reset(&left[0], START));
@@ -42,6 +49,37 @@ fn a_target_that_refuses_makes_us_hang_up() {
     assert_eq!((reason, left.len()), (Reason::SpliceHandshake, 1));
     assert!(left[0].device == scene.lab.consumers[0] && is_reset(&left[0], scene.ours.wrapping_add(1)));
     assert_eq!((scene.path(), scene.causes()), (None, vec![Cause::Reset]));
+}
+
+/// Whoever repeats a SYN does not make us say more than anybody else who draws answers.
+#[test]
+fn challenges_have_no_rate_of_their_own() {
+    let mut scene = Scene::dialled(MODERN, ANSWER);
+    let syn = segment(SYN, 5000, 0, MODERN);
+    let reasons: Vec<Reason> = (0..1001).map(|_| scene.consumer(&syn).0).collect();
+    assert_eq!(reasons.iter().filter(|reason| **reason == Reason::SpliceHandshake).count(), 1000);
+    assert_eq!(reasons.last(), Some(&Reason::ResetLimited));
+}
+
+/// Where real flows count for a target's health, those count whose SYN is ours, too.
+#[test]
+fn what_a_target_answers_first_is_overheard() {
+    let check =
+        "health_check = { protocol = \"tcp\", port = 9999, interval = 300, timeout = 120, passive = true }";
+    let mut scene = Scene::new(&FILE.replacen("name = \"web\"", &format!("name = \"web\"\n{check}"), 1));
+    let shared = Arc::clone(&scene.lab.shared);
+    let of_flows = |target: &Target| target.address.to_string() == TARGET && target.port == 8080;
+    let target = shared.topology().targets.iter().find(|(_, target)| of_flows(target)).unwrap().0;
+    shared.health().set(target, Standing::HEALTHY);
+    shared.review(scene.lab.now);
+    scene.teach(ANSWER);
+    for (nth, flags, failures) in [(1, RST | ACK, 1), (2, RST | ACK, 2), (3, SYN | ACK, 0)] {
+        scene.ports = [CLIENT_PORT + nth, 0];
+        scene.ours = scene.greeted(&segment(SYN, ISN, 0, MODERN)).packet.sequence;
+        scene.dial(stamped(710, 0));
+        assert_eq!(scene.target(&segment(flags, THEIRS, START, ANSWER)).0, Reason::SpliceHandshake);
+        assert_eq!(shared.health().failures(target), failures);
+    }
 }
 
 #[test]

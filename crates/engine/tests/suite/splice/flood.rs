@@ -86,3 +86,14 @@ fn whoever_talks_goes_on_and_whoever_means_it_gets_through() {
     assert_eq!(scene.carried(true, &hello(established.1)).numbers(), (START, THEIR_START));
     assert_eq!(watch.left[1], 0);
 }
+
+#[test]
+fn whose_handshake_is_complete_makes_room_for_nobody() {
+    let mut scene = Scene::dialled(MODERN, ANSWER);
+    // Its endpoint has half of them: its own, and one that whoever comes takes from who came before.
+    scene.lab.workers[0].limit_escorts(4);
+    let mut watch = Watch { provider: scene.lab.provider.0.into(), ..Watch::default() };
+    flood(&mut scene, &mut syns(0, 100), &mut watch);
+    assert_eq!(watch.handshakes, 100);
+    scene.meet(ANSWER);
+}

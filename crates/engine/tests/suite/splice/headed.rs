@@ -81,6 +81,23 @@ fn a_header_that_is_never_acknowledged_ends_both_sides_in_their_own_numbers() {
 }
 
 #[test]
+fn a_target_that_is_taken_out_while_its_header_waits_takes_its_flow_along() {
+    let (mut scene, _) = met(&headed(""));
+    let at_once = ", \"deregistration_delay.timeout_seconds\" = 0, \"deregistration_delay.connection_termination.enabled\" = true";
+    let [gone, other] = ["10.2.0.2", "10.2.0.3"].map(|target| format!("\"{target}\", port = 8080"));
+    let said = scene.lab.reload(&spliced(&headed(at_once)).replace(&gone, &other), seconds(1));
+    let mut told = left(&said);
+    scene.lab.now = seconds(1);
+    told.extend(scene.pass(seconds(5)));
+    for (device, sequence) in
+        [(scene.lab.consumers[0], scene.ours.wrapping_add(1)), (scene.lab.provider, START)]
+    {
+        let is_told = |left: &Left| left.device == device && left.packet.flags.rst();
+        assert!(told.iter().any(|left| is_told(left) && left.packet.sequence == sequence));
+    }
+}
+
+#[test]
 fn a_second_syn_ack_does_not_disturb_a_header_that_waits() {
     let (mut scene, _) = met(&headed(""));
     let ours = scene.ours.wrapping_add(1);

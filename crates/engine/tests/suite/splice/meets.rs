@@ -118,15 +118,26 @@ fn a_lost_window_is_asked_for_and_told_by_the_target() {
     assert_eq!((told.numbers(), told.window()), ((scene.ours.wrapping_add(1), START), 20_000));
 }
 
+/// Who asks about a closed window, asks whether we are there, or speaks in spite of it, is told again (RFC 9293, 3.8.6.1 and 3.10.7.4):
+/// by his own TCP's rules he may otherwise take us for dead before the target answers.
 #[test]
-fn probes_and_early_bytes_are_taken_in_while_the_target_is_asked() {
+fn probes_and_early_bytes_are_answered_while_the_target_is_asked() {
     let mut scene = Scene::dialled(MODERN, ANSWER);
     let ours = scene.ours.wrapping_add(1);
-    scene.swallowed(true, &segment(ACK, ISN, ours, stamped(720, 0)));
-    scene.swallowed(true, &Segment { payload: b"early", ..segment(ACK, START, ours, stamped(730, 0)) });
-    scene.swallowed(true, &segment(ACK | FIN, START, ours, stamped(725, 0)));
+    let early = Segment { payload: b"early", ..segment(ACK, START, ours, stamped(730, 0)) };
+    let [probe, fin] = [(ACK, ISN, 720), (ACK | FIN, START, 725)]
+        .map(|(flags, sequence, value)| segment(flags, sequence, ours, stamped(value, 0)));
+    let mut told_at = 0;
+    for (said, newest) in [(probe, 720), (early, 730), (fin, 730)] {
+        scene.lab.now += Duration::from_millis(10);
+        let told = scene.greeted(&said);
+        assert_eq!((told.flags(), told.numbers(), told.window()), (ACK, (ours, START), 0));
+        assert_eq!(told.stamps()[1], newest, "nobody's clock runs back");
+        told_at = told.stamps()[0];
+    }
+    scene.swallowed(true, &segment(ACK, START, ours, stamped(730, 0)));
     let [acked, opened] = scene.meet(ANSWER);
-    assert_eq!((acked.stamps()[0], opened.stamps()[1]), (730, 730), "nobody's clock runs back");
+    assert_eq!((acked.stamps()[0], opened.stamps()), (730, [told_at, 730]), "nor does ours");
     assert_eq!(opened.packet.acknowledgement, START, "none of it has arrived");
 }
 
@@ -224,4 +235,32 @@ fn packets_that_other_workers_get_find_their_way() {
     let said = scene.lab.input_at(1, device, &ack, now);
     assert_eq!((said.handed.len(), said.verdicts[0].reason), (0, Reason::Forwarded));
     assert_eq!(left(&said)[0].numbers(), (START, THEIR_START));
+}
+
+#[test]
+fn nobody_is_told_of_segments_that_we_do_not_carry() {
+    let large = |said| SynOptions { mss: Some(9000), ..said };
+    let mut scene = Scene::known(FILE, large(ANSWER));
+    let answered = scene.greeted(&segment(SYN, ISN, 0, large(MODERN)));
+    scene.ours = answered.packet.sequence;
+    let asked = scene.dial(stamped(710, 0));
+    assert_eq!([answered, asked].map(|left| left.options().mss), [Some(8365); 2]);
+}
+
+/// Its consumer begins anew, and its target has forgotten it: their new windows go by the flow's scales, too.
+#[test]
+fn what_a_rescaled_flows_ends_agree_on_anew_means_what_they_mean() {
+    for meant in [8, 9, 10] {
+        let mut scene = Scene::dialled(MODERN, SynOptions { window_scale: Some(7), ..ANSWER });
+        scene.meet(ANSWER);
+        let ack = scene.carried(true, &segment(ACK, START, scene.ours.wrapping_add(1), stamped(720, 0)));
+        assert_eq!(ack.window(), 20_000, "the consumer's scale is the target's, too");
+        assert_eq!(scene.carried(true, &segment(SYN, 5000, 0, MODERN)).packet.sequence, 5000);
+        let answer = SynOptions { window_scale: Some(meant), ..ANSWER };
+        let told = scene.carried(false, &segment(SYN | ACK, 777, 5001, answer));
+        assert_eq!(told.window(), 20_000, "a SYN's is not scaled");
+        let scale = told.options().window_scale.unwrap();
+        let window = Segment { window: 300, ..segment(ACK, 778, 5001, stamped(90_001, 720)) };
+        assert_eq!(u32::from(scene.carried(false, &window).window()) << scale, 300 << meant);
+    }
 }
