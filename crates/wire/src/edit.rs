@@ -10,6 +10,8 @@ use crate::rewrite::{negated, patch_complemented, patch_transport};
 use crate::{Checksum, Frame, Packet, TcpOption, find_option, mss_of};
 
 const V6_HEADER: usize = 40;
+/// Where a TCP header says how long it is, and, in the last bit, whether its sender speaks of accurate ECN.
+const OFFSET_AND_AE: usize = 12;
 
 /// Lowers the MSS option of a SYN or SYN-ACK to `ceiling` if it is above. Returns whether it was.
 pub fn clamp_mss(frame: &mut Frame<'_>, packet: &Packet, ceiling: u16) -> bool {
@@ -67,9 +69,13 @@ fn retain_blocks(patch: &mut Patch<'_>, blocks: Range<usize>, keep: &mut impl Fn
 }
 
 /// Makes an ordinary SYN of one that wants more: without Fast Open (RFC 7413), a cookie or the wish for one; without payload, which
-/// is sent again once the connection is open; and without MPTCP (RFC 8684), whose own numbers a shift would leave behind.
+/// is sent again once the connection is open; without MPTCP (RFC 8684), whose own numbers a shift would leave behind; and with no
+/// more than ECN as it always was (RFC 3168), since accurate ECN (RFC 9768) counts on both sides what only one of them has.
 pub fn make_ordinary(frame: &mut Frame<'_>, packet: &mut Packet) {
     let mut patch = Patch::begin(frame, packet);
+    let at = packet.transport + OFFSET_AND_AE;
+    let without_ae = patch.bytes()[at] & !1;
+    patch.write(at, [without_ae]);
     let mut options = Options::of(packet);
     while let Some((option, value)) = options.next(patch.bytes()) {
         if matches!(option, TcpOption::FastOpen | TcpOption::Multipath) {

@@ -10,6 +10,8 @@ pub(crate) struct Sent {
     pub(crate) source: (Addr, u16),
     pub(crate) destination: (Addr, u16),
     pub(crate) flags: u8,
+    /// The flag beyond these eight, which once was a nonce and now is accurate ECN's.
+    pub(crate) accurate: bool,
     pub(crate) sequence: u32,
     pub(crate) acknowledgement: u32,
     pub(crate) window: u16,
@@ -75,6 +77,7 @@ impl Sent {
         let mut tcp = TcpHeader::new(source.1, destination.1, self.sequence, self.window);
         tcp.acknowledgment_number = self.acknowledgement;
         [tcp.fin, tcp.syn, tcp.rst, tcp.psh, tcp.ack] = [1, 2, 4, 8, 16].map(|flag| self.flags & flag != 0);
+        tcp.ns = self.accurate;
         tcp.set_options_raw(&self.raw_options()).unwrap();
         let builder = if source.0.is_v4() {
             PacketBuilder::ipv4(source.0.v4_octets(), destination.0.v4_octets(), 64)
@@ -180,11 +183,24 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
 /// Any packet, with the tuple of either family.
 pub(crate) fn sent() -> impl Strategy<Value = Sent> {
     let damage = prop_oneof![3 => Just(0), 1 => any::<u16>()];
-    let numbers = (any::<u32>(), any::<u32>(), any::<u16>(), 0u8..32);
+    let numbers = (any::<u32>(), any::<u32>(), any::<u16>());
+    let flags = (0u8..32, any::<bool>());
     let ends = any::<bool>().prop_flat_map(|is_v4| (end(is_v4), end(is_v4)));
-    (ends, numbers, options(), payload(), damage).prop_map(
-        |((source, destination), (sequence, acknowledgement, window, flags), options, payload, damage)| {
-            Sent { source, destination, flags, sequence, acknowledgement, window, options, payload, damage }
+    (ends, numbers, flags, options(), payload(), damage).prop_map(
+        |((source, destination), numbers, (flags, accurate), options, payload, damage)| {
+            let (sequence, acknowledgement, window) = numbers;
+            Sent {
+                source,
+                destination,
+                flags,
+                accurate,
+                sequence,
+                acknowledgement,
+                window,
+                options,
+                payload,
+                damage,
+            }
         },
     )
 }
