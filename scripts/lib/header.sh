@@ -106,7 +106,7 @@ parser_agrees() {
         echo "$tuple $(words_at "$port") $(tail -n 1 "$scratch/recorder.log")"
     done | tee "$scratch/headers"
     went_by splice
-    note "$("$scratch/parser/bin/python" scripts/lib/header_judge.py <"$scratch/headers") headers"
+    note "$(judged right <"$scratch/headers") headers"
 }
 
 # The words of the group that the port leads to, and the endpoint's id in them.
@@ -118,13 +118,21 @@ words_at() {
     esac
 }
 
-# It also reads 10,000 headers with addresses, ports and ids of all kinds.
+# It also reads 10,000 headers with addresses, ports and ids of all kinds; and what is spoilt in some way is noticed.
 parser_agrees_on_many() {
-    local seed=$RANDOM$RANDOM patience=300
+    local seed=$RANDOM$RANDOM patience=300 number spoilt
     whatever_the_device
     install_parser
     briefly cargo run --quiet --package wire --example headers -- 10000 "$seed" >"$scratch/headers"
-    note "seed $seed, $("$scratch/parser/bin/python" scripts/lib/header_judge.py <"$scratch/headers") headers"
+    number=$(judged right <"$scratch/headers")
+    head -n 30 "$scratch/headers" | "$scratch/parser/bin/python" scripts/lib/header_spoilt.py >"$scratch/spoilt"
+    spoilt=$(judged wrong <"$scratch/spoilt")
+    note "seed $seed, $number headers, $spoilt spoilt ones"
+}
+
+# judged right|wrong
+judged() {
+    "$scratch/parser/bin/python" scripts/lib/header_judge.py "$1"
 }
 
 # From PyPI; where that cannot be reached, the check is skipped.

@@ -83,7 +83,8 @@ fn kind(flow: &FlowStatus) -> String {
     words.extend(header.as_ref().map(|header| match header.state {
         HeaderState::Waiting => "header waits".into(),
         HeaderState::Sent => "header".into(),
-        HeaderState::Relayed => "header relayed".into(),
+        // Whatever its target hears begins with it; whether that was anything yet, only its relay knows.
+        HeaderState::Relayed => "header first".into(),
     }));
     if phase != "established" {
         words.push(phase.clone());
@@ -146,7 +147,7 @@ mod tests {
             (spliced, "tcp splice"),
             (
                 FlowStatus { header: with(HeaderState::Relayed), ..terminated.clone() },
-                "tcp splice, terminated, header relayed",
+                "tcp splice, terminated, header first",
             ),
             (terminated, "tcp splice, terminated"),
             (on(Carriage::Terminate, Carriage::Terminate), "tcp terminate"),

@@ -34,22 +34,35 @@ impl Table {
         self.rows.push(cells.into());
     }
 
-    /// How wide each column is: as its longest cell, or less where that would not fit.
+    /// How wide each column is: as its longest cell, or less where that would not fit. No word is broken if it need not be:
+    /// an address is one.
     fn widths(&self) -> Vec<usize> {
-        let mut widths = vec![0; self.sides.len()];
-        for row in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = length(cell).max(*width);
-            }
-        }
+        let mut widths = self.longest(length);
         let room = WIDTH - INDENT - GAP * self.sides.len().saturating_sub(1);
+        let mut least = self.longest(|cell| cell.split_whitespace().map(length).max().unwrap_or(0));
+        if least.iter().sum::<usize>() > room {
+            least.fill(NARROWEST);
+        }
         while widths.iter().sum::<usize>() > room {
-            match widths.iter_mut().max() {
-                Some(widest) if *widest > NARROWEST => *widest -= 1,
-                _ => break,
+            let spare =
+                widths.iter_mut().zip(&least).filter(|(width, least)| **width > NARROWEST.max(**least));
+            match spare.map(|(width, _)| width).max() {
+                Some(widest) => *widest -= 1,
+                None => break,
             }
         }
         widths
+    }
+
+    /// The most of each column's cells.
+    fn longest(&self, of: impl Fn(&str) -> usize) -> Vec<usize> {
+        let mut longest = vec![0; self.sides.len()];
+        for row in &self.rows {
+            for (most, cell) in longest.iter_mut().zip(row) {
+                *most = of(cell).max(*most);
+            }
+        }
+        longest
     }
 }
 
@@ -126,6 +139,15 @@ mod tests {
         assert!(shown.lines().all(|line| length(line) <= WIDTH), "{shown}");
         assert!(remedy.split_whitespace().all(|word| shown.contains(word)), "{shown}");
         assert_eq!(shown.matches('x').count(), 70);
+    }
+
+    #[test]
+    fn a_text_makes_room_for_words() {
+        let mut table = Table::new([(Side::Left, "A"), (Side::Left, "B"), (Side::Left, "C")]);
+        let [address, other] = ["a".repeat(40), "b".repeat(45)];
+        table.row(["a text of words".into(), address.clone(), other.clone()]);
+        let shown = table.to_string();
+        assert!(shown.contains(&format!("  a text of  {address}  {other}\n  words\n")), "{shown}");
     }
 
     #[test]

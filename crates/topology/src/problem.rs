@@ -176,7 +176,9 @@ const MOST_LISTED: usize = 12;
 
 /// What to do about an unknown word: the nearest of those that would do, or what they are.
 pub(crate) fn suggest<'a>(word: &str, candidates: impl Iterator<Item = &'a str> + Clone) -> String {
-    if let Some(candidate) = nearest(word, candidates.clone()) {
+    if let Some(candidate) =
+        nearest(word, candidates.clone()).or_else(|| of_last_part(word, candidates.clone()))
+    {
         return format!("did you mean \"{candidate}\"?");
     }
     let listed: Vec<_> = candidates.clone().take(MOST_LISTED).collect();
@@ -194,4 +196,13 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>)
         .filter(|(distance, _)| *distance <= near)
         .min()
         .map(|(_, candidate)| candidate)
+}
+
+/// The candidate whose last part, behind a dot, is the word's as well, if there is only one.
+fn of_last_part<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let last = word.rsplit('.').next();
+    let mut found =
+        candidates.filter(|candidate| candidate.contains('.') && candidate.rsplit('.').next() == last);
+    let only = found.next()?;
+    found.next().is_none().then_some(only)
 }

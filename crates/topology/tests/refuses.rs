@@ -37,7 +37,7 @@ fn each_mistake_is_told_at_its_place() {
         assert_eq!(format!("{} {}", found.line, found.key.path), place, "{case}");
         assert!(format!("{}; {}", found.message, found.remedy).contains(phrase), "{found}\nfor\n{case}");
     }
-    assert_eq!(cases.len(), 185);
+    assert_eq!(cases.len(), 190);
 }
 
 /// Both families throughout, over nat.

@@ -88,6 +88,9 @@ proptest! {
         prop_assert_eq!(read.proxied_address(), Some(&ProxiedAddress::stream(source, destination)));
         let said: Vec<_> = read.tlvs().collect::<Result<_, _>>().unwrap();
         let sum = read.crc32c().unwrap_or_default();
+        if let Some(Tlv::Noop(filling)) = said.last() {
+            prop_assert!(bytes[bytes.len() - filling..].iter().all(|byte| *byte == 0));
+        }
         prop_assert_eq!(said, endpoint.expected(addresses, sum));
 
         if matches!(endpoint, Endpoint::Aws(_)) {

@@ -65,18 +65,34 @@ pub(super) fn attributes(value: Value<'_>) -> Read<Attributes> {
     })
 }
 
-/// How and when a header is written means nothing where there is none; but it may be said, as it may to the real one.
+/// How and when a header is written means nothing where there is none. It may be said, as it may to the real one; but who says
+/// nothing of a header takes it that there is one.
 fn proxy_protocol(table: &Table<'_>) -> Read<Option<ProxyProtocol>> {
     let placements = [HeaderPlacement::OnFirstAckWithPayload, HeaderPlacement::OnFirstAck];
     let words = [EndpointWords::Aws, EndpointWords::Gcp, EndpointWords::Azure];
     let is_enabled = table.optional(PROXY_PROTOCOL, |value| value.boolean());
-    let placement = table
-        .optional(HEADER_PLACEMENT, |value| value.word(&placements.map(|word| (word.as_str(), word)), &[]));
-    let words =
-        table.optional(ENDPOINT_WORDS, |value| value.word(&words.map(|word| (word.as_str(), word)), &[]));
+    let placement = table.optional(HEADER_PLACEMENT, |value| {
+        of_header(&value, &placements.map(|word| (word.as_str(), word)), is_enabled)
+    });
+    let words = table.optional(ENDPOINT_WORDS, |value| {
+        of_header(&value, &words.map(|word| (word.as_str(), word)), is_enabled)
+    });
     let header =
         ProxyProtocol { placement: placement?.unwrap_or_default(), words: words?.unwrap_or_default() };
     Ok(is_enabled?.unwrap_or(false).then_some(header))
+}
+
+fn of_header<T: Copy>(
+    value: &Value<'_>,
+    words: &[(&'static str, T)],
+    is_enabled: Result<Option<bool>, Reported>,
+) -> Read<T> {
+    let word = value.word(words, &[])?;
+    if matches!(is_enabled, Ok(None)) {
+        let remedy = format!("add \"{PROXY_PROTOCOL}\" = true, or = false to say this for later");
+        return Err(value.refuse("the targets of this group get no header", remedy));
+    }
+    Ok(word)
 }
 
 fn cross_zone(value: Value<'_>) -> Read<Option<bool>> {
