@@ -21,7 +21,7 @@ use crate::stream::{ConnectionId, Way, piece};
 /// The port that other intruders speak from: no client's, no target's.
 const OWN_PORT: u16 = 666;
 /// A flood's ports: so many SYNs come at once.
-const FLOOD: std::ops::Range<u16> = 700..712;
+pub(crate) const FLOOD: std::ops::Range<u16> = 700..712;
 
 /// Unwelcome frames, and the device that each arrives at.
 pub fn intrude(topology: &Topology, ledger: &Ledger, rng: &mut Rng) -> Outgoing {

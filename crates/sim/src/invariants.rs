@@ -23,7 +23,8 @@ pub use errors::{Allowances, error_is_translated};
 pub use fragments::{Fragments, fragment_is_on_its_own_side, payload};
 pub use headers::{greeting_is_right, header_is_due, header_is_right};
 pub use numbers::{
-    Carried, Numbering, handshake_is_first, header_is_in_its_place, numbers_are_translated, syn_is_bare,
+    Carried, Numbering, handshake_is_first, header_is_cut, header_is_in_its_place, numbers_are_translated,
+    reset_is_heard, room_is_there, syn_is_bare,
 };
 pub use steering::{
     check_is_due, end_is_told, flow_ends_in_time, flow_may_end, health_follows_table, health_is_told,
@@ -286,11 +287,26 @@ pub fn frame_is_faithful(
     if before.offload != departure.frame.offload {
         return unfaithful("its offload state has changed".into());
     }
-    // (Of what is shifted, more is asked elsewhere.)
-    if !is_shifted && untouched(before, &original) != untouched(&departure.frame, packet) {
+    let [was, is] = [(before, &original), (&departure.frame, packet)].map(|(frame, packet)| {
+        let mut bytes = untouched(frame, packet);
+        if is_shifted {
+            leave_out_numbers(&mut bytes, packet);
+        }
+        bytes
+    });
+    // (A SYN that is shifted is made an ordinary one.)
+    if was != is && !(is_shifted && packet.flags.syn()) {
         return unfaithful("something has changed that nat leaves alone".into());
     }
     Ok(())
+}
+
+/// Of what is shifted, numbers, window and options are asked elsewhere.
+fn leave_out_numbers(bytes: &mut [u8], packet: &Packet) {
+    let at = packet.transport;
+    for range in [at + 4..at + 12, at + 14..at + 16, at + 20..packet.payload] {
+        bytes[range].fill(0);
+    }
 }
 
 /// A packet without what nat changes: addresses, ports, TTL, checksums, and a SYN's MSS.

@@ -18,6 +18,9 @@ use crate::tcp::{DEFAULT_MSS, LEAST_MSS, LONGEST_HEADER};
 
 use letters::Letters;
 
+/// What a segment carries at most where no MSS is announced (RFC 9293).
+const DEFAULT_MSS_OF_V6: u16 = 1220;
+
 /// A client's tuple. The device is part of it: two consumers may have the same addresses.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Tuple {
@@ -80,6 +83,8 @@ pub struct Ledger {
     /// Ports that a target has seen in several names, one after another: too few of them are left.
     inherited: BTreeSet<Sight>,
     flows: BTreeMap<Tuple, FlowId>,
+    /// Whose connections have been terminated.
+    terminated: BTreeSet<Tuple>,
     letters: Letters,
     /// Asked only whether it has a flow: the order of a hash set never shows.
     live: HashMap<FlowId, Ends>,
@@ -126,7 +131,8 @@ impl Ledger {
         {
             self.sent.entry(device).or_default().note(&packet);
             if packet.flags.syn() {
-                let mss = mss_of(&frame.bytes, &packet).filter(|mss| *mss > 0).unwrap_or(DEFAULT_MSS);
+                let unsaid = if packet.source.is_v4() { DEFAULT_MSS } else { DEFAULT_MSS_OF_V6 };
+                let mss = mss_of(&frame.bytes, &packet).filter(|mss| *mss > 0).unwrap_or(unsaid);
                 let largest = self.announced.entry((device, Talk::from(&packet))).or_default();
                 *largest = mss.max(LEAST_MSS).max(*largest);
             }
@@ -292,6 +298,14 @@ impl Ledger {
     /// A client's packet went by this flow.
     pub fn went_by(&mut self, client: Tuple, flow: FlowId) {
         self.flows.insert(client, flow);
+        if let Some((_, FlowPath::Terminated { .. })) = self.live.get(&flow) {
+            self.terminated.insert(client);
+        }
+    }
+
+    /// Whether a client's connection has been terminated, or one of his before it.
+    pub fn was_terminated(&self, client: &Tuple) -> bool {
+        self.terminated.contains(client)
     }
 }
 
@@ -304,9 +318,10 @@ fn checked(topology: &Topology) -> impl Iterator<Item = SocketAddr> {
 }
 
 impl Sent {
-    /// Whether it was sent that this number acknowledges, which may be so far beyond it.
+    /// Whether it was sent that this number acknowledges, which may be so far beyond it, or before.
     fn includes(&self, acknowledgement: u32, slack: u32) -> bool {
-        self.0.iter().any(|(begin, len)| acknowledgement.wrapping_sub(*begin) <= *len + slack)
+        let beyond = |begin: u32| acknowledgement.wrapping_sub(begin.wrapping_sub(slack));
+        self.0.iter().any(|(begin, len)| beyond(*begin) <= *len + 2 * slack)
     }
 
     fn note(&mut self, packet: &Packet) {

@@ -29,7 +29,8 @@
 //! streams whose every word says whose it is ([`stream`]), a [`ledger`] of what the hosts have sent, and readers and writers
 //! of ICMP, fragments and headers that are not the forwarder's. What is to become of targets, newcomers and flows, the judge works
 //! out by itself, from the operator's files and from what targets have done to those who asked. That they notice anything
-//! at all is shown by planting bugs ([`sabotage`]).
+//! at all is shown by planting bugs ([`sabotage`]). What has befallen headers and splices is counted
+//! ([`judge::Occasions`]), and the suite demands that everything has.
 //!
 //! Everything random comes from the seed, and nothing depends on the order of a hash table, on threads or on the time of
 //! day: the same seed gives the same run, to the last byte.

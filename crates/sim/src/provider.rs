@@ -25,6 +25,8 @@ use server::Server;
 
 /// A header comes at once: whoever takes three bytes at a time waits for minutes.
 const LEAST_WINDOW: u32 = 128;
+/// How long a target's windows stay in the same units, where they become coarser.
+const STEP: Duration = Duration::from_millis(200);
 /// What comes to this port is never answered.
 pub const SILENT: u16 = 10;
 
@@ -44,6 +46,8 @@ pub struct Provider {
     shops: [Shop; SHOPS],
     /// From when on their targets speak otherwise.
     turns: Duration,
+    /// From when on their windows are in coarser units, again and again.
+    coarsens: Duration,
     rng: Rng,
 }
 
@@ -54,8 +58,9 @@ impl Provider {
         let (servers, received, mtus) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let clinic = Clinic::new(&scenario.unrest, rng.clone().fork());
         let (open, shops) = (scenario.open.clone(), scenario.shops);
-        let turns = scenario.turns.unwrap_or(Duration::MAX);
-        Self { plans, open, clinic, servers, received, habits, mtus, shops, turns, rng }
+        let [turns, coarsens] =
+            [scenario.turns, scenario.coarsens].map(|since| since.unwrap_or(Duration::MAX));
+        Self { plans, open, clinic, servers, received, habits, mtus, shops, turns, coarsens, rng }
     }
 
     /// How much of a connection's upload has arrived.
@@ -161,7 +166,8 @@ impl Provider {
     fn manner_of(&self, target: SocketAddr, now: Duration) -> Manner {
         let name = target.to_string().bytes().map(usize::from).sum::<usize>();
         let manner = self.plans[(name + usize::from(now >= self.turns)) % self.plans.len()].server;
-        Manner { window: manner.window.max(LEAST_WINDOW), ..manner }
+        let steps = now.saturating_sub(self.coarsens).as_millis() / STEP.as_millis();
+        Manner { window: manner.window.max(LEAST_WINDOW), ..manner }.coarser(steps.min(14) as u8)
     }
 
     fn serve(

@@ -1,6 +1,7 @@
 //! Planted bugs: what a broken forwarder might do, put between the engine and the network. Each must be caught, by the
 //! invariant that is there for it.
 
+mod bouncer;
 mod edges;
 mod numbers;
 mod squatter;
@@ -21,6 +22,7 @@ use crate::packet::{OwnedFrame, Talk, mend_checksum};
 use crate::recorder::{Batch, Departure};
 use crate::stream::{WORD, tag_in};
 
+use bouncer::Bouncer;
 use edges::{Copyist, Coward};
 use squatter::Squatter;
 
@@ -120,6 +122,8 @@ pub enum Sabotage {
     QuoteTheOtherSide,
     /// What was never sent is acknowledged.
     AcknowledgeTheUnsent,
+    /// When room was made, it is somebody else who is turned away.
+    TurnAwayAnother,
 }
 
 impl Sabotage {
@@ -144,7 +148,7 @@ impl Sabotage {
             Self::ShareAPort => Invariant::PortsUnique,
             Self::SwallowAVerdict => Invariant::OneVerdict,
             Self::SpoilAChecksum => Invariant::FaithfulFrames,
-            Self::SwallowAnswers | Self::EndOnAnError => Invariant::AllEndAsPlanned,
+            Self::SwallowAnswers | Self::EndOnAnError | Self::TurnAwayAnother => Invariant::AllEndAsPlanned,
             Self::LeakAPort | Self::LoseAKeptFragment | Self::LeakMemory => Invariant::NothingLeft,
             Self::LeaveTheRouter
             | Self::LeaveTheQuote
@@ -177,6 +181,7 @@ pub struct Saboteur {
     first: Option<Sight>,
     coward: Coward,
     copyist: Copyist,
+    bouncer: Bouncer,
     #[expect(dead_code, reason = "they have only to be there")]
     squatters: Vec<Squatter>,
 }
@@ -199,6 +204,7 @@ impl Saboteur {
             first: None,
             coward: Coward::default(),
             copyist: Copyist::default(),
+            bouncer: Bouncer::default(),
             squatters: (0..squatters).map_while(|_| Squatter::settle(memory)).collect(),
         }
     }
@@ -244,6 +250,7 @@ impl Saboteur {
             }
             Sabotage::EndOnAnError => self.coward.tamper(batch),
             Sabotage::KeepIdentifiers => self.copyist.tamper(batch),
+            Sabotage::TurnAwayAnother => self.bouncer.tamper(batch),
             Sabotage::CallTheSickWell
             | Sabotage::AskNobody
             | Sabotage::SendToTheSick

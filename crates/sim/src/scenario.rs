@@ -83,6 +83,8 @@ const DEVICES: usize = 3;
 const MTUS: [usize; 6] = [576, 1280, 1400, 1500, 4000, 9000];
 /// Where links lose something, routers lose so many of a thousand segments, and say so.
 const REFUSALS: u32 = 10;
+/// Where nothing changes, connections begin within this time.
+const AT_FIRST: Duration = Duration::from_secs(2);
 const CLIENT_PORTS: std::ops::RangeInclusive<u64> = 40_000..=40_002;
 
 /// Everything that a seed decides before the first packet.
@@ -118,6 +120,8 @@ pub struct Scenario {
     pub shops: [Shop; SHOPS],
     /// From when on their targets speak otherwise than before, if ever.
     pub turns: Option<Duration>,
+    /// From when on their windows are in ever coarser units, if ever.
+    pub coarsens: Option<Duration>,
     /// Whose chance decides when somebody speaks in a client's name, if anybody does.
     pub forger: Option<Rng>,
 }
@@ -148,6 +152,7 @@ impl Scenario {
             scarcity,
             unrest: Unrest::default(),
             turns: rng.per_mille(100).then(|| rng.span(Duration::from_secs(10))),
+            coarsens: None,
             forger: None,
             shops,
             consumers,
@@ -156,7 +161,15 @@ impl Scenario {
         // By numbers of its own: what else the seed decides does not depend on it.
         let mut own = rng.clone().fork();
         let mut forger = own.clone().fork();
-        let scenario = Self { forger: forger.per_mille(200).then_some(forger), ..scenario };
+        let is_forged = forger.per_mille(200);
+        let mut speech = forger.clone().fork();
+        let turns = speech.per_mille(250).then(|| speech.span(AT_FIRST));
+        let scenario = Self {
+            coarsens: speech.per_mille(600).then(|| speech.span(AT_FIRST)),
+            turns: scenario.turns.or(turns),
+            forger: is_forged.then_some(forger),
+            ..scenario
+        };
         match scarcity {
             Scarcity::None if own.per_mille(500) => scenario.with_unrest(declared, &mut own),
             Scarcity::None | Scarcity::Memory(_) => scenario,

@@ -37,6 +37,8 @@ const MOST_PROBES: u32 = 9;
 const LINGER: Duration = Duration::from_secs(60);
 /// No proxy protocol's header is longer than this.
 pub const LONGEST_HEADER: u32 = 127;
+/// That of AWS.
+const COMMON_HEADER: u32 = 100;
 /// The largest super-packet's payload.
 const LARGEST_SUPER: usize = 60_000;
 
@@ -295,9 +297,19 @@ impl Tcp {
     }
 }
 
-/// Any number; now and then one after which a connection soon begins again at 0.
+/// Any number; now and then one after which a connection soon begins again at 0: perhaps with its first byte, within a header
+/// that comes before that, or with the byte after the commonest one.
 fn first_number(rng: &mut Rng) -> u32 {
-    if rng.per_mille(100) { 0_u32.wrapping_sub(rng.between(0, 50_000) as u32) } else { rng.draw() as u32 }
+    if !rng.per_mille(100) {
+        return rng.draw() as u32;
+    }
+    let before = rng.between(0, 50_000) as u32;
+    0_u32.wrapping_sub(match before % 8 {
+        0 => 1,
+        1 => COMMON_HEADER + 1,
+        2 | 3 => before % LONGEST_HEADER,
+        _ => before,
+    })
 }
 
 /// The answer of a host that hears nothing but SYNs.

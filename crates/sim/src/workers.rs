@@ -10,13 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Message, Shared, Worker, WorkerId};
-use topology::DeviceId;
+use stack::Numbers;
+use topology::{DeviceId, Path};
 use wire::Frame;
 
 use crate::packet::OwnedFrame;
+use crate::plan::{Plan, Start};
 use crate::recorder::{Batch, Recorder, Ring};
 use crate::rng::Rng;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, path_of};
 
 const LARGEST_BATCH: u64 = 8;
 /// Flows that one turn looks at.
@@ -25,6 +27,13 @@ const BUDGET: usize = 64;
 const AGAIN: Duration = Duration::from_micros(10);
 /// One frame in this many goes to any worker, as if its flow had just been steered elsewhere.
 const ASTRAY_PER_MILLE: u32 = 100;
+
+/// In so many scenarios of a thousand, one connection's numbers begin again at 0, perhaps, as a consumer sees them.
+const WRAPPING_PER_MILLE: u32 = 500;
+/// What a target says at least before they do.
+const BEFORE: u32 = 1000;
+/// Keys that are tried.
+const KEYS: usize = 200_000;
 
 /// All workers of one forwarder.
 pub struct Workers {
@@ -48,8 +57,13 @@ impl Workers {
         let Scenario { ring, stall, scarcity, .. } = *scenario;
         let count = shared.workers();
         let mut rings: Vec<Ring> = (0..count).map(|_| Ring::new(ring)).collect();
+        let wrapping = key_of_a_wrap(scenario, rng.clone().fork());
+        let mut key = || {
+            let own = rng.seeds();
+            wrapping.unwrap_or(own)
+        };
         let mut workers: Vec<Worker> =
-            (0..count as u8).map(|id| Worker::new(Arc::clone(shared), WorkerId(id), rng.seeds())).collect();
+            (0..count as u8).map(|id| Worker::new(Arc::clone(shared), WorkerId(id), key())).collect();
         for worker in &mut workers {
             scarcity.limit(worker);
             for device in 0..shared.topology().namespaces.len() as u16 {
@@ -178,4 +192,20 @@ impl Workers {
         };
         (hash as usize / 3) % self.workers.len()
     }
+}
+
+/// A key by which the numbers that a spliced flow's consumer is told begin again at 0 in the midst of what its target says.
+/// Nothing else decides about them.
+fn key_of_a_wrap(scenario: &Scenario, mut rng: Rng) -> Option<[u64; 2]> {
+    let spliced = scenario.plans.iter().filter(|plan| path_of(plan) == Path::Splice);
+    let talkative = spliced.max_by_key(|plan| plan.download).filter(|_| rng.per_mille(WRAPPING_PER_MILLE))?;
+    let (Start::At(begins), Plan { route, download, .. }) = (talkative.start, talkative) else { return None };
+    let heard = begins + scenario.impairment.latency;
+    // The numbers go on while a worker is away.
+    let soon = BEFORE + (scenario.stall.as_nanos() >> 6) as u32..*download as u32;
+    if soon.is_empty() {
+        return None;
+    }
+    let begins = |key| Numbers::new(key).begin(route.destination, route.source, heard).sequence;
+    (0..KEYS).map(|_| rng.seeds()).find(|key| soon.contains(&begins(*key).wrapping_neg()))
 }

@@ -221,6 +221,7 @@ impl World {
         match happening {
             Happening::Arrives(device, frame) => self.arrive(device, frame),
             Happening::Reaches(device, frame) => {
+                self.judge.reaches(device, &frame);
                 let answers = self.hosts.input(device, &frame, &self.judge.ledger, self.now)?;
                 self.send(answers);
             }
@@ -258,7 +259,11 @@ impl World {
     }
 
     fn carry_in(&mut self, device: DeviceId, frame: &OwnedFrame) {
-        for (delay, frame) in self.doors[device.index()].towards.carry(frame) {
+        let carried = self.doors[device.index()].towards.carry(frame);
+        if carried.iter().all(|(_, frame)| frame.damaged) {
+            self.judge.lost(device, frame);
+        }
+        for (delay, frame) in carried {
             self.agenda.note(self.now + delay, Happening::Arrives(device, frame));
         }
     }
@@ -319,8 +324,14 @@ impl World {
             Passage::Dropped => {}
             Passage::Refused(error) => self.carry_in(*device, &error),
             Passage::Onward(pieces) => {
-                for (delay, frame) in pieces.iter().flat_map(|piece| door.away.carry(piece)) {
-                    self.agenda.note(self.now + delay, Happening::Reaches(*device, frame));
+                for piece in pieces {
+                    let carried = door.away.carry(&piece);
+                    if carried.iter().all(|(_, frame)| frame.damaged) {
+                        self.judge.lost(*device, &piece);
+                    }
+                    for (delay, frame) in carried {
+                        self.agenda.note(self.now + delay, Happening::Reaches(*device, frame));
+                    }
                 }
             }
         }

@@ -94,6 +94,11 @@ fn an_intruders_error_that_goes_on_is_noticed() {
 }
 
 #[test]
+fn somebody_who_is_turned_away_in_anothers_stead_is_noticed() {
+    caught(Sabotage::TurnAwayAnother);
+}
+
+#[test]
 fn an_identifier_that_was_not_renewed_is_noticed() {
     caught(Sabotage::KeepIdentifiers);
 }

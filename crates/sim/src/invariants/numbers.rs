@@ -93,16 +93,19 @@ fn blocks_are_shifted(old: &Options, new: &Options, how: &Numbering) -> Result<(
 fn window_is_told(was: &Carried<'_>, is: &Carried<'_>, how: &Numbering) -> Result<(), String> {
     let (from, to) = how.scales;
     let [old, new] = [was, is].map(|own| u64::from(window_field(own.packet, own.bytes)));
-    let (granted, told) = (old << from, new << to);
-    let room = granted.saturating_sub(how.pending.into());
-    let is_full = new == (granted >> to).min(u16::MAX.into());
+    let told = |field: u64| (field << from >> to).min(u16::MAX.into());
+    // In whole units of the target's.
+    let taken = u64::from(how.pending).div_ceil(1 << from);
+    let is_less = how.pending > 0 && new == told(old.saturating_sub(taken));
     // A window of one stays one: whoever is told of none may never say what brings the header out.
-    let is_less = how.pending > 0 && (told <= room || new == 1);
-    let is_right = is_less || (how.pending == 0 || how.is_late) && is_full;
-    if is_right || was.packet.flags.rst() {
+    let is_least = how.pending > 0 && old <= taken && new == told(old.min(1));
+    let is_full = (how.pending == 0 || how.is_late) && new == told(old);
+    // Nobody heeds the window of what came before.
+    let is_stale = how.pending > 0 && how.is_late && new <= told(old);
+    if is_less || is_least || is_full || is_stale || was.packet.flags.rst() {
         return Ok(());
     }
-    Err(format!("its window went from {granted} to {told}"))
+    Err(format!("its window went from {old} << {from} to {new} << {to}"))
 }
 
 /// A packet without its numbers.
@@ -122,6 +125,30 @@ pub fn header_is_in_its_place(packet: &Packet, offset: u32, len: u32) -> Result<
     }
     let message = format!("{offset}..{end} is built for a target, whose header has {len} bytes");
     Err(Violation::new(Invariant::HeaderRight, message))
+}
+
+/// 18, of its segments: their receiver takes what they carry, with their options (RFC 6691).
+pub fn header_is_cut(packet: &Packet, mss: u16) -> Result<(), Violation> {
+    let options = packet.payload - packet.transport - 20;
+    let len = packet.payload_len();
+    if len == 0 || len + options <= mss.into() {
+        return Ok(());
+    }
+    let message = format!("{len} bytes of a header, with {options} of options, where the MSS is {mss}");
+    Err(Violation::new(Invariant::HeaderRight, message))
+}
+
+/// 19, of what lets a spliced flow's consumer speak: no more room than its target has beside the header.
+pub fn room_is_there(told: u64, room: u64) -> Result<(), Violation> {
+    let why = format!("a consumer is told of a window of {told}, where its target has one of {room}");
+    if told <= room { Ok(()) } else { Err(Violation::new(Invariant::NumbersTranslated, why)) }
+}
+
+/// 19, of a RST: a target that has not got all of its header hears it, too.
+pub fn reset_is_heard(is_said: bool, expected: u32) -> Result<(), Violation> {
+    let why =
+        format!("a consumer has reset its connection, and its target, which expects {expected}, is not told");
+    if is_said { Ok(()) } else { Err(Violation::new(Invariant::NumbersTranslated, why)) }
 }
 
 /// 18, of what would come before it: a SYN brings no bytes of the client's.

@@ -1,24 +1,28 @@
 //! What the two sides of each flow have begun with, and so how their numbers differ: gathered from the packets themselves, on
 //! either side of the forwarder.
 
+mod befalls;
+mod said;
+
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 
 use engine::{Event, Reason};
 use flow::{FlowId, FlowPath};
 use topology::{DeviceId, Path};
 use wire::{Packet, Protocol, checksum_is_valid, parse};
 
+use super::occasions::Occasion;
 use super::tally::Tally;
 use crate::icmp;
 use crate::invariants::{
-    Carried, Numbering, Violation, handshake_is_first, header_is_in_its_place, numbers_are_translated,
-    syn_is_bare,
+    Carried, Numbering, Violation, handshake_is_first, numbers_are_translated, syn_is_bare,
 };
 use crate::ledger::{Ledger, Sight, Tuple};
 use crate::packet::{OwnedFrame, Talk};
 use crate::recorder::{Batch, Departure};
 use crate::shop::{self, SHOPS, Shop};
-use crate::tcp::Options;
+use crate::tcp::{Options, window_field};
 
 /// All flows whose two sides may differ.
 pub(super) struct Numbers {
@@ -27,6 +31,8 @@ pub(super) struct Numbers {
     flows: HashMap<FlowId, Sides>,
     clients: BTreeMap<Tuple, FlowId>,
     sights: BTreeMap<Sight, FlowId>,
+    /// What each target has answered to a SYN that offers everything.
+    spoken: BTreeMap<SocketAddr, Options>,
     /// How much has happened to headers.
     pub(super) tally: Tally,
 }
@@ -43,15 +49,24 @@ struct Sides {
     told: Option<u32>,
     /// The scale of the target's windows, and the one that the consumer was told.
     scales: (u8, u8),
-    /// What the consumer was told at first of the target's clock; and what is added to it.
+    /// What the consumer was told last of the target's clock, before that was asked; and what is added to it.
     clock: Option<u32>,
     ahead: Option<u32>,
+    /// What the consumer has offered; and how far it has come.
+    offered: Options,
+    reached: Option<u32>,
+    /// The window of the target's answer.
+    granted: Option<u16>,
     /// Whether the consumer has answered us; whether the header is out; whether the target has acknowledged it.
     is_met: bool,
     /// How much of the header the target has acknowledged.
     acknowledged: u32,
     is_announced: bool,
     is_heard: bool,
+    /// How much of the header has arrived in order, what has overtaken the rest, and whether it was sent again.
+    arrived: u32,
+    overtaken: Option<Occasion>,
+    is_repeated: bool,
 }
 
 impl Numbers {
@@ -62,6 +77,7 @@ impl Numbers {
             flows: HashMap::new(),
             clients: BTreeMap::new(),
             sights: BTreeMap::new(),
+            spoken: BTreeMap::new(),
             tally: Tally::default(),
         }
     }
@@ -82,16 +98,42 @@ impl Numbers {
                 let sides = self.flows.get(&flow);
                 let is_quoted = sides.is_some_and(|sides| sides.is_quoted(device, frame, ledger));
                 self.tally.quoted += usize::from(is_quoted);
+                let occasion = sides.filter(|sides| sides.is_out()).map(|_| Occasion::ErrorDuring);
+                occasion.into_iter().for_each(|occasion| self.tally.occasions.note(occasion));
             }
             let packet = parse(&frame.bytes).ok().filter(|packet| is_sound(frame, packet));
             let packet = packet.filter(|packet| packet.protocol == Protocol::Tcp);
-            let Some((packet, sides)) = packet.zip(self.flows.get_mut(&flow)) else { continue };
-            match ledger.client_of(device, &Talk::from(&packet)) {
+            let Some(packet) = packet else { continue };
+            let answer = Options::of(&packet, &frame.bytes);
+            let source = SocketAddr::new(packet.source.ip(), packet.source_port);
+            let Some(sides) = self.flows.get_mut(&flow) else {
+                if packet.flags.syn() && packet.flags.ack() {
+                    self.spoken.insert(source, answer);
+                }
+                continue;
+            };
+            let client = ledger.client_of(device, &Talk::from(&packet));
+            let occasion = sides.befalls(&packet, client.is_some());
+            occasion.into_iter().for_each(|occasion| self.tally.occasions.note(occasion));
+            match client {
                 Some(client) => {
                     self.clients.insert(client, flow);
-                    sides.hear_consumer(&packet, client, &self.shops);
+                    sides.hear_consumer(&packet, &frame.bytes, client, &self.shops);
                 }
-                None => sides.hear_target(&packet, &frame.bytes),
+                None => {
+                    let is_first = sides.answered.is_none();
+                    sides.hear_target(&packet, &frame.bytes, verdict.reason == Reason::SpliceHandshake);
+                    let is_met = is_first && sides.answered.is_some() && sides.is_spliced;
+                    if is_met
+                        && verdict.reason == Reason::SpliceHandshake
+                        && let Some(speech) = self.spoken.get(&source)
+                    {
+                        self.tally.occasions.splice(&sides.offered, speech, answer.scale);
+                        if sides.scales.0 != sides.scales.1 {
+                            self.tally.occasions.note(Occasion::ScaleTranslated);
+                        }
+                    }
+                }
             }
         }
     }
@@ -102,7 +144,6 @@ impl Numbers {
         if packet.protocol != Protocol::Tcp {
             return;
         }
-        let is_answer = packet.flags.syn() && packet.flags.ack();
         match ledger.sight_of(departure.device, &Talk::from(&packet)) {
             seen if departure.slot.is_some() => {
                 let flow = batch.flow_of(departure);
@@ -116,18 +157,20 @@ impl Numbers {
             }
             Some(seen) if packet.flags.opens() => {
                 let mut flows = self.flows.iter();
-                let dialled =
-                    flows.find(|(_, sides)| sides.is_spliced && sides.begun == Some(packet.sequence));
+                let dialled = flows.find(|(_, sides)| sides.is_dialled_with(packet.sequence));
                 self.sights.extend(dialled.map(|(flow, _)| (seen, *flow)));
             }
             Some(seen) if packet.payload_len() > 0 => {
                 if let Some(sides) = self.sights.get(&seen).and_then(|flow| self.flows.get_mut(flow)) {
                     let is_again = sides.is_announced && sides.offset_of(packet.sequence) == Some(0);
                     self.tally.repeated += usize::from(is_again);
+                    sides.is_repeated |= is_again;
+                    let begins = (!sides.is_announced).then(|| sides.begins(&packet));
+                    begins.into_iter().flatten().for_each(|occasion| self.tally.occasions.note(occasion));
                     sides.is_announced = true;
                 }
             }
-            None if is_answer => {
+            None => {
                 let client = ledger.client_of(departure.device, &Talk::from(&packet).back());
                 let flow = client.and_then(|client| self.clients.get(&client));
                 if let Some(sides) = flow.and_then(|flow| self.flows.get_mut(flow)) {
@@ -148,7 +191,7 @@ impl Numbers {
     ) -> Result<bool, Violation> {
         let seen = ledger.sight_of(departure.device, &Talk::from(packet));
         let Some(slot) = departure.slot else {
-            self.check_built(departure, packet, seen)?;
+            self.check_built(departure, packet, seen, ledger)?;
             return Ok(false);
         };
         let flow = batch.flow_of(departure);
@@ -163,8 +206,14 @@ impl Numbers {
         if packet.flags.opens() {
             return syn_is_bare(&is).map(|()| true);
         }
-        let how = if seen.is_some() { sides.forward(&was, &is) } else { sides.reply(&was, &is) };
+        let occasions = if seen.is_some() { sides.goes(&was, &is) } else { sides.comes(&was, &is) };
+        occasions.into_iter().flatten().for_each(|occasion| self.tally.occasions.note(occasion));
+        let how = if seen.is_some() { sides.forward(&was) } else { sides.reply(&was) };
         numbers_are_translated(&was, &is, &how)?;
+        if seen.is_some() {
+            sides.segments_are_short_enough(departure, packet, ledger)?;
+            sides.passes(&original, packet, batch)?;
+        }
         Ok(true)
     }
 
@@ -175,22 +224,6 @@ impl Numbers {
                 self.flows.remove(flow);
             }
         }
-    }
-
-    fn check_built(
-        &self,
-        departure: &Departure,
-        packet: &Packet,
-        seen: Option<Sight>,
-    ) -> Result<(), Violation> {
-        let Some(sides) = seen.and_then(|seen| self.flows.get(self.sights.get(&seen)?)) else {
-            return Ok(());
-        };
-        if sides.is_spliced {
-            handshake_is_first(&departure.frame, packet, sides.is_met)?;
-        }
-        let offset = sides.offset_of(packet.sequence);
-        offset.map_or(Ok(()), |offset| header_is_in_its_place(packet, offset, sides.header))
     }
 }
 
@@ -208,6 +241,11 @@ impl Sides {
         self.is_announced && offset.is_some_and(|offset| offset < self.header)
     }
 
+    /// Whether its target is asked with this number. (Two may begin with the same one: the other has its answer by then.)
+    fn is_dialled_with(&self, sequence: u32) -> bool {
+        self.is_spliced && self.answered.is_none() && self.begun == Some(sequence)
+    }
+
     /// Its consumer closes. Whoever says nothing but goodbye is never announced.
     fn part(&mut self) {
         if !self.is_announced {
@@ -219,7 +257,7 @@ impl Sides {
         self.is_spliced || self.header > 0
     }
 
-    fn hear_consumer(&mut self, packet: &Packet, client: Tuple, shops: &[Shop; SHOPS]) {
+    fn hear_consumer(&mut self, packet: &Packet, bytes: &[u8], client: Tuple, shops: &[Shop; SHOPS]) {
         if packet.flags.opens() && self.answered.is_none() {
             let port = client.interface.port();
             let odd =
@@ -229,16 +267,27 @@ impl Sides {
             self.is_spliced = shop::path_at(port) == Some(Path::Splice);
             self.header = kind.map_or(0, |kind| kind.header_len(client.client.is_ipv4()));
             self.begun = Some(packet.sequence);
+            self.offered = Options::of(packet, bytes);
         }
         self.is_met |= self.told.is_some_and(|told| {
             packet.flags.ack() && !packet.flags.syn() && packet.acknowledgement == told.wrapping_add(1)
         });
     }
 
-    fn hear_target(&mut self, packet: &Packet, bytes: &[u8]) {
-        if packet.flags.syn() && packet.flags.ack() && self.answered.is_none() {
-            self.answered = Some(packet.sequence);
-            self.scales.0 = Options::of(packet, bytes).scale.unwrap_or(0).min(14);
+    /// Takes in what the target has sent; what greets it may have taken that in, too.
+    fn hear_target(&mut self, packet: &Packet, bytes: &[u8], is_greeted: bool) {
+        if !(packet.flags.syn() && packet.flags.ack()) {
+            return;
+        }
+        let Options { scale, timestamps, .. } = Options::of(packet, bytes);
+        let is_answer = self.begun.is_some_and(|begun| packet.acknowledgement == begun.wrapping_add(1));
+        if is_greeted && is_answer && self.ahead.is_none() {
+            // From what the consumer was told last, the target's clock goes on.
+            self.ahead = self.clock.zip(timestamps).map(|(told, (value, _))| told.wrapping_sub(value));
+        }
+        if self.answered.is_none() {
+            (self.answered, self.granted) = (Some(packet.sequence), Some(window_field(packet, bytes)));
+            self.scales.0 = scale.unwrap_or(0).min(14);
             if !self.is_spliced {
                 self.scales.1 = self.scales.0;
             }
@@ -248,9 +297,11 @@ impl Sides {
     /// What the consumer is told before the target has said anything.
     fn tell(&mut self, packet: &Packet, bytes: &[u8]) {
         let Options { scale, timestamps, .. } = Options::of(packet, bytes);
-        self.told = Some(packet.sequence);
-        self.scales.1 = scale.unwrap_or(0);
-        self.clock = timestamps.map(|(value, _)| value);
+        if packet.flags.syn() {
+            self.told = Some(packet.sequence);
+            self.scales.1 = scale.unwrap_or(0);
+        }
+        self.clock = timestamps.map(|(value, _)| value).or(self.clock.filter(|_| !packet.flags.syn()));
     }
 
     /// What is added to the target's numbers.
@@ -261,12 +312,8 @@ impl Sides {
         }
     }
 
-    fn forward(&mut self, was: &Carried<'_>, is: &Carried<'_>) -> Numbering {
+    fn forward(&self, was: &Carried<'_>) -> Numbering {
         let back = self.difference().wrapping_neg();
-        let [old, new] = [was, is].map(|own| Options::of(own.packet, own.bytes).timestamps);
-        if let (true, Some((_, old)), Some((_, new))) = (self.is_spliced, old, new) {
-            self.ahead.get_or_insert(old.wrapping_sub(new));
-        }
         let header = if self.is_announced { self.header } else { 0 };
         // Whoever answers what was told him of a part of the header means that part.
         let is_answer = was.packet.flags.rst() && !self.is_heard;
@@ -279,14 +326,13 @@ impl Sides {
         }
     }
 
-    fn reply(&mut self, was: &Carried<'_>, is: &Carried<'_>) -> Numbering {
+    fn reply(&mut self, was: &Carried<'_>) -> Numbering {
         let first = self.begun.unwrap_or(0).wrapping_add(1);
         let acknowledged = was.packet.acknowledgement.wrapping_sub(first) as i32;
-        let [old, new] = [was, is].map(|own| Options::of(own.packet, own.bytes).timestamps);
-        if let (true, Some((old, _)), Some((new, _))) = (self.is_spliced, old, new) {
-            self.ahead.get_or_insert(new.wrapping_sub(old));
+        if self.is_announced {
+            let counted = acknowledged.clamp(0, self.header as i32) as u32;
+            self.acknowledged = self.acknowledged.max(counted);
         }
-        self.acknowledged = self.acknowledged.max(acknowledged.clamp(0, self.header as i32) as u32);
         self.is_heard |= self.is_announced && acknowledged >= self.header as i32;
         let header = if self.is_announced { self.header } else { 0 };
         let shifted = was.packet.acknowledgement.wrapping_sub(header);

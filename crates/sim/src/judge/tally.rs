@@ -4,6 +4,8 @@ use std::ops::Add;
 
 use flow::Cause;
 
+use super::occasions::Occasions;
+
 /// How much has happened, to targets and files and to headers.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Tally {
@@ -25,6 +27,8 @@ pub struct Tally {
     pub repeated: usize,
     /// Errors about a header that its consumer was told of, who knows of none.
     pub quoted: usize,
+    /// What has befallen flows whose two sides differ in numbers.
+    pub occasions: Occasions,
 }
 
 impl Tally {
@@ -54,6 +58,7 @@ impl Add for Tally {
             unheard: self.unheard + other.unheard,
             repeated: self.repeated + other.repeated,
             quoted: self.quoted + other.quoted,
+            occasions: self.occasions + other.occasions,
         }
     }
 }

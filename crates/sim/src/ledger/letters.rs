@@ -68,7 +68,20 @@ fn carries_the_same(sent: &Quote<'_>, quoted: &Quote<'_>) -> bool {
     let [ours, theirs] = [sent, quoted].map(transport);
     let payload = ours.get(12).map_or(20, |offset| usize::from(offset >> 4) * 4);
     let end = ours.len().min(theirs.len());
-    ours[..8] == theirs[..8] && (payload >= end || ours[payload..end] == theirs[payload..end])
+    ours[..8] == theirs[..8]
+        && (payload >= end || ours[payload..end] == theirs[payload..end])
+        && acknowledges_the_same(ours, theirs)
+}
+
+/// If it is quoted at all; but as long as its target has not got a header, a consumer is told that nothing has come yet.
+fn acknowledges_the_same(sent: &[u8], quoted: &[u8]) -> bool {
+    let acknowledged = |bytes: &[u8]| {
+        let is_there = bytes.get(13).is_some_and(|flags| flags & TcpFlags::ACK != 0);
+        let field = bytes.get(8..12).filter(|_| is_there)?;
+        Some(field.iter().fold(0, |number: u32, byte| number << 8 | u32::from(*byte)))
+    };
+    let both = acknowledged(sent).zip(acknowledged(quoted));
+    both.is_none_or(|(sent, quoted)| quoted.wrapping_sub(sent) <= LONGEST_HEADER)
 }
 
 /// Ports, numbers, and as much of the payload as there is.

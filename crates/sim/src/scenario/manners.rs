@@ -7,6 +7,9 @@ use wire::Protocol;
 use crate::rng::Rng;
 use crate::tcp::{Appetite, Extensions, Manner};
 
+/// Those who do not take a few bytes at a time take so many at least.
+const LEAST_USUAL: u32 = 4000;
+
 /// What all peers of a scenario are like: a server does not know whose connection it answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Nature {
@@ -37,7 +40,7 @@ impl Nature {
             Protocol::Tcp => self.draw_mss(rng),
         };
         let window = match self {
-            Self::Usual => [4000, 20_000, 65_535, 300_000][rng.index(4)],
+            Self::Usual => [LEAST_USUAL, 20_000, 65_535, 300_000][rng.index(4)],
             Self::Tiny => rng.between(1, 100) as u32,
         };
         Manner {
@@ -62,9 +65,27 @@ impl Nature {
     }
 }
 
+/// The same with the extensions that bits of a number name, and any scale; and with segments in which no header has room.
+pub(super) fn vary(manner: Manner, spoken: usize, is_narrow: bool, rng: &mut Rng) -> Manner {
+    let is_scaled = spoken & 1 != 0;
+    let window = match manner.window {
+        tiny @ ..LEAST_USUAL => tiny,
+        _ if is_scaled => 300_000,
+        _ => LEAST_USUAL,
+    };
+    let extensions = Extensions {
+        scale: is_scaled.then(|| rng.between(0, Manner::most_shifted(window).into()) as u8),
+        timestamps: spoken & 2 != 0,
+        sack: spoken & 4 != 0,
+        ..manner.extensions
+    };
+    let mss = if is_narrow { Some([48, 64, 90][rng.index(3)]) } else { manner.mss };
+    Manner { mss, window, appetite: draw_appetite(window, rng), extensions, ..manner }
+}
+
 /// Slow enough that the window closes, and never so slow that reading takes minutes.
 fn draw_appetite(window: u32, rng: &mut Rng) -> Appetite {
-    let longest = if window < 4000 { Duration::from_millis(100) } else { Duration::from_secs(3) };
+    let longest = if window < LEAST_USUAL { Duration::from_millis(100) } else { Duration::from_secs(3) };
     match rng.index(8) {
         0 => Appetite::Slow { bite: window.div_ceil(4), pause: rng.span(Duration::from_millis(100)) },
         1 => Appetite::Slow { bite: window, pause: rng.span(longest) },
@@ -75,9 +96,8 @@ fn draw_appetite(window: u32, rng: &mut Rng) -> Appetite {
 
 /// No window is so small, nor shifted so far, that nothing is left of it.
 fn draw_extensions(window: u32, rng: &mut Rng) -> Extensions {
-    let most = window.ilog2().saturating_sub(3).min(14);
     Extensions {
-        scale: rng.per_mille(600).then(|| rng.between(0, most.into()) as u8),
+        scale: rng.per_mille(600).then(|| rng.between(0, Manner::most_shifted(window).into()) as u8),
         timestamps: rng.per_mille(600),
         fast_open: rng.per_mille(150),
         sack: rng.per_mille(600),

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::manners::Nature;
 use topology::Path;
+use wire::Protocol;
 
-use super::{CLIENT_PORTS, Consumer, DARK_PORT, DNS_PORT, REFUSING_PORTS, SILENT_PORT, TCP_PORTS};
+use super::manners::{Nature, vary};
+use super::{AT_FIRST, CLIENT_PORTS, Consumer, DARK_PORT, DNS_PORT, REFUSING_PORTS, SILENT_PORT, TCP_PORTS};
 use crate::packet::Route;
 use crate::plan::{Behaviour, Plan, Start};
 use crate::rng::Rng;
@@ -17,6 +18,11 @@ use crate::stream::{ConnectionId, WORD};
 const REST: Duration = Duration::from_secs(600);
 
 const PATHS: [Path; 4] = [Path::Nat, Path::Splice, Path::Splice, Path::Terminate];
+
+/// In so many scenarios of a thousand, most come to one door: that target is known, and what befalls few befalls somebody.
+const GATHERED_PER_MILLE: u32 = 400;
+/// Nobody says more in segments of a few bytes.
+const MOST_IN_NARROW: usize = 3000;
 
 /// A handful of connections. Few addresses and ports: whoever wants what is taken waits.
 pub(super) fn draw_plans(consumers: &[Consumer], shops: &[Shop], rng: &mut Rng) -> Vec<Plan> {
@@ -32,7 +38,62 @@ pub(super) fn draw_plans(consumers: &[Consumer], shops: &[Shop], rng: &mut Rng) 
         plans.push(plan);
         plans.extend(twin.map(|twin| Plan { id: ConnectionId(plans.len() as u16), ..twin }));
     }
-    plans
+    // By numbers of its own, as all that came later.
+    let mut own = rng.clone().fork();
+    if own.per_mille(GATHERED_PER_MILLE) {
+        gather(plans, consumers, (favourite, shops[favourite]), &mut own)
+    } else {
+        plans
+    }
+}
+
+/// Sends everybody who may go there to one listener, and has them speak in all manners.
+fn gather(plans: Vec<Plan>, consumers: &[Consumer], (kind, shop): (usize, Shop), rng: &mut Rng) -> Vec<Plan> {
+    let (is_narrow, is_v4) = (rng.per_mille(400), rng.per_mille(500));
+    let path = [Path::Splice, Path::Splice, Path::Splice, Path::Nat][rng.index(4)];
+    let mut gathered: Vec<Plan> = Vec::new();
+    for mut plan in plans {
+        plan.server = vary(plan.server, rng.draw() as usize, is_narrow, rng);
+        if is_narrow && plan.behaviour.protocol() == Protocol::Tcp {
+            (plan.upload, plan.download) =
+                (plan.upload.min(MOST_IN_NARROW), plan.download.min(MOST_IN_NARROW));
+        }
+        if goes_anywhere(plan.behaviour) {
+            let Consumer { v4, v6, .. } = consumers[plan.consumer];
+            let [client, interface] = if is_v4 { v4 } else { v6 };
+            plan.route.source.set_ip(client);
+            plan.route.destination = SocketAddr::new(interface, shop::listener(path, kind));
+            // One after the other offers something else.
+            plan.client = vary(plan.client, gathered.len(), false, rng);
+            plan.shop = shop;
+        }
+        gathered.push(settle(plan, &gathered, rng));
+    }
+    gathered
+}
+
+/// Whether it is all the same to a connection which server it comes to.
+fn goes_anywhere(behaviour: Behaviour) -> bool {
+    match behaviour {
+        Behaviour::Exchange
+        | Behaviour::Echo
+        | Behaviour::HalfClose
+        | Behaviour::ServerClosesFirst
+        | Behaviour::ServerHalfCloses
+        | Behaviour::CloseTogether
+        | Behaviour::ClientResets
+        | Behaviour::ServerResets
+        | Behaviour::KeptAlive
+        | Behaviour::Forgotten
+        | Behaviour::HangsUp => true,
+        Behaviour::Refused
+        | Behaviour::Silent
+        | Behaviour::Mute
+        | Behaviour::Snubbed
+        | Behaviour::Unheard
+        | Behaviour::Datagrams
+        | Behaviour::Unreachable => false,
+    }
 }
 
 fn draw_plan(
@@ -101,7 +162,7 @@ fn draw_plan(
         behaviour,
         upload,
         download,
-        start: Start::At(rng.span(Duration::from_secs(2))),
+        start: Start::At(rng.span(AT_FIRST)),
         rest: REST,
         client: nature.draw_manner(behaviour.protocol(), rng),
         server: nature.draw_manner(behaviour.protocol(), rng),

@@ -51,6 +51,18 @@ pub struct Extensions {
 }
 
 impl Manner {
+    /// By how many bits windows of this size may be shifted: so far that nothing is left of them, they never are.
+    pub fn most_shifted(window: u32) -> u8 {
+        window.ilog2().saturating_sub(3).min(14) as u8
+    }
+
+    /// The same with windows in coarser units, by so many bits if possible.
+    pub fn coarser(self, bits: u8) -> Self {
+        let most = Self::most_shifted(self.window);
+        let scale = self.extensions.scale.map(|scale| scale.saturating_add(bits).min(most.max(scale)));
+        Self { extensions: Extensions { scale, ..self.extensions }, ..self }
+    }
+
     /// The MTU of a link whose host announces this MSS.
     pub fn mtu(&self, route: Route) -> usize {
         let mtu = usize::from(self.mss.unwrap_or(536)) + 40;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine::Message;
 use topology::{DeviceId, Path};
 
-use super::{Happening, Offloads, World};
+use super::{Happening, Offloads, World, owner};
 use crate::device::{Fault, Outage};
 use crate::invariants::{self, Violation};
 use crate::plan::Plan;
@@ -38,7 +38,14 @@ impl World {
         }
         self.tell(Message::Attach(device))?;
         let provider = self.provider;
-        let is_hit = |plan: &Plan, home| path_of(plan) != Path::Nat && [home, provider].contains(&device);
+        let ledger = &self.judge.ledger;
+        // Whoever is spliced has lost some packets; but the first who comes to a target is terminated.
+        let is_terminated = |plan: &Plan, home| match path_of(plan) {
+            Path::Nat => false,
+            Path::Splice => ledger.was_terminated(&owner(plan, home)),
+            Path::Terminate => true,
+        };
+        let is_hit = |plan: &Plan, home| is_terminated(plan, home) && [home, provider].contains(&device);
         let sent = self.hosts.give_up(is_hit, self.now);
         self.send(sent);
         Ok(())
