@@ -111,7 +111,7 @@ pub(crate) const MOST_SCALE: u8 = 14;
 /// What the options of a SYN say, or of a SYN-ACK. (Of other segments: the timestamps.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SynOptions {
-    /// The largest segment that its sender takes.
+    /// The largest segment that its sender takes. (One of 0 says nothing, as to Linux.)
     pub mss: Option<u16>,
     /// By how many bits its sender shifts window fields: what says more than 14 is read as 14 (RFC 7323).
     pub window_scale: Option<u8>,
@@ -133,7 +133,7 @@ impl SynOptions {
         let mut options = Options::of(packet);
         while let Some((option, value)) = options.next(bytes) {
             match option {
-                TcpOption::Mss => said.mss = Some(u16_at(bytes, value.start)),
+                TcpOption::Mss => said.mss = Some(u16_at(bytes, value.start)).filter(|mss| *mss > 0),
                 TcpOption::WindowScale => said.window_scale = Some(bytes[value.start].min(MOST_SCALE)),
                 TcpOption::SackPermitted => said.sack_permitted = true,
                 TcpOption::Timestamps => said.timestamps = Some(pair_at(bytes, value.start)),

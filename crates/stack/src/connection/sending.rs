@@ -83,7 +83,7 @@ impl Sending {
 
     /// Takes note of the peer's SYN.
     pub(super) fn note_syn(&mut self, said: &SynOptions) {
-        let mss = said.mss.filter(|mss| *mss > 0).map_or(DEFAULT_MSS, usize::from);
+        let mss = said.mss.map_or(DEFAULT_MSS, usize::from);
         self.peer_mss = mss.max(LEAST_MSS);
     }
 

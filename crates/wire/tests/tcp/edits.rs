@@ -63,7 +63,7 @@ proptest! {
         let mut expected = SynOptions::default();
         for said in &sent.options {
             match said {
-                Said::Mss(mss) => expected.mss = Some(*mss),
+                Said::Mss(mss) => expected.mss = Some(*mss).filter(|mss| *mss > 0),
                 Said::WindowScale(scale) => expected.window_scale = Some(14.min(*scale)),
                 Said::SackPermitted => expected.sack_permitted = true,
                 Said::Timestamps(stamps) => expected.timestamps = Some(*stamps),

@@ -130,7 +130,7 @@ fn said() -> impl Strategy<Value = Said> {
     let bytes = |most| prop::collection::vec(any::<u8>(), 0..=most);
     prop_oneof![
         4 => Just(Said::Nop),
-        1 => any::<u16>().prop_map(Said::Mss),
+        1 => prop_oneof![Just(0), any::<u16>()].prop_map(Said::Mss),
         1 => any::<u8>().prop_map(Said::WindowScale),
         1 => Just(Said::SackPermitted),
         4 => prop::collection::vec(any::<[u32; 2]>(), 1..=4).prop_map(Said::Sack),

@@ -133,13 +133,14 @@ fn whatever_comes_first_brings_it_out() {
 fn a_small_segment_size_splits_it() {
     let told = |mss: u16| [&[2, 4][..], &mss.to_be_bytes()].concat();
     let stamped = |mss| [told(mss), stamps(9, 8)].concat();
-    let cases: [(Vec<u8>, Vec<u8>, &[usize]); 6] = [
+    let cases: [(Vec<u8>, Vec<u8>, &[usize]); 7] = [
         (vec![], vec![], &[100]),
         (told(100), vec![], &[100]),
         (told(99), vec![], &[99, 1]),
         (told(48), vec![], &[48, 48, 4]),
         (stamped(48), stamps(9, 8), &[36, 36, 28]),
-        (told(0), vec![], &[48, 48, 4]),
+        (told(1), vec![], &[48, 48, 4]),
+        (told(0), vec![], &[100]),
     ];
     for (answer, options, lens) in cases {
         let mut talk = Talk::asked(&headed(""), 1, &answer);
