@@ -280,7 +280,8 @@ impl Track {
     }
 
     /// A SYN opens; a SYN-ACK answers it, if it acknowledges it. Once the flow stands, neither means anything. A target need
-    /// not take a SYN's payload (Fast Open): then it acknowledges less than was sent, and the consumer sends it again.
+    /// not take a SYN's payload (Fast Open): then it acknowledges less than was sent, and the consumer sends it again. Nor does
+    /// a consumer say it again with its SYN: a target that has heard the first one acknowledges more than the last one had.
     fn after_syn(self, packet: &Packet, direction: Direction, edges: Edges) -> Step {
         if self.phase() != Phase::Opening {
             return Step::nothing(self, edges, Sign::Stray);
@@ -297,9 +298,12 @@ impl Track {
             Direction::Forward if answers && self.has(Self::ANSWERED) => self.0 | Self::ESTABLISHED,
             _ => self.0,
         };
+        let end = packet.sequence.wrapping_add(packet.sequence_len());
+        let is_shorter =
+            direction == Direction::Forward && edges.sent != 0 && edges.sent.wrapping_sub(end) <= SYN_PAYLOAD;
         Step {
             track: Self(bits),
-            sent: packet.sequence.wrapping_add(packet.sequence_len()),
+            sent: if is_shorter { edges.sent } else { end },
             acknowledged: if answers { packet.acknowledgement } else { edges.acknowledged },
             sign: Sign::Plausible,
         }

@@ -115,6 +115,25 @@ fn a_target_may_take_a_syns_payload_or_a_part_of_it_or_none() {
     assert_eq!(talk.say(Reply, SYN | ACK, (7000, old), 0), Sign::Stray, "no SYN has so much");
 }
 
+/// As Linux repeats one that has asked to open fast. Whichever of the two the target has heard, it has answered.
+#[test]
+fn a_repeated_syn_may_leave_its_payload_out() {
+    for taken in [0, 500] {
+        let mut talk = Talk::new();
+        talk.say(Forward, SYN, (1000, 0), 500);
+        talk.say(Forward, SYN, (1000, 0), 0);
+        assert_eq!(talk.say(Reply, SYN | ACK, (7000, 1502), 0), Sign::Stray, "nobody has sent that");
+        assert_eq!(talk.say(Reply, SYN | ACK, (7000, 1001 + taken), 0), Sign::Plausible);
+        assert_eq!(talk.say(Forward, ACK, (1001 + taken, 7001), 0), Sign::Plausible);
+        assert_eq!(talk.phase(), Phase::Established, "{taken}");
+    }
+    let mut anew = Talk::new();
+    anew.say(Forward, SYN, (1000, 0), 500);
+    anew.say(Forward, SYN, (900_000, 0), 0);
+    assert_eq!(anew.say(Reply, SYN | ACK, (7000, 1501), 0), Sign::Stray, "that was another one");
+    assert_eq!(anew.say(Reply, SYN | ACK, (7000, 900_001), 0), Sign::Plausible);
+}
+
 #[test]
 fn both_may_open_at_once() {
     let mut talk = Talk::new();
