@@ -52,7 +52,7 @@ impl Sides {
         if told == 1 { Ok(()) } else { room_is_there(told << self.scales.1, room) }
     }
 
-    /// Its consumer was told what its target takes. (A SYN comes before that; and an MSS of 0 says nothing.)
+    /// Its consumer was told what its target takes. (A SYN comes before that.)
     pub(super) fn segments_are_short_enough(
         &self,
         departure: &Departure,
