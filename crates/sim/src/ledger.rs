@@ -199,8 +199,8 @@ impl Ledger {
 
     /// Whether hosts behind a device may be told that this number has arrived: they have sent it, or at least nobody
     /// else has. (A target that remembers an older connection answers a SYN from the same port with that one's numbers;
-    /// if it was a terminated one, they are the forwarder's own; and a header may be counted in them. Whoever has heard nothing
-    /// says 0.)
+    /// if it was a terminated one, they are the forwarder's own; and a header may be counted in them, or taken off where they
+    /// have none. Whoever has heard nothing says 0.)
     pub fn may_hear(&self, device: DeviceId, acknowledgement: u32) -> bool {
         let has_sent = |sent: &Sent| sent.includes(acknowledgement, 0);
         acknowledgement == 0
